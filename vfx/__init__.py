@@ -1,0 +1,30 @@
+"""vfx turns collections of videos into features of pretrained image networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vfx.store import FeatureFile
+
+__version__ = "0.1.0"
+__all__ = ["CONF_DIR", "FeatureFile", "__version__"]
+
+
+def _find_conf() -> Path:
+    """The folder of Hydra configs: beside the package in a checkout, inside it once installed."""
+    here = Path(__file__).resolve().parent
+    return next(p for p in (here / "conf", here.parent / "conf") if (p / "extract.yaml").is_file())
+
+
+CONF_DIR = _find_conf()
+
+
+def __getattr__(name: str) -> Any:
+    # h5py is loaded when the reader is first asked for: `--help` of an app need not wait for it.
+    if name == "FeatureFile":
+        from vfx.store import FeatureFile
+
+        return FeatureFile
+    raise AttributeError(f"module 'vfx' has no attribute {name!r}")

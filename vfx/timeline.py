@@ -1,0 +1,28 @@
+"""The presentation times of a video's frames: what samplers choose from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A video's frames in display order; position i is the frame's index.
+
+    `seconds` (n,) float64: presentation time, ascending; NaN where the source does not say (loose frames).
+    `keyframe` (n,) bool: whether decoding can start there.
+    `pts` (n,) int64: the same times in ticks of the stream, strictly ascending, by which a decoded frame is
+    known; None where the container gives none that can be believed (AVI), and frames are known by their count.
+    `promised`: how many frames the container says it has, which is more than n where the file is cut short.
+    """
+
+    seconds: NDArray[np.float64]
+    keyframe: NDArray[np.bool_]
+    pts: NDArray[np.int64] | None = None
+    promised: int = 0
+
+    def __len__(self) -> int:
+        return len(self.seconds)
