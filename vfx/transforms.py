@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional
+
 
 @dataclass(frozen=True)
 class Transform:
@@ -19,3 +25,53 @@ class Transform:
     interpolation: Literal["bilinear", "bicubic"]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+
+
+def resize(frames: torch.Tensor, transform: Transform) -> torch.Tensor:
+    """Frames (T,H,W,3) uint8 -> (T,h,w,3) uint8 with the short side at `transform.resize`.
+
+    The antialiased filter of PIL, within one level of it; the long side is truncated as torchvision does.
+    """
+    size = [transform.resize] if isinstance(transform.resize, int) else list(transform.resize)
+    # (T,3,H,W) over memory that stays (T,H,W,3): the layout for which torchvision's kernel is fast
+    resized = functional.resize(
+        frames.permute(0, 3, 1, 2), size, InterpolationMode(transform.interpolation), antialias=True
+    )
+    return resized.permute(0, 2, 3, 1).contiguous()
+
+
+def center_crop(frames: torch.Tensor, transform: Transform) -> torch.Tensor:
+    """Frames (T,h,w,3) -> (T,crop,crop,3)."""
+    cropped = functional.center_crop(frames.permute(0, 3, 1, 2), [transform.crop])
+    return cropped.permute(0, 2, 3, 1).contiguous()
+
+
+def ten_crop(frames: torch.Tensor, transform: Transform) -> torch.Tensor:
+    """Frames (T,h,w,3) -> (T,10,crop,crop,3): four corners and centre, then those of the mirror image.
+
+    The order is torchvision's TenCrop: top left, top right, bottom left, bottom right, centre.
+    """
+    crops = functional.ten_crop(frames.permute(0, 3, 1, 2), [transform.crop])
+    return torch.stack([c.permute(0, 2, 3, 1) for c in crops], dim=1)
+
+
+def normalize(crops: torch.Tensor, transform: Transform) -> torch.Tensor:
+    """Crops (B,h,w,3) uint8 -> (B,3,h,w) float32 in channels_last memory, as ToTensor and Normalize give it."""
+    scale = torch.tensor(transform.std, device=crops.device) * 255
+    shift = torch.tensor(transform.mean, device=crops.device) * 255
+    return ((crops.float() - shift) / scale).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """What is done to frames before they are handed to the network's process: resize, and crop to the centre
+    unless ten crops are wanted, which are made where the network runs so that each frame is handed over once.
+    """
+
+    transform: Transform
+    ten_crop: bool
+
+    def __call__(self, frames: NDArray[np.uint8]) -> torch.Tensor:
+        """(T,H,W,3) -> (T,h,w,3) uint8."""
+        resized = resize(torch.from_numpy(frames), self.transform)
+        return resized if self.ten_crop else center_crop(resized, self.transform)

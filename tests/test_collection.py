@@ -1,0 +1,90 @@
+"""Collections: what is found where, and which ids are refused."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vfx.collection import find_collection, video_id
+from vfx.errors import CollectionError
+
+
+def touch(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+
+
+def test_rootpath_comes_before_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "root" / "mine").mkdir(parents=True)
+    (tmp_path / "here" / "mine").mkdir(parents=True)
+    (tmp_path / "here" / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert find_collection("mine", tmp_path / "root").root == tmp_path / "root" / "mine"
+    assert find_collection("other", tmp_path / "root").root.resolve() == tmp_path / "here" / "other"
+    assert find_collection("../here/other/", tmp_path / "root").name == "other"
+
+
+def test_a_missing_collection_names_both_places(tmp_path: Path) -> None:
+    with pytest.raises(CollectionError) as error:
+        find_collection("nowhere", tmp_path / "root")
+    assert str(tmp_path / "root" / "nowhere") in str(error.value)
+    assert str(Path("nowhere").absolute()) in str(error.value)
+
+
+def test_videos_of_any_depth_and_case_are_found_and_sorted(tmp_path: Path) -> None:
+    for name in ["VideoData/z.MP4", "VideoData/deep er/down/a.webm", "VideoData/b.txt", "VideoData/._z.mp4", "c.mp4"]:
+        touch(tmp_path / name)
+    videos = find_collection(str(tmp_path), tmp_path).videos()
+    assert [(v.id, Path(v.path).name) for v in videos] == [("a", "a.webm"), ("z", "z.MP4")]
+
+
+def test_a_folder_without_videodata_is_the_collection_itself(tmp_path: Path) -> None:
+    touch(tmp_path / "c.mp4")
+    assert [v.id for v in find_collection(str(tmp_path), tmp_path).videos()] == ["c"]
+
+
+def test_an_empty_collection_says_what_was_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "VideoData").mkdir()
+    with pytest.raises(CollectionError, match=r"no video in .*VideoData \(looked for .*\.mp4"):
+        find_collection(str(tmp_path), tmp_path).videos()
+
+
+def test_two_files_of_one_id_are_both_named(tmp_path: Path) -> None:
+    touch(tmp_path / "VideoData/a/x.mp4")
+    touch(tmp_path / "VideoData/b/x.avi")
+    with pytest.raises(CollectionError, match=r"x\.mp4 and .*x\.avi"):
+        find_collection(str(tmp_path), tmp_path).videos()
+
+
+@pytest.mark.parametrize("name", ["two words.mp4", "tab\there.mp4", "line\nbreak.mp4", os.fsdecode(b"latin\xe9.mp4")])
+def test_an_id_that_no_reader_takes_is_refused_with_its_file(tmp_path: Path, name: str) -> None:
+    touch(tmp_path / "VideoData" / name)
+    with pytest.raises(CollectionError, match="white space or cannot be written as UTF-8") as error:
+        find_collection(str(tmp_path), tmp_path).videos()
+    assert repr(str(tmp_path / "VideoData" / name)) in str(error.value)
+
+
+def test_a_loop_of_links_is_walked_once(tmp_path: Path) -> None:
+    touch(tmp_path / "VideoData/a.mp4")
+    (tmp_path / "VideoData/again").symlink_to(tmp_path / "VideoData")
+    assert [v.id for v in find_collection(str(tmp_path), tmp_path).videos()] == ["a"]
+
+
+def test_folders_of_frames_know_the_video_they_were_cut_from(tmp_path: Path) -> None:
+    for name in ["VideoData/a.mp4", "ImageData/a/a_0.jpg", "ImageData/a/a_12.JPG", "ImageData/b/b_0.png"]:
+        touch(tmp_path / name)
+    a, b = find_collection(str(tmp_path), tmp_path).frame_folders()
+    assert (a.id, a.cost, a.video) == ("a", 2, str(tmp_path / "VideoData/a.mp4"))
+    assert (b.id, b.cost, b.video) == ("b", 1, None)
+
+
+def test_no_frames_says_where_they_are_wanted(tmp_path: Path) -> None:
+    with pytest.raises(CollectionError, match=r"ImageData/<video id>/<video id>_<index>\.jpg"):
+        find_collection(str(tmp_path), tmp_path).frame_folders()
+
+
+def test_frame_ids_come_apart_at_the_last_underscore() -> None:
+    assert video_id("shot00001_1_25") == ("shot00001_1", 25)
+    for bad in ["25", "_25", "a_", "a_x"]:
+        with pytest.raises(ValueError, match=r"is not <video id>_<frame index>"):
+            video_id(bad)

@@ -1,0 +1,208 @@
+"""Output folders: parts, resume, recipes and the merge to one file."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vfx.errors import ExtractionError, OutputError
+from vfx.output import Output, PartWriter, differences
+from vfx.store import Failure, FeatureFile
+
+RECIPE = {"model": {"name": "m"}, "sampler": {"name": "fps", "fps": 2}}
+ATTRIBUTES = {
+    "feature": "f",
+    "collection": "c",
+    "config": "",
+    "provenance": '{"recipe": {"model": {"name": "m"}, "sampler": {"name": "fps", "fps": 2}}}',
+}
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Output:
+    output = Output(tmp_path / "f")
+    output.prepare(RECIPE, overwrite=False)
+    return output
+
+
+def parts(output: Output, dtype: str = "float32", commit_mb: float = 64) -> PartWriter:
+    return PartWriter(
+        output, shape=(4,), dtype=dtype, attributes=ATTRIBUTES, commit_mb=commit_mb, commit_seconds=1e9
+    )
+
+
+def put(writer: PartWriter, video: str, value: float, count: int = 3, at: int = 0) -> None:
+    index = np.arange(at, at + count)
+    writer.append(video, np.full((count, 4), value, np.float32), index, index / 2)
+
+
+def finish(writer: PartWriter, video: str, value: float) -> None:
+    writer.start(video)
+    put(writer, video, value)
+    writer.finish(video, [], "pyav")
+
+
+def test_parts_in_any_order_become_one_sorted_file(output: Output) -> None:
+    one, two = parts(output), parts(output)
+    finish(one, "b", 2)
+    finish(two, "c", 3)
+    finish(two, "a", 1)
+    one.commit()
+    two.commit()
+    output.assemble(ATTRIBUTES)
+    with FeatureFile(output.features) as file:
+        assert list(file) == ["a", "b", "c"]
+        assert [file[v][0, 0] for v in file] == [1, 2, 3]
+        assert file.provenance["decoders"] == {"pyav": 3}
+    assert not output.parts.exists()
+    assert output.is_whole()
+
+
+def test_rows_of_several_videos_come_in_turns(output: Output) -> None:
+    writer = parts(output)
+    put(writer, "a", 1)
+    put(writer, "b", 2)
+    put(writer, "a", 3, at=3)
+    writer.finish("b", [], "pyav")
+    writer.finish("a", [], "decord")
+    writer.commit()
+    output.assemble(ATTRIBUTES)
+    with FeatureFile(output.features) as file:
+        np.testing.assert_array_equal(file["a"][:, 0], [1, 1, 1, 3, 3, 3])
+        assert list(file.ids[:6]) == [f"a_{i}" for i in range(6)]
+        assert list(file.decoders) == ["decord", "pyav"]
+
+
+def test_a_video_that_starts_over_loses_its_first_rows(output: Output) -> None:
+    writer = parts(output)
+    put(writer, "a", 1, count=7)
+    finish(writer, "a", 2)
+    writer.commit()
+    output.assemble(ATTRIBUTES)
+    with FeatureFile(output.features) as file:
+        np.testing.assert_array_equal(file["a"], np.full((3, 4), 2))
+
+
+def test_only_finished_videos_are_committed(output: Output) -> None:
+    writer = parts(output)
+    finish(writer, "a", 1)
+    put(writer, "b", 2)
+    writer.close()
+    assert output.done() == {"a"}
+
+
+def test_a_part_is_committed_when_enough_is_waiting(output: Output) -> None:
+    writer = parts(output, commit_mb=50 / (1 << 20))
+    finish(writer, "a", 1)
+    assert output.done() == {"a"}
+    finish(writer, "b", 2)
+    assert output.done() == {"a", "b"}
+
+
+def test_a_long_video_waits_on_the_disk(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vfx.output.SPOOL_BYTES", 1000)
+    monkeypatch.setattr("vfx.output.BLOCK_ROWS", 10)
+    writer = parts(output)
+    for at in range(0, 300, 3):
+        put(writer, "a", at, at=at)
+    writer.finish("a", [], "pyav")
+    writer.commit()
+    output.assemble(ATTRIBUTES)
+    with FeatureFile(output.features) as file:
+        np.testing.assert_array_equal(file["a"][:, 0], np.arange(300) // 3 * 3)
+
+
+def test_a_video_committed_twice_counts_once(output: Output) -> None:
+    for _ in range(2):
+        writer = parts(output)
+        finish(writer, "a", 1)
+        writer.commit()
+    output.assemble(ATTRIBUTES)
+    with FeatureFile(output.features) as file:
+        assert file.features.shape == (3, 4)
+
+
+def test_failures_are_done_and_kept(output: Output) -> None:
+    writer = parts(output)
+    finish(writer, "a", 1)
+    writer.finish("bad", [Failure("bad", "open", "no such codec")], "")
+    writer.commit()
+    assert output.done() == {"a", "bad"}
+    output.assemble(ATTRIBUTES)
+    with FeatureFile(output.features) as file:
+        assert list(file) == ["a"]
+        assert file.failures == [Failure("bad", "open", "no such codec")]
+    assert output.done() == {"a", "bad"}
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("float32", np.nan), ("float32", np.inf), ("float16", 1e6)])
+def test_values_that_cannot_be_stored_fail_their_video(output: Output, dtype: str, value: float) -> None:
+    writer = parts(output, dtype)
+    finish(writer, "good", 1)
+    put(writer, "bad", 1)
+    put(writer, "bad", value, at=3)
+    failures = writer.finish("bad", [], "pyav")
+    assert [(f.id, f.stage) for f in failures] == [("bad", "network")]
+    writer.commit()
+    output.assemble(ATTRIBUTES)
+    with FeatureFile(output.features) as file:
+        assert list(file) == ["good"]
+        assert "NaN or infinity" in file.failures[0].error
+
+
+def test_no_video_at_all_is_an_error(output: Output) -> None:
+    writer = parts(output)
+    writer.finish("bad", [Failure("bad", "open", "empty file")], "")
+    writer.commit()
+    with pytest.raises(ExtractionError, match=r"not one of 1 videos could be read.*bad: empty file"):
+        output.assemble(ATTRIBUTES)
+    assert not output.features.exists()
+
+
+def test_another_recipe_is_refused_with_what_differs(output: Output) -> None:
+    other = {"model": {"name": "m"}, "sampler": {"name": "fps", "fps": 4}}
+    with pytest.raises(OutputError, match=r"overwrite=true starts over(.|\n)*sampler\.fps: 2 there, 4 here"):
+        output.prepare(other, overwrite=False)
+    writer = parts(output)
+    finish(writer, "a", 1)
+    writer.commit()
+    output.assemble(ATTRIBUTES)
+    with pytest.raises(OutputError, match=r"sampler\.fps: 2 there, 4 here"):
+        output.prepare(other, overwrite=False)
+    output.prepare(other, overwrite=True)
+    assert output.done() == set()
+
+
+def test_new_videos_join_a_finished_file(output: Output) -> None:
+    for video in ["b", "a"]:
+        writer = parts(output)
+        output.prepare(RECIPE, overwrite=False)
+        finish(writer, video, ord(video))
+        writer.commit()
+        assert not output.is_whole()
+        output.assemble(ATTRIBUTES)
+    with FeatureFile(output.features) as file:
+        assert [(v, file[v][0, 0]) for v in file] == [("a", 97), ("b", 98)]
+
+
+def test_more_parts_than_files_may_be_open(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vfx.output.OPEN_FILES", 3)
+    for n in range(20):
+        writer = parts(output)
+        finish(writer, f"v{n:02d}", n)
+        finish(writer, f"w{n:02d}", n)
+        writer.commit()
+    before = len(os.listdir("/proc/self/fd"))
+    output.assemble(ATTRIBUTES)
+    assert len(os.listdir("/proc/self/fd")) <= before
+    with FeatureFile(output.features) as file:
+        assert [file[f"w{n:02d}"][0, 0] for n in range(20)] == list(range(20))
+
+
+def test_differences_name_leaves() -> None:
+    assert differences({"a": {"b": 1, "c": [1, 2]}}, {"a": {"b": 1, "c": (1, 2)}}) == []
+    assert differences({"a": {"b": 1}}, {"a": {"d": 2}}) == [
+        "a.b: 1 there, nothing here",
+        "a.d: nothing there, 2 here",
+    ]

@@ -1,0 +1,173 @@
+"""What every app shares: from a command line or a call to a config, from a config to parts, from errors to exits."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from vfx import CONF_DIR
+from vfx.errors import UsageError, VfxError
+
+log = logging.getLogger("vfx")
+
+# What a config may instantiate, by the start of its name: everything else is refused, so that no config, however
+# it came here, can call what it likes.
+ALLOWED = (
+    "vfx.datamodules.",
+    "vfx.models.",
+    "vfx.sampling.",
+    "vfx.writer.",
+    "pytorch_lightning.Trainer",
+    "pytorch_lightning.strategies.",
+    "pytorch_lightning.plugins.",
+    "pytorch_lightning.profilers.",
+)
+# Keys whose values are feature names, which hold commas; Hydra reads an unquoted comma as a sweep.
+COMMA_KEYS = ("feature", "features")
+
+App = Callable[[DictConfig], Path]
+
+
+def command(app: App, name: str) -> None:
+    """Run an app from the command line. Its result is the last line on standard output; an error of vfx is a
+    message and exit code 1."""
+    sys.argv[1:] = quote_commas(sys.argv[1:])
+
+    @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=name)
+    def run(config: DictConfig) -> None:
+        try:
+            path = app(resolved(config))
+        except VfxError as error:
+            log.error("error: %s", error)
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise  # the launcher goes on with the sweep
+            sys.exit(1)
+        if first_rank():
+            print(path, flush=True)
+
+    _log_to_terminal()
+    run()
+
+
+def call(app: App, name: str, overrides: tuple[str, ...]) -> Path:
+    """Run an app from Python with Hydra overrides, as one would type them; returns the path that it wrote."""
+    _log_to_terminal()
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        config = hydra.compose(name, overrides=quote_commas(list(overrides)))
+    return app(resolved(config))
+
+
+def quote_commas(arguments: list[str]) -> list[str]:
+    """`feature=a,b,os` -> `feature='a,b,os'`, outside a multirun, where a comma may be meant as a sweep."""
+    if "-m" in arguments or "--multirun" in arguments:
+        return arguments
+
+    def quoted(argument: str) -> str:
+        key, _, value = argument.partition("=")
+        plain = key in COMMA_KEYS and "," in value and value[0] not in "'\"["
+        return f"{key}='{value}'" if plain else argument
+
+    return [quoted(a) for a in arguments]
+
+
+def resolved(config: DictConfig) -> DictConfig:
+    """The config with every value filled in. Raises UsageError that names the keys which are missing or wrong."""
+    missing = [k for k in OmegaConf.missing_keys(config) if not k.startswith("hydra.")]
+    if missing:
+        raise UsageError(f"missing {', '.join(sorted(missing))}: give {sorted(missing)[0]}=... (see --help)")
+    try:
+        return OmegaConf.create(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+    except (MissingMandatoryValue, OmegaConfBaseException) as error:
+        raise UsageError(f"config: {str(error).splitlines()[0]}") from error
+
+
+def build(node: DictConfig, **arguments: Any) -> Any:
+    """Instantiate a node of the config, plain containers for its lists.
+
+    Raises UsageError for a `_target_` that is not on the list, and the target's own error as it raised it.
+    """
+    for target in _targets(OmegaConf.to_container(node)):
+        if not target.startswith(ALLOWED):
+            raise UsageError(f"_target_ {target} is not one that a config may name: {', '.join(ALLOWED)}")
+    try:
+        part = hydra.utils.instantiate(node, _convert_="all", _partial_=True)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, VfxError):
+            raise error.__cause__ from None
+        raise UsageError(f"config: {error}") from error
+    if node.get("_partial_", False):
+        return part
+    try:
+        # Called here, not by Hydra, which would turn our objects into configs.
+        return part(**arguments)
+    except TypeError as error:
+        if "unexpected keyword argument" in str(error):
+            raise UsageError(f"config: {error}") from error
+        raise
+
+
+def _targets(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield str(node["_target_"])
+        for value in node.values():
+            yield from _targets(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _targets(value)
+
+
+def first_rank() -> bool:
+    """Whether this process is the only one of its run, or the one that reports and writes for all."""
+    from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+    return rank_zero_only.rank == 0
+
+
+def started_by_others() -> bool:
+    """Whether torchrun or SLURM started the ranks: then each must come to the rendezvous, even with no work."""
+    return "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) > 1
+
+
+def _log_to_terminal() -> None:
+    log.setLevel(logging.INFO)
+    log.propagate = False  # Hydra's own handlers print to standard output, where only the result belongs
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if not any(isinstance(h, logging.StreamHandler) for h in log.handlers):
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
+
+
+def log_to(path: Path) -> None:
+    """Let the log go to this file too, added to what it holds, until another app says otherwise."""
+    for handler in [h for h in log.handlers if isinstance(h, logging.FileHandler)]:
+        log.removeHandler(handler)
+        handler.close()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+
+
+def feature_name(name: str, layer: str, oversample: bool | str, weights: str) -> str:
+    """`<model name>,<layer>[,os|,oskeep][,random]`: the lineage's spelling, which downstream configs know."""
+    crops = {"false": "", "true": ",os", "keep": ",oskeep"}.get(str(oversample).lower(), f",{oversample}")
+    return f"{name},{layer}{crops}" + (",random" if weights == "random" else "")
+
+
+OmegaConf.register_new_resolver("vfx.feature_name", feature_name, replace=True)

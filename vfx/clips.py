@@ -1,0 +1,164 @@
+"""Clips: consecutive sampled frames of one video, resized and ready for the network; the unit of reading."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from vfx.collection import FRAME_SUFFIXES, Source, video_id
+from vfx.decoding import Frame, Reading, demux
+from vfx.errors import VideoError
+from vfx.store import Failure
+from vfx.timeline import Timeline
+from vfx.transforms import Prepare
+
+CLIP_FRAMES = 16  # at most; native frames of 4K are 25 MB each and wait here for their resize
+CLIP_BYTES = 64 << 20
+
+Sampler = Callable[[Timeline], NDArray[np.int64]]
+
+
+@dataclass
+class Clip:
+    """Frames of one video, in order, (T,h,w,3) uint8; T is 0 in the last clip of a video with none left.
+
+    `first`: the video is read from its beginning, and clips of it that came before are void. `last`: it has no
+    more clips, and `failures` and `decoder` tell how it went. `busy`: seconds that a worker spent on this clip.
+    """
+
+    video: str
+    frames: torch.Tensor
+    index: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+    first: bool = False
+    last: bool = False
+    failures: list[Failure] = field(default_factory=list)
+    decoder: str = ""
+    busy: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+def read_video(source: Source, *, sample: Sampler, decoder: str, prepare: Prepare) -> Iterator[Clip]:
+    """The clips of a video file, decoded by `decoder` (see `decoding.Reading`)."""
+    reading = Reading(source.path, sample, decoder=decoder)
+    yield from _clips(source.id, reading, prepare, lambda: (_failures(source.id, reading), reading.decoder))
+
+
+def read_frames(source: Source, *, sample: Sampler, prepare: Prepare) -> Iterator[Clip]:
+    """The clips of a folder of frames `<video id>_<index>.jpg`.
+
+    Their presentation times are those of the video that they were cut from, NaN where that is not at hand.
+    An unreadable frame is a failure of its video and the rest is read.
+    """
+    failures: list[Failure] = []
+    paths = _frame_paths(source, failures)
+    indices = np.array(sorted(paths), np.int64)
+    timeline = Timeline(_seconds(indices, source, failures), np.ones(len(indices), bool))
+
+    def frames() -> Iterator[Frame]:
+        chosen = sample(timeline) if len(timeline) else indices
+        unread = []
+        for i in chosen:
+            try:
+                with Image.open(paths[int(indices[i])]) as image:
+                    pixels = np.asarray(image.convert("RGB"))
+            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+                unread.append(f"{paths[int(indices[i])].name}: {error}")
+                continue
+            yield Frame(int(indices[i]), float(timeline.seconds[i]), pixels, False)
+        if unread:
+            text = f"{len(unread)} of {len(chosen)} frames cannot be read, the first being {unread[0]}"
+            failures.append(Failure(source.id, "decode", text))
+
+    yield from _clips(source.id, frames(), prepare, lambda: (failures, "pillow"))
+
+
+def _clips(
+    video: str,
+    frames: Iterator[Frame] | Reading,
+    prepare: Prepare,
+    end: Callable[[], tuple[list[Failure], str]],
+) -> Iterator[Clip]:
+    """Gather frames of one size to clips; the last clip carries what `end` says once all frames are read."""
+    clock = time.perf_counter()
+    first = True
+    waiting: list[Frame] = []
+
+    def clip() -> Clip:
+        nonlocal clock, first
+        pixels = (
+            prepare(np.stack([f.pixels for f in waiting])) if waiting else torch.empty(0, 1, 1, 3, dtype=torch.uint8)
+        )
+        made = Clip(
+            video,
+            pixels,
+            np.array([f.index for f in waiting], np.int64),
+            np.array([f.seconds for f in waiting], np.float64),
+            first=first,
+            busy=time.perf_counter() - clock,
+        )
+        first = False
+        waiting.clear()
+        return made
+
+    for frame in frames:
+        if frame.first and not first:  # the reading starts over
+            first = True
+            waiting.clear()
+        if waiting and (
+            waiting[0].pixels.shape != frame.pixels.shape
+            or len(waiting) == CLIP_FRAMES
+            or len(waiting) * frame.pixels.nbytes > CLIP_BYTES
+        ):
+            yield clip()
+            clock = time.perf_counter()
+        waiting.append(frame)
+    made = clip()
+    made.failures, made.decoder = end()
+    made.last = True
+    yield made
+
+
+def _failures(id: str, reading: Reading) -> list[Failure]:
+    return [Failure(id, reading.stage, reading.problem)] if reading.problem else []
+
+
+def _frame_paths(source: Source, failures: list[Failure]) -> dict[int, Path]:
+    """The frames of a folder by index; a name that does not fit, or an index that two files have, is a failure."""
+    paths: dict[int, Path] = {}
+    for path in sorted(Path(source.path).iterdir()):
+        if path.suffix.lower() not in FRAME_SUFFIXES or path.name.startswith("."):
+            continue
+        try:
+            video, index = video_id(path.stem)
+            if video != source.id:
+                raise ValueError(f"frame {path.name} is in the folder of video {source.id}")
+            if index in paths:
+                raise ValueError(f"{path.name} and {paths[index].name} are the same frame")
+        except ValueError as error:
+            failures.append(Failure(source.id, "open", str(error)))
+            continue
+        paths[index] = path
+    return paths
+
+
+def _seconds(indices: NDArray[np.int64], source: Source, failures: list[Failure]) -> NDArray[np.float64]:
+    seconds = np.full(len(indices), np.nan)
+    if source.video is not None:
+        try:
+            known = demux(source.video).seconds
+        except VideoError as error:
+            failures.append(Failure(source.id, "open", f"the times of its frames are unknown: {error}"))
+            return seconds
+        inside = indices < len(known)
+        seconds[inside] = known[indices[inside]]
+    return seconds

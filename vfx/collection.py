@@ -1,0 +1,145 @@
+"""Collections: the folders that hold videos or the frames cut from them, and the ids of what is in them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from vfx.errors import CollectionError
+
+VIDEO_SUFFIXES = frozenset([".mp4", ".avi", ".webm", ".gif", ".mkv", ".mov", ".m4v", ".mpg", ".ts", ".flv", ".wmv"])
+FRAME_SUFFIXES = frozenset([".jpg", ".jpeg", ".png"])
+SHOWN = 5  # how many offenders an error names
+
+
+class Source(NamedTuple):
+    """One video of a collection.
+
+    `path`: the video file, or the folder that holds its frames. `cost`: what it takes to read, in bytes of the
+    file (videos) or in frames (folders of frames); only the proportions matter. `video`: the file that a folder
+    of frames was cut from, where the collection has it.
+    """
+
+    id: str
+    path: str
+    cost: int
+    video: str | None = None
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A folder of videos, in `VideoData` or right in it, and of the frames cut from them, in `ImageData`."""
+
+    name: str
+    root: Path
+
+    def videos(self) -> list[Source]:
+        """The video files at any depth, sorted by id.
+
+        Raises CollectionError where there is none, where two share an id, or where an id cannot be stored.
+        """
+        folder = self.root / "VideoData"
+        folder = folder if folder.is_dir() else self.root
+        found = [Source(_stem(entry.name), entry.path, entry.stat().st_size) for entry in _walk(folder, VIDEO_SUFFIXES)]
+        if not found:
+            endings = " ".join(sorted(VIDEO_SUFFIXES))
+            raise CollectionError(f"collection {self.name}: no video in {folder} (looked for {endings})")
+        return _checked(found, self.name)
+
+    def frame_folders(self) -> list[Source]:
+        """The folders of frames in `ImageData`, `<video id>/<video id>_<index>.jpg`, sorted by video id.
+
+        Raises CollectionError as `videos` does.
+        """
+        folder = self.root / "ImageData"
+        counts: dict[str, int] = {}
+        if folder.is_dir():
+            for entry in _walk(folder, FRAME_SUFFIXES):
+                parent = os.path.dirname(entry.path)  # noqa: PTH120  (millions of frames: no Path for each)
+                counts[parent] = counts.get(parent, 0) + 1
+        if not counts:
+            raise CollectionError(
+                f"collection {self.name}: no frame in {folder}; wanted {folder}/<video id>/<video id>_<index>.jpg"
+                " (dataset=video reads the videos themselves)"
+            )
+        videos = {}
+        if (self.root / "VideoData").is_dir():
+            videos = {_stem(v.name): v.path for v in _walk(self.root / "VideoData", VIDEO_SUFFIXES)}
+        folders = [(Path(path).name, path, count) for path, count in counts.items()]
+        return _checked([Source(id, path, n, videos.get(id)) for id, path, n in folders], self.name)
+
+
+def find_collection(collection: str, rootpath: str | Path) -> Collection:
+    """The collection of that name under `rootpath`, else at that path from the working directory.
+
+    Raises CollectionError that names both places where it is in neither.
+    """
+    places = [Path(rootpath).expanduser() / collection, Path(collection).expanduser()]
+    for place in places:
+        if place.is_dir():
+            return Collection(name=place.resolve().name, root=place)
+    raise CollectionError(
+        f"collection {collection}: neither {places[0]} nor {places[1].absolute()} is a folder;"
+        " set rootpath=<folder of collections> or give the collection's path"
+    )
+
+
+def video_id(frame_id: str) -> tuple[str, int]:
+    """`<video id>_<frame index>` taken apart, as the lineage does it. Raises ValueError where it is not one."""
+    video, _, index = frame_id.rpartition("_")
+    if not video or not index.isdecimal():
+        raise ValueError(f"frame id {frame_id} is not <video id>_<frame index>")
+    return video, int(index)
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _walk(folder: str | Path, suffixes: frozenset[str]) -> Iterator[os.DirEntry[str]]:
+    """The files under a folder that end so, links followed, a folder met twice (a loop of links) entered once."""
+    seen: set[tuple[int, int]] = set()
+    stack = [os.fspath(folder)]
+    while stack:
+        here = stack.pop()
+        status = os.stat(here)  # noqa: PTH116
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        with os.scandir(here) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue  # the system's own: ._clip.mp4 of macOS, .snapshot of file servers
+                if entry.is_dir():
+                    stack.append(entry.path)
+                elif os.path.splitext(entry.name)[1].lower() in suffixes and entry.is_file():  # noqa: PTH122
+                    yield entry
+
+
+def _checked(sources: list[Source], name: str) -> list[Source]:
+    bad = [s for s in sources if not _storable(s.id)]
+    if bad:
+        raise CollectionError(
+            f"collection {name}: {len(bad)} names hold white space or cannot be written as UTF-8, which no reader"
+            " of feature files could take as an id; rename: " + ", ".join(repr(s.path) for s in bad[:SHOWN])
+        )
+    sources.sort()
+    twice = [(a, b) for a, b in itertools.pairwise(sources) if a.id == b.id]
+    if twice:
+        raise CollectionError(
+            f"collection {name}: {len(twice)} ids are those of two files; rename one of each: "
+            + "; ".join(f"{a.path} and {b.path}" for a, b in twice[:SHOWN])
+        )
+    return sources
+
+
+def _storable(id: str) -> bool:
+    try:
+        id.encode()
+    except UnicodeEncodeError:
+        return False
+    return bool(id) and not any(c.isspace() or c == "/" for c in id)

@@ -1,0 +1,127 @@
+"""The two datasets, as Lightning DataModules: videos decoded on the fly, and folders of frames cut before."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from collections.abc import Collection as Container
+from functools import partial
+
+import numpy as np
+from pytorch_lightning import LightningDataModule
+
+from vfx.batches import Batches, share
+from vfx.clips import Clip, Sampler, read_frames, read_video
+from vfx.collection import Collection, Source
+from vfx.decoding import DECODERS
+from vfx.errors import UsageError
+from vfx.extractor import CROPS, Extractor
+from vfx.tally import Tally
+from vfx.timeline import Timeline
+
+Read = Callable[[Source], Iterator[Clip]]
+GPU_IMAGES = 256  # crops a forward pass on a GPU: fills an 80 GB card's cores with resnext101_32x48d in a third of it
+CPU_IMAGES = 32  # beyond this a processor gets no faster, and its caches are left
+
+
+class SourceDataModule(LightningDataModule):
+    """What both datasets share: what remains to be done, its sharing out over ranks, and the batches.
+
+    `batch_size`: frames; `num_workers`: processes that read; None takes both from the machine.
+    """
+
+    kind: str  # the name of the dataset in configs and recipes
+
+    def __init__(
+        self,
+        collection: Collection,
+        *,
+        sample: Sampler,
+        batch_size: int | None = None,
+        num_workers: int | None = None,
+        tally: Tally | None = None,
+    ) -> None:
+        super().__init__()
+        if batch_size is not None and batch_size < 1:
+            raise UsageError(f"batch_size ({batch_size}) must be at least 1 frame")
+        if num_workers is not None and num_workers < 0:
+            raise UsageError(f"dataset.num_workers ({num_workers}) must be 0 or more processes")
+        sample(Timeline(np.empty(0), np.empty(0, bool)))  # refuses options out of range before any work
+        self.collection = collection
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.todo: list[Source] = []
+        self._sample = sample
+        self._tally = tally or Tally()
+
+    def sources(self) -> list[Source]:
+        """All that the collection holds, sorted by id."""
+        raise NotImplementedError
+
+    def reader(self) -> Read:
+        """How a worker reads one source; pickled to the workers."""
+        raise NotImplementedError
+
+    def plan(self, sources: list[Source], *, done: Container[str]) -> None:
+        """What remains of the sources; on the first rank, whose list all work from."""
+        self.todo = [s for s in sources if s.id not in done]
+
+    def setup(self, stage: str) -> None:
+        assert self.trainer is not None
+        assert isinstance(self.trainer.lightning_module, Extractor)
+        self._prepare = self.trainer.lightning_module.prepare
+        device = self.trainer.strategy.root_device.type
+        crops = CROPS if self._prepare.ten_crop else 1
+        if self.batch_size is None:
+            self.batch_size = max(1, (CPU_IMAGES if device == "cpu" else GPU_IMAGES) // crops)
+        if self.num_workers is None:
+            self.num_workers = default_workers(device, ranks=self.trainer.num_devices)
+        # One list for all: the collection may change while they start.
+        self.todo = share(self.trainer.strategy.broadcast(self.todo), self.trainer.global_rank, self.trainer.world_size)
+
+    def predict_dataloader(self) -> Batches:
+        assert self.batch_size is not None and self.num_workers is not None
+        return Batches(
+            self.todo,
+            self.reader(),
+            batch_size=self.batch_size,
+            num_workers=min(self.num_workers, len(self.todo)),
+            tally=self._tally,
+        )
+
+
+class VideoDataModule(SourceDataModule):
+    """Videos of a collection, decoded on the fly. `decoder`: auto, decord, pyav or torchcodec."""
+
+    kind = "video"
+
+    def __init__(self, collection: Collection, *, decoder: str = "auto", **shared: object) -> None:
+        super().__init__(collection, **shared)  # type: ignore[arg-type]
+        if decoder not in DECODERS:
+            raise UsageError(f"dataset.decoder ({decoder}) must be one of {', '.join(DECODERS)}")
+        self._decoder = decoder
+
+    def sources(self) -> list[Source]:
+        return self.collection.videos()
+
+    def reader(self) -> Read:
+        return partial(read_video, sample=self._sample, decoder=self._decoder, prepare=self._prepare)
+
+
+class FrameDataModule(SourceDataModule):
+    """Frames cut before, in a collection's `ImageData`. Their times come from the videos where those are there."""
+
+    kind = "frame"
+
+    def sources(self) -> list[Source]:
+        return self.collection.frame_folders()
+
+    def reader(self) -> Read:
+        return partial(read_frames, sample=self._sample, prepare=self._prepare)
+
+
+def default_workers(device: str, *, ranks: int) -> int:
+    """Reading processes for each rank on this machine: all cores for a GPU's sake, half where the network has
+    to share them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // ranks if device != "cpu" else cores // 2 // ranks)

@@ -1,0 +1,121 @@
+"""Step 2: frame-level features of a collection. Reader -> extractor -> writer is the whole program."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from vfx import app
+from vfx.errors import ExtractionError, UsageError
+
+if TYPE_CHECKING:
+    from vfx.output import Output
+
+log = logging.getLogger(__name__)
+
+
+def main(*overrides: str) -> Path:
+    """Extract as the command line does, `main("collection=toydata", "oversample=true")`; returns the file.
+
+    Raises VfxError and its kin, see vfx/errors.py.
+    """
+    return app.call(extract, "extract", overrides)
+
+
+def extract(config: DictConfig) -> Path:
+    """Write `features.h5` as a resolved config of conf/extract.yaml says; returns its path."""
+    # Late, so that --help and a mistyped key need not wait for torch.
+    from vfx.collection import find_collection
+    from vfx.extractor import Extractor
+    from vfx.output import Output
+    from vfx.progress import Progress, summary
+    from vfx.provenance import provenance, recipe
+    from vfx.tally import Tally
+
+    if config.oversample not in (False, True, "keep"):
+        raise UsageError(f"oversample ({config.oversample}) must be false, true or keep")
+    start = time.monotonic()
+    tally = Tally()
+    collection = find_collection(config.collection, config.rootpath)
+    data = app.build(
+        config.dataset,
+        collection=collection,
+        sample=app.build(config.sampler),
+        batch_size=config.batch_size,
+        tally=tally,
+    )
+    lead = app.first_rank()
+    sources = data.sources() if lead else []  # before the network, which takes long to load
+    network = app.build(config.model)
+    output = Output(Path(config.output_dir) / collection.name / config.feature)
+    making = recipe(
+        network,
+        dataset=data.kind,
+        sampler=_sampler(config.sampler),
+        oversample=config.oversample,
+        dtype=config.writer.dtype,
+        precision=config.trainer.precision,
+    )
+    attributes = {
+        "feature": config.feature,
+        "collection": collection.name,
+        "config": OmegaConf.to_yaml(config),
+        "provenance": json.dumps(provenance(network) | {"recipe": making}),
+    }
+    writer = app.build(config.writer, output=output, attributes=attributes, tally=tally)
+    if lead:
+        output.prepare(making, overwrite=config.overwrite)
+        app.log_to(output.folder / "extract.log")
+        data.plan(sources, done=output.done())
+        (output.folder / "config.yaml").write_text(attributes["config"])
+        log.info("%s of %s: %s", config.feature, collection.name, _state(len(sources), len(data.todo)))
+        if not data.todo and output.is_whole() and not app.started_by_others():
+            return _finish(output, config.strict)
+    trainer = app.build(config.trainer, callbacks=[writer, Progress(tally)])
+    trainer.predict(
+        Extractor(network, oversample=config.oversample, tally=tally),
+        datamodule=data,
+        return_predictions=False,
+    )
+    if not lead:
+        return output.features
+    log.info("%s", summary(writer.total, time.monotonic() - start, ranks=trainer.world_size))
+    return _finish(output, config.strict)
+
+
+def _sampler(node: DictConfig) -> dict[str, Any]:
+    options = {str(k): v for k, v in node.items() if not str(k).startswith("_")}
+    return {"name": node["_target_"].rpartition(".")[2], **options}
+
+
+def _state(found: int, todo: int) -> str:
+    if todo == 0:
+        return f"all {found} videos are done, nothing to do (overwrite=true starts over)"
+    return f"{todo} videos to do" + (f", {found - todo} of {found} done before" if found > todo else "")
+
+
+def _finish(output: Output, strict: bool) -> Path:
+    """Say what is there and what is not. Raises ExtractionError for failures where `strict`."""
+    from vfx.store import FeatureFile
+
+    with FeatureFile(output.features) as file:
+        failures = file.failures
+        log.info("%s: %d rows of %d videos, %d failures", output.features, len(file.ids), len(file), len(failures))
+    listing = output.folder / "failures.tsv"
+    listing.unlink(missing_ok=True)
+    if failures:
+        lines = ["\t".join(" ".join(text.split()) for text in failure) for failure in failures]
+        listing.write_text("id\tstage\terror\n" + "\n".join(lines) + "\n")
+        log.warning("%d failures, listed in %s; the first: %s", len(failures), listing, ": ".join(failures[0]))
+        if strict:
+            raise ExtractionError(f"strict=true and {len(failures)} failures, listed in {listing}")
+    return output.features
+
+
+if __name__ == "__main__":
+    app.command(extract, "extract")

@@ -1,0 +1,279 @@
+"""One feature's output folder: what is done, what remains, and how parts become `features.h5`.
+
+<folder>/parts/recipe.json     what makes the numbers; a run with another recipe is refused
+<folder>/parts/part-*.h5       finished videos, each file whole and a feature file of its own
+<folder>/features.h5           all of them, sorted by video id; appears at the end, then `parts` goes
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import shutil
+import tempfile
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vfx.errors import ExtractionError, OutputError
+from vfx.store import Failure, FeatureFile, FeatureFileWriter, Rows, replace_durably
+
+SPOOL_BYTES = 32 << 20  # a video's rows beyond this wait on the disk, not in memory
+OPEN_FILES = 200  # parts held open while they are merged; the usual limit of a process is 1024
+BLOCK_ROWS = 4096
+SHOWN = 5  # how many failures an error names
+
+Recipe = Mapping[str, Any]
+
+
+class Output:
+    """The folder of one feature of one collection: the unit of resume."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.features = folder / "features.h5"
+        self.parts = folder / "parts"
+
+    def prepare(self, recipe: Recipe, *, overwrite: bool) -> None:
+        """Make the folder ready for a run of this recipe, keeping what is done unless `overwrite`.
+
+        Raises OutputError that shows the differing keys where what is there was made by another recipe.
+        """
+        if overwrite:
+            self.features.unlink(missing_ok=True)
+            shutil.rmtree(self.parts, ignore_errors=True)
+        found = self._recipe()
+        changed = [] if found is None else differences(found, recipe)
+        if changed:
+            raise OutputError(
+                f"{self.folder} was made with another recipe; overwrite=true starts over, another output_dir"
+                " keeps both. It differs in\n  " + "\n  ".join(changed)
+            )
+        if found is None:
+            self.parts.mkdir(parents=True, exist_ok=True)
+            temporary = self.parts / f".recipe.{uuid.uuid4().hex[:8]}"
+            temporary.write_text(json.dumps(recipe, indent=1))
+            replace_durably(temporary, self.parts / "recipe.json")
+
+    def _recipe(self) -> Recipe | None:
+        if self.features.exists():
+            with FeatureFile(self.features) as file:
+                return file.provenance["recipe"]
+        path = self.parts / "recipe.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def is_whole(self) -> bool:
+        """Whether `features.h5` is there and holds all that has been committed."""
+        return self.features.exists() and not any(self.parts.glob("part-*.h5"))
+
+    def files(self) -> list[FeatureFile]:
+        """What has been committed: the finished file if there is one, and the parts."""
+        paths = [self.features] if self.features.exists() else []
+        return [FeatureFile(p) for p in (*paths, *sorted(self.parts.glob("part-*.h5")))]
+
+    def done(self) -> set[str]:
+        """The videos that need not be read again: those with rows, and those that are known to have none."""
+        ids: set[str] = set()
+        for file in self.files():
+            with file:
+                ids.update(file.videos)
+                ids.update(f.id for f in file.failures)
+        return ids
+
+    def assemble(self, attributes: Mapping[str, str]) -> None:
+        """Merge what has been committed into `features.h5`, by rename, then drop the parts.
+
+        `attributes`: those of the file; its provenance gains the count of videos by decoder.
+        Raises ExtractionError where no video has a row; the parts stay.
+        """
+        files = self.files()
+        with ExitStack() as stack:
+            for file in files:
+                stack.callback(file.close)
+            failures = sorted({failure for file in files for failure in file.failures})
+            if not any(len(file) for file in files):
+                raise ExtractionError(
+                    f"not one of {len(failures)} videos could be read, so there is no {self.features}: "
+                    + "; ".join(f"{f.id}: {f.error}" for f in failures[:SHOWN])
+                )
+            first = files[0]
+            writer = stack.enter_context(
+                FeatureFileWriter(
+                    self.features,
+                    level="frame",
+                    shape=first.features.shape[1:],
+                    dtype=first.features.dtype.name,
+                    attributes=attributes,
+                )
+            )
+            served: dict[str, int] = {}
+            for video, rows, decoder in _merged(files):
+                writer.add_video(video, rows, decoder=decoder)
+                served[decoder] = served.get(decoder, 0) + 1
+            writer.add_failures(failures)
+            provenance = json.loads(attributes["provenance"]) | {"decoders": served}
+            writer.attributes["provenance"] = json.dumps(provenance)
+        shutil.rmtree(self.parts, ignore_errors=True)
+
+
+def _merged(files: list[FeatureFile]) -> Iterator[tuple[str, Iterator[Rows], str]]:
+    """Every video once, sorted by id, with its rows in blocks and its decoder; each file is read in its order."""
+    recent: OrderedDict[int, FeatureFile] = OrderedDict()
+    last = None
+    for video, n in heapq.merge(*([(str(v), n) for v in file.videos] for n, file in enumerate(files))):
+        if video == last:
+            continue  # committed twice, by two runs: either is right, the first is taken
+        last = video
+        recent[n] = files[n]
+        recent.move_to_end(n)
+        if len(recent) > OPEN_FILES:
+            recent.popitem(last=False)[1].close()
+        file = files[n]
+        yield video, file.blocks(video, BLOCK_ROWS), file.decoder(video)
+
+
+def differences(a: Recipe, b: Recipe) -> list[str]:
+    """The leaves in which two recipes differ, one a line: `sampler.fps: 2 there, 4 here`."""
+    left, right = dict(_leaves(a)), dict(_leaves(b))
+    return [
+        f"{key}: {left.get(key, 'nothing')} there, {right.get(key, 'nothing')} here"
+        for key in sorted(left.keys() | right.keys())
+        if left.get(key) != right.get(key)
+    ]
+
+
+def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _leaves(value, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, json.loads(json.dumps(node))  # tuples and lists compare equal, as they do once written
+
+
+@dataclass
+class _Video:
+    """A video's rows as they come in, in memory or, beyond SPOOL_BYTES, in an unnamed file."""
+
+    rows: IO[bytes]
+    count: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    decoder: str = ""
+
+
+class PartWriter:
+    """Gathers the rows of videos that are being read, and commits finished videos in immutable parts.
+
+    Rows of several videos may come in turns; those of one come in order. `shape`: of one row, (D,) or (10, D).
+    A part is committed when `commit_mb` MiB or `commit_seconds` s of finished videos are waiting.
+    """
+
+    def __init__(
+        self,
+        output: Output,
+        *,
+        shape: tuple[int, ...],
+        dtype: str,
+        attributes: Mapping[str, str],
+        commit_mb: float,
+        commit_seconds: float,
+    ) -> None:
+        self._output = output
+        self._shape = shape
+        self._dtype = np.dtype(dtype)
+        self._record = np.dtype([("features", self._dtype, shape), ("index", np.int64), ("seconds", np.float64)])
+        self._attributes = attributes
+        self._commit_bytes = commit_mb * (1 << 20)
+        self._commit_seconds = commit_seconds
+        self._reading: dict[str, _Video] = {}
+        self._finished: dict[str, _Video] = {}
+        self._waiting_bytes = 0
+        self._last_commit = time.monotonic()
+
+    def start(self, video: str) -> None:
+        """A video is read from its beginning: rows of an earlier attempt are void."""
+        attempt = self._reading.pop(video, None)
+        if attempt is not None:
+            attempt.rows.close()
+
+    def append(
+        self, video: str, features: NDArray[Any], index: NDArray[np.int64], seconds: NDArray[np.float64]
+    ) -> None:
+        """Rows of one video: (T, *shape), (T,), (T,)."""
+        records = np.empty(len(index), self._record)
+        with np.errstate(over="ignore"):  # a float16 that overflows is found below
+            records["features"] = features
+        records["index"], records["seconds"] = index, seconds
+        state = self._state(video)
+        state.rows.write(records.tobytes())
+        state.count += len(records)
+        if not np.isfinite(records["features"]).all() and not state.failures:
+            state.failures.append(
+                Failure(
+                    video,
+                    "network",
+                    f"features hold NaN or infinity, or overflow {self._dtype}; no row is kept",
+                )
+            )
+
+    def finish(self, video: str, failures: list[Failure], decoder: str) -> list[Failure]:
+        """A video has no more rows and can be committed. `failures`: what of it could not be read.
+
+        Returns these and what its rows themselves gave cause for.
+        """
+        state = self._state(video)
+        del self._reading[video]
+        if state.failures:
+            state.count = 0
+        state.failures += failures
+        state.decoder = decoder
+        self._finished[video] = state
+        self._waiting_bytes += state.count * self._record.itemsize
+        overdue = time.monotonic() - self._last_commit > self._commit_seconds
+        if overdue or self._waiting_bytes > self._commit_bytes:
+            self.commit()
+        return state.failures
+
+    def commit(self) -> None:
+        """Write the finished videos as a part that no crash can take back."""
+        if self._finished:
+            path = self._output.parts / f"part-{uuid.uuid4().hex[:12]}.h5"
+            with FeatureFileWriter(
+                path, level="frame", shape=self._shape, dtype=self._dtype.name, attributes=self._attributes
+            ) as writer:
+                for video in sorted(self._finished):
+                    state = self._finished[video]
+                    if state.count:
+                        writer.add_video(video, self._blocks(state), decoder=state.decoder)
+                    writer.add_failures(state.failures)
+                    state.rows.close()
+        self._finished.clear()
+        self._waiting_bytes = 0
+        self._last_commit = time.monotonic()
+
+    def close(self) -> None:
+        """Commit what is finished and drop what is not."""
+        self.commit()
+        for state in self._reading.values():
+            state.rows.close()
+        self._reading.clear()
+
+    def _state(self, video: str) -> _Video:
+        if video not in self._reading:
+            spool = tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=self._output.parts)  # noqa: SIM115  (closed on commit)
+            self._reading[video] = _Video(spool)  # type: ignore[arg-type]
+        return self._reading[video]
+
+    def _blocks(self, state: _Video) -> Iterator[Rows]:
+        state.rows.seek(0)
+        for start in range(0, state.count, BLOCK_ROWS):
+            count = min(BLOCK_ROWS, state.count - start)
+            records = np.frombuffer(state.rows.read(count * self._record.itemsize), self._record)
+            yield Rows(records["features"], records["index"], records["seconds"])

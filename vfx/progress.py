@@ -1,0 +1,97 @@
+"""What the user sees of a run: one bar, or a line every so often where there is no terminal; then a summary."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from tqdm import tqdm
+
+from vfx.tally import Tally
+
+log = logging.getLogger(__name__)
+LINE_SECONDS = 30
+
+
+class Progress(Callback):
+    """Shows the first rank's share: videos, frames, frames/s, time left (by cost, not by count), failures."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+        self._bar: tqdm[Any] | None = None
+        self._videos = 0
+        self._cost = 1
+        self._start = 0.0
+        self._last_line = 0.0
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        todo = trainer.datamodule.todo  # type: ignore[attr-defined]
+        self._videos, self._cost = len(todo), max(1, sum(s.cost for s in todo))
+        self._start = self._last_line = time.monotonic()
+        if sys.stderr.isatty():
+            self._bar = tqdm(
+                total=self._cost,
+                bar_format="{desc} |{bar}| {percentage:3.0f}% {elapsed}<{remaining}{postfix}",
+            )
+
+    def on_predict_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        now = time.monotonic()
+        if self._bar is not None:
+            self._bar.set_description_str(self._counts(), refresh=False)
+            self._bar.set_postfix_str(self._rates(now), refresh=False)
+            self._bar.update(self._tally.done_cost - self._bar.n)
+        elif trainer.is_global_zero and now - self._last_line > LINE_SECONDS:
+            self._last_line = now
+            share = self._tally.done_cost / self._cost
+            left = (now - self._start) * (1 - share) / share if share else float("inf")
+            log.info("%s, %s, %s left", self._counts(), self._rates(now), duration(left))
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _counts(self) -> str:
+        return f"{self._tally.videos}/{self._videos} videos, {self._tally.frames} frames"
+
+    def _rates(self, now: float) -> str:
+        rate = self._tally.frames / max(1e-9, now - self._start)
+        return f"{rate:.1f} frames/s, {self._tally.failures.total()} failures"
+
+
+def summary(tally: Tally, seconds: float, *, ranks: int = 1) -> str:
+    """The closing lines: what was done, and where the time went. `tally`: all ranks together."""
+
+    def share(spent: float) -> str:
+        return f"{duration(spent / ranks)} ({100 * spent / ranks / max(seconds, 1e-9):.0f} %)"
+
+    failures = ", ".join(f"{n} at {stage}" for stage, n in sorted(tally.failures.items())) or "none"
+    return (
+        f"{tally.videos} videos, {tally.frames} frames in {duration(seconds)}"
+        f" ({tally.frames / max(seconds, 1e-9):.1f} frames/s); failures: {failures}\n"
+        f"waiting for decode {share(tally.waiting)}, in the network {share(tally.network)},"
+        f" writing {share(tally.writing)}; the workers decoded for {duration(tally.decode)} of processor time"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 4.2 s, 3 min 20 s, 5 h 07 min."""
+    if seconds == float("inf"):
+        return "unknown time"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

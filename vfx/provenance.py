@@ -1,0 +1,62 @@
+"""Where numbers come from: what is kept in a feature file so that they can be made again, or told apart."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from vfx import __version__
+from vfx.models import Network
+
+PACKAGES = [
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "timm",
+    "av",
+    "decord",
+    "decord2",
+    "torchcodec",
+    "numpy",
+    "h5py",
+    "pillow",
+]
+
+
+def recipe(
+    network: Network,
+    *,
+    dataset: str,
+    sampler: Mapping[str, Any],
+    oversample: bool | str,
+    dtype: str,
+    precision: str | int,
+) -> dict[str, Any]:
+    """All that changes the numbers of a feature file, and nothing that does not: what a resumed run must share."""
+    return {
+        "model": {
+            "name": network.name,
+            "layer": network.layer,
+            "weights": network.weights.sha256 or network.weights.source,
+        },
+        "transform": asdict(network.transform),
+        "oversample": oversample,
+        "dataset": dataset,
+        "sampler": dict(sampler),
+        "dtype": dtype,
+        "precision": str(precision),
+    }
+
+
+def provenance(network: Network) -> dict[str, Any]:
+    """The versions of what made the features, and the source, hash and licence of the weights."""
+    versions = {"vfx": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {"versions": versions, "weights": asdict(network.weights)}

@@ -1,0 +1,110 @@
+"""Samplers: each chooses, from the times of a video's frames, the indices of those to extract.
+
+A sampler is a pure function of a `Timeline` and of its options. It returns (m,) int64 indices, ascending and
+unique, at least one for a video that has frames. Options are checked before the timeline is looked at, so that an
+empty one finds a bad option before any video is read.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vfx.errors import SamplerError
+from vfx.timeline import Timeline
+
+Indices = NDArray[np.int64]
+
+CLOCK_TOLERANCE = 1e-6
+"""Seconds within which a moment and a frame's time count as equal: below any container's tick."""
+
+
+def half_second(timeline: Timeline) -> Indices:
+    """A frame every 0.5 s of presentation time: `fps` at 2."""
+    return _on_grid(timeline, 2.0, "half_second")
+
+
+def fps(timeline: Timeline, *, fps: float) -> Indices:
+    """For k = 0, 1, 2, ... the first frame whose time in seconds is >= k / fps.
+
+    Times are absolute, as the container gives them. Raises SamplerError where they are unknown.
+    """
+    _require_positive("fps", fps)
+    return _on_grid(timeline, float(fps), "fps")
+
+
+def stride(timeline: Timeline, *, stride: int) -> Indices:
+    """Every `stride`-th frame, from the first."""
+    _require_whole("stride", stride)
+    return np.arange(0, len(timeline), stride, dtype=np.int64)
+
+
+def uniform(timeline: Timeline, *, num_frames: int) -> Indices:
+    """The frames on display at the centres of `num_frames` equal segments of time.
+
+    The last frame is taken to last as long as the one before it. One frame may be on display at several centres,
+    so a short video gives fewer than `num_frames`. Raises SamplerError where times are unknown.
+    """
+    _require_whole("num_frames", num_frames)
+    seconds = _known_seconds(timeline, "uniform")
+    if len(seconds) < 2:
+        return np.arange(len(seconds), dtype=np.int64)
+    duration = seconds[-1] - seconds[0] + (seconds[-1] - seconds[-2])
+    # Counted by frames, whatever num_frames is: `passed` is how many centres lie before each frame's time, and a frame
+    # is on display at those that the next one has and it has not.
+    position = (seconds - seconds[0] - CLOCK_TOLERANCE) / duration if duration > 0 else np.zeros(len(seconds))
+    passed = np.append(np.ceil(position * num_frames - 0.5).clip(0, num_frames), num_frames)
+    return np.flatnonzero(np.diff(passed) > 0)
+
+
+def keyframes(timeline: Timeline) -> Indices:
+    """The frames at which decoding can start; the first frame where none is marked."""
+    chosen = np.flatnonzero(timeline.keyframe)
+    return chosen if len(chosen) else np.arange(min(len(timeline), 1), dtype=np.int64)
+
+
+def all_frames(timeline: Timeline) -> Indices:
+    """Every frame."""
+    return np.arange(len(timeline), dtype=np.int64)
+
+
+def _on_grid(timeline: Timeline, fps: float, sampler: str) -> Indices:
+    """The frames that are the first at or after some k / fps, k >= 0.
+
+    Worked out from the frames, not the grid, whose points between two frames may be beyond counting.
+    """
+    seconds = _known_seconds(timeline, sampler)
+    if not len(seconds):
+        return np.zeros(0, dtype=np.int64)
+    # Grid points up to and with each frame's time: the greatest k with k / fps <= seconds. The product may be
+    # off by one step; comparing k / fps itself, which rounds once as seconds = pts / timescale do, settles ties.
+    k = np.floor(seconds * fps)
+    k += (k + 1) / fps <= seconds
+    k -= k / fps > seconds
+    passed = np.maximum(k + 1, 0)
+    chosen = np.flatnonzero(np.diff(passed, prepend=0) > 0)
+    return chosen if len(chosen) else np.array([len(seconds) - 1])
+
+
+def _known_seconds(timeline: Timeline, sampler: str) -> NDArray[np.float64]:
+    if np.isnan(timeline.seconds).any():
+        raise SamplerError(
+            f"sampler={sampler} needs to know when each frame is shown, and the times of these frames are "
+            "unknown: use sampler=all or sampler=stride"
+        )
+    return timeline.seconds
+
+
+def _require_positive(option: str, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise SamplerError(f"sampler.{option} ({value}) must be a number")
+    if value <= 0:
+        raise SamplerError(f"sampler.{option} ({value}) must be positive")
+
+
+def _require_whole(option: str, value: int) -> None:
+    _require_positive(option, value)
+    if not isinstance(value, int):
+        raise SamplerError(f"sampler.{option} ({value}) must be a whole number")

@@ -1,0 +1,356 @@
+"""Feature files: the one HDF5 schema, `vfx.features/1`, written whole or not at all and read as a mapping.
+
+The schema is laid out in docs/schema.md. This is the only module that knows h5py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from vfx.errors import OutputError
+
+if TYPE_CHECKING:
+    import pandas
+    import torch
+
+SCHEMA = "vfx.features/1"
+Level = Literal["frame", "video", "segment"]
+LEVELS = ("frame", "video", "segment")
+CHUNK_BYTES = 128 << 10  # a chunk is read whole for one row and written whole for one video
+BLOCK_BYTES = 8 << 20  # rows are gathered to blocks of about this size before HDF5 sees them
+_TEXT = h5py.string_dtype()
+_FAILURE = np.dtype([("id", _TEXT), ("stage", _TEXT), ("error", _TEXT)])
+
+
+class Failure(NamedTuple):
+    """Something that could not be read whole: its id, at which stage (open, decode, network), and why."""
+
+    id: str
+    stage: str
+    error: str
+
+
+class Rows(NamedTuple):
+    """The rows of one video, or a block of rows of another level.
+
+    `features` (T,D) or (T,10,D). Frame level alone: `index` (T,) int64 and `seconds` (T,) float64.
+    """
+
+    features: NDArray[Any]
+    index: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+
+
+class FeatureFileWriter:
+    """Writes one feature file: under another name while it is open, under its own when all is on the disk.
+
+    Use as a context manager; an exception inside leaves no file. Rows come a video (frame level) or a block
+    (other levels) at a time, in the order in which they shall stand. `shape`: of one row, (D,) or (10, D).
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        level: Level,
+        shape: tuple[int, ...],
+        dtype: str = "float32",
+        attributes: Mapping[str, str],
+    ) -> None:
+        self.path = path
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._level = level
+        self._file = h5py.File(self._temporary, "w")
+        row_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        self._features = _Column(
+            self._file,
+            "features",
+            np.dtype(dtype),
+            shape,
+            max(1, CHUNK_BYTES // row_bytes),
+            BLOCK_BYTES // row_bytes,
+        )
+        self._ids = _Column(self._file, "ids", _TEXT)
+        self._failures = _Column(self._file, "failures", _FAILURE)
+        if level == "frame":
+            self._index = _Column(self._file, "index", np.dtype(np.int64))
+            self._seconds = _Column(self._file, "seconds", np.dtype(np.float64))
+            self._videos = _Column(self._file, "videos/ids", _TEXT)
+            self._offsets = _Column(self._file, "videos/offsets", np.dtype(np.int64))
+            self._decoders = _Column(self._file, "videos/decoder", _TEXT)
+            self._offsets.append([0])
+        self.attributes: dict[str, str] = {
+            "schema": SCHEMA,
+            "level": level,
+            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            **attributes,
+        }
+
+    @property
+    def rows(self) -> int:
+        return self._features.length
+
+    def add_video(self, id: str, blocks: Iterator[Rows], *, decoder: str = "") -> None:
+        """Append the rows of one video, in blocks of any size. Videos come sorted by id, rows by index."""
+        for block in blocks:
+            self._features.append(block.features)
+            self._index.append(block.index)
+            self._seconds.append(block.seconds)
+            self._ids.append([f"{id}_{i}" for i in block.index])
+        self._videos.append([id])
+        self._decoders.append([decoder])
+        self._offsets.append([self.rows])
+
+    def add_failures(self, failures: list[Failure]) -> None:
+        self._failures.append([tuple(f) for f in failures])
+
+    def __enter__(self) -> FeatureFileWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._file.close()
+            self._temporary.unlink(missing_ok=True)
+            return
+        for column in [v for v in vars(self).values() if isinstance(v, _Column)]:
+            column.flush()
+        self._file.attrs.update(self.attributes)
+        self._file.close()
+        with h5py.File(self._temporary, "r") as again:  # what cannot be opened must not take the final name
+            if again["features"].shape[0] != self.rows or again.attrs["schema"] != SCHEMA:
+                raise OutputError(f"{self._temporary} does not read back as it was written: is the disk sound?")
+        replace_durably(self._temporary, self.path)
+
+
+class _Column:
+    """A dataset that grows at its end, in blocks large enough for HDF5 to be fast."""
+
+    def __init__(
+        self,
+        file: h5py.File,
+        name: str,
+        dtype: np.dtype[Any],
+        shape: tuple[int, ...] = (),
+        chunk: int = 4096,
+        block: int = 16384,
+    ) -> None:
+        self._data = file.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=(chunk, *shape))
+        self._shape = shape
+        # text and records become arrays of objects, which h5py turns into HDF5's own
+        self._memory = dtype if dtype.kind in "fiu" else np.dtype(object) if dtype.fields is None else dtype
+        self._pending: list[NDArray[Any]] = []
+        self._block = max(1, block)
+        self._waiting = 0
+        self.length = 0
+
+    def append(self, values: Any) -> None:
+        block = np.array(values, dtype=self._memory).reshape(-1, *self._shape)
+        self._pending.append(block)
+        self._waiting += len(block)
+        self.length += len(block)
+        if self._waiting >= self._block:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._waiting:
+            self._data.resize(self.length, axis=0)
+            self._data[self.length - self._waiting :] = np.concatenate(self._pending)
+        self._pending, self._waiting = [], 0
+
+
+def replace_durably(temporary: Path, path: Path) -> None:
+    """Give a finished file its final name so that no crash can leave the name without the content."""
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+class FeatureFile(Mapping[str, NDArray[Any]]):
+    """A feature file as a read-only mapping: `f["shot00001_1"]` -> (T, D) at frame level, else (D,).
+
+    `f["shot00001_1_25"]`, a frame id, gives that row (D,). Opened on first use, so it can be pickled and handed
+    to DataLoader workers; nothing is read that is not asked for. Raises OutputError where the file is not one.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if self.path.is_dir():
+            self.path = self.path / "features.h5"
+
+    @cached_property
+    def _file(self) -> h5py.File:
+        if not self.path.is_file():
+            raise OutputError(f"no feature file {self.path}; `python -m vfx.extract` makes them")
+        try:
+            file = h5py.File(self.path, "r")
+        except OSError as error:
+            raise OutputError(f"{self.path} is not a readable HDF5 file: {error}") from error
+        if file.attrs.get("schema") != SCHEMA:
+            raise OutputError(f"{self.path}: schema is {file.attrs.get('schema')!r}, wanted {SCHEMA!r}")
+        return file
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path}  # an open HDF5 file cannot cross to another process
+
+    def close(self) -> None:
+        """Let go of the file; the next use opens it again."""
+        file = self.__dict__.pop("_file", None)
+        if file is not None:
+            file.close()
+
+    def __enter__(self) -> FeatureFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def features(self) -> h5py.Dataset:
+        """(N, D) or (N, 10, D), read by slices: `f.features[10:20]`; `f.features[:]` is the whole matrix."""
+        return self._file["features"]
+
+    @cached_property
+    def ids(self) -> NDArray[np.object_]:
+        """(N,) str: frame, video or segment ids, in the order of the rows."""
+        return self._file["ids"].asstr()[:]
+
+    @cached_property
+    def videos(self) -> NDArray[np.object_]:
+        """(V,) str: frame level, the videos that have rows, sorted."""
+        return self._file["videos/ids"].asstr()[:]
+
+    @cached_property
+    def offsets(self) -> NDArray[np.int64]:
+        """(V+1,): frame level, the rows of video v are [offsets[v], offsets[v+1])."""
+        return self._file["videos/offsets"][:]
+
+    @cached_property
+    def decoders(self) -> NDArray[np.object_]:
+        """(V,) str: frame level, which decoder served each of `videos`."""
+        return self._file["videos/decoder"].asstr()[:]
+
+    @cached_property
+    def index(self) -> NDArray[np.int64]:
+        """(N,): frame level, 0-based position in display order."""
+        return self._file["index"][:]
+
+    @cached_property
+    def seconds(self) -> NDArray[np.float64]:
+        """(N,): frame level, presentation time in the source; NaN where it is not known."""
+        return self._file["seconds"][:]
+
+    @cached_property
+    def failures(self) -> list[Failure]:
+        """What could not be read whole, and why."""
+        rows = self._file["failures"][:]
+        return [Failure(*(v.decode() if isinstance(v, bytes) else v for v in row)) for row in rows]
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        return dict(self._file.attrs)
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """Versions, weights, transform, sampler and recipe of the run."""
+        return json.loads(self._file.attrs["provenance"])
+
+    @property
+    def level(self) -> Level:
+        return self._file.attrs["level"]
+
+    @property
+    def feature(self) -> str:
+        return self._file.attrs["feature"]
+
+    @cached_property
+    def _position(self) -> dict[str, int]:
+        return {id: i for i, id in enumerate(self.videos if self.level == "frame" else self.ids)}
+
+    def span(self, video: str) -> tuple[int, int]:
+        """Frame level: the rows [start, stop) of one video. Raises KeyError."""
+        v = self._position[video]
+        return int(self.offsets[v]), int(self.offsets[v + 1])
+
+    def decoder(self, video: str) -> str:
+        """Frame level: which decoder served a video. Raises KeyError."""
+        return str(self.decoders[self._position[video]])
+
+    def blocks(self, video: str, size: int) -> Iterator[Rows]:
+        """Frame level: the rows of one video, `size` at a time. Raises KeyError."""
+        first, last = self.span(video)
+        for start in range(first, last, size):
+            part = slice(start, min(start + size, last))
+            yield Rows(self.features[part], self._file["index"][part], self._file["seconds"][part])
+
+    def __getitem__(self, id: str) -> NDArray[Any]:
+        if self.level != "frame":
+            return self.features[self._position[id]]
+        if id in self._position:
+            return self.features[slice(*self.span(id))]
+        video, _, number = id.rpartition("_")
+        if not number.isdecimal():
+            raise KeyError(id)
+        start, stop = self.span(video)
+        row = start + int(np.searchsorted(self._file["index"][start:stop], int(number)))
+        if row == stop or self._file["index"][row] != int(number):
+            raise KeyError(id)
+        return self.features[row]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._position)
+
+    def __len__(self) -> int:
+        """Videos at frame level, else rows."""
+        return (self._file["videos/ids"] if self.level == "frame" else self._file["ids"]).shape[0]
+
+    def __contains__(self, id: object) -> bool:
+        if not isinstance(id, str):
+            return False
+        if id in self._position:
+            return True
+        try:
+            self[id]
+        except KeyError:
+            return False
+        return True
+
+    def __repr__(self) -> str:
+        return f"FeatureFile({str(self.path)!r}: {self.feature}, {self.level} level, {self.features.shape})"
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A data frame with one row for each feature, indexed by id, columns 0 .. D-1 (ten crops side by side).
+
+        At frame level the index has the levels video, index, seconds. Needs the extra `pandas`.
+        """
+        import pandas
+
+        values = self.features[:].reshape(len(self.ids), -1)
+        if self.level != "frame":
+            return pandas.DataFrame(values, index=pandas.Index(self.ids, name="id"))
+        videos = np.repeat(self.videos, np.diff(self.offsets))
+        index = pandas.MultiIndex.from_arrays([videos, self.index, self.seconds], names=["video", "index", "seconds"])
+        return pandas.DataFrame(values, index=index)
+
+    def to_torch(self) -> torch.Tensor:
+        """All features as one tensor, (N, D) or (N, 10, D)."""
+        import torch
+
+        return torch.from_numpy(self.features[:])

@@ -1,0 +1,115 @@
+"""The prediction writer: a Lightning callback that commits finished videos as the run goes on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import BasePredictionWriter
+
+from vfx.batches import Batch
+from vfx.errors import UsageError
+from vfx.extractor import Extractor
+from vfx.output import Output, PartWriter
+from vfx.tally import Tally
+
+log = logging.getLogger(__name__)
+DTYPES = ("float32", "float16")
+# Ranks end when their work ends, which on uneven collections can be hours apart.
+PATIENCE = timedelta(days=30)
+
+
+class FeatureWriter(BasePredictionWriter):
+    """Writes `features.h5` of an `Output`: parts while the run goes on, the whole at its end, by rank 0.
+
+    `dtype`: float32 or float16. `commit_mb`, `commit_seconds`: finished videos wait in memory until they are
+    this many MiB or this old; a crash loses no more than that.
+    After the run `total` is the tally of all ranks together.
+    """
+
+    def __init__(
+        self,
+        output: Output,
+        *,
+        attributes: Mapping[str, str],
+        tally: Tally | None = None,
+        dtype: str = "float32",
+        commit_mb: float = 64,
+        commit_seconds: float = 60,
+    ) -> None:
+        super().__init__(write_interval="batch")
+        if dtype not in DTYPES:
+            raise UsageError(f"writer.dtype ({dtype}) must be one of {', '.join(DTYPES)}")
+        self.total = Tally()
+        self._output = output
+        self._attributes = attributes
+        self._tally = tally or Tally()
+        self._dtype = dtype
+        self._commit_mb = commit_mb
+        self._commit_seconds = commit_seconds
+        self._parts: PartWriter | None = None
+        self._group: Any = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        assert isinstance(pl_module, Extractor)
+        self._parts = PartWriter(
+            self._output,
+            shape=pl_module.row_shape,
+            dtype=self._dtype,
+            attributes=self._attributes,
+            commit_mb=self._commit_mb,
+            commit_seconds=self._commit_seconds,
+        )
+        if trainer.world_size > 1:
+            # NCCL gives up on a barrier after 30 minutes, and Lightning has none at the end of predict.
+            self._group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: torch.Tensor,
+        batch_indices: Sequence[int] | None,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        assert self._parts is not None
+        with self._tally.time("writing"):
+            rows = prediction.numpy()
+            at = 0
+            for span in batch.spans:
+                stop = at + len(span.index)
+                if span.start:
+                    self._parts.start(span.video)
+                self._parts.append(span.video, rows[at:stop], span.index, span.seconds)
+                at = stop
+                if span.end:
+                    failures = self._parts.finish(span.video, span.failures, span.decoder)
+                    self._tally.videos += 1
+                    self._tally.failures.update(f.stage for f in failures)
+        self._tally.frames += at
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if self._parts is not None:
+            self._parts.close()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        assert self._parts is not None
+        with self._tally.time("writing"):
+            self._parts.close()
+        tallies = [self._tally]
+        if self._group is not None:
+            tallies = [Tally() for _ in range(trainer.world_size)]
+            torch.distributed.all_gather_object(tallies, self._tally, group=self._group)
+        self.total = sum(tallies, Tally())
+        if trainer.is_global_zero and not self._output.is_whole():
+            with self.total.time("writing"):
+                self._output.assemble(self._attributes)
+        if self._group is not None:
+            torch.distributed.barrier(group=self._group)  # nobody leaves before the file is there
