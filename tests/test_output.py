@@ -27,9 +27,7 @@ def output(tmp_path: Path) -> Output:
 
 
 def parts(output: Output, dtype: str = "float32", commit_mb: float = 64) -> PartWriter:
-    return PartWriter(
-        output, shape=(4,), dtype=dtype, attributes=ATTRIBUTES, commit_mb=commit_mb, commit_seconds=1e9
-    )
+    return PartWriter(output, shape=(4,), dtype=dtype, attributes=ATTRIBUTES, commit_mb=commit_mb, commit_seconds=1e9)
 
 
 def put(writer: PartWriter, video: str, value: float, count: int = 3, at: int = 0) -> None:

@@ -114,9 +114,7 @@ def test_times_start_at_zero_and_only_camera_has_a_variable_rate(video_id):
 
 
 def test_the_variable_rate_changes_twice():
-    np.testing.assert_allclose(
-        gaps("camera")[[0, 74, 75, 98, 99, 157]], [0.04, 0.04, 0.125, 0.125, 0.033, 0.033]
-    )
+    np.testing.assert_allclose(gaps("camera")[[0, 74, 75, 98, 99, 157]], [0.04, 0.04, 0.125, 0.125, 0.033, 0.033])
 
 
 def test_coffee_phone_is_stored_lying_and_shown_upright(make):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -145,8 +146,12 @@ def started_by_others() -> bool:
 def _log_to_terminal() -> None:
     log.setLevel(logging.INFO)
     log.propagate = False  # Hydra's own handlers print to standard output, where only the result belongs
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    # Lightning's list of the accelerators it did not find, and its tip for another product.
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    # It asks the loader which dataset indices a batch holds; ours carries ids.
+    warnings.filterwarnings("ignore", message="Couldn't infer the batch indices")
+    # Lightning 2.6 asks torch 2.14 in a way that torch has deprecated.
+    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
     if not any(isinstance(h, logging.StreamHandler) for h in log.handlers):
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(message)s"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import queue
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -98,16 +99,18 @@ class Batches:
 
         for _ in range(AHEAD * max(1, self._num_workers)):
             hand_out()
-        loader = DataLoader(
-            _Worker(tasks, self._read),
-            batch_size=1,
-            collate_fn=_only,
-            num_workers=self._num_workers,
-            prefetch_factor=AHEAD if self._num_workers else None,
-            multiprocessing_context=context,
-            in_order=False,
-        )
-        clips = iter(loader)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "This DataLoader will create .* worker processes")  # it was asked to
+            loader = DataLoader(
+                _Worker(tasks, self._read),
+                batch_size=1,
+                collate_fn=_only,
+                num_workers=self._num_workers,
+                prefetch_factor=AHEAD if self._num_workers else None,
+                multiprocessing_context=context,
+                in_order=False,
+            )
+            clips = iter(loader)
         while True:
             with self._tally.time("waiting"):
                 clip = next(clips, None)

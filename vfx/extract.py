@@ -16,7 +16,7 @@ from vfx.errors import ExtractionError, UsageError
 if TYPE_CHECKING:
     from vfx.output import Output
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("vfx.extract")  # not __name__, which is __main__ when run
 
 
 def main(*overrides: str) -> Path:

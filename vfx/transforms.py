@@ -30,7 +30,8 @@ class Transform:
 def resize(frames: torch.Tensor, transform: Transform) -> torch.Tensor:
     """Frames (T,H,W,3) uint8 -> (T,h,w,3) uint8 with the short side at `transform.resize`.
 
-    The antialiased filter of PIL, within one level of it; the long side is truncated as torchvision does.
+    The antialiased filter of PIL, within one level of it (bicubic: two); the long side is truncated as
+    torchvision does.
     """
     size = [transform.resize] if isinstance(transform.resize, int) else list(transform.resize)
     # (T,3,H,W) over memory that stays (T,H,W,3): the layout for which torchvision's kernel is fast

@@ -1,0 +1,18 @@
+"""What the tests share: the toy collection, and a run of the app."""
+
+from pathlib import Path
+
+import pytest
+
+from vfx import extract
+from vfx.store import FeatureFile
+
+ROOT = Path(__file__).parent.parent
+TOYDATA = ROOT / "toydata"
+
+
+@pytest.fixture(scope="session")
+def toy_features(tmp_path_factory: pytest.TempPathFactory) -> FeatureFile:
+    """The default run on the toy collection."""
+    folder = tmp_path_factory.mktemp("outputs")
+    return FeatureFile(extract.main(f"collection={TOYDATA}", f"output_dir={folder}", "trainer=cpu"))

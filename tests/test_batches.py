@@ -1,0 +1,92 @@
+"""Batches: clips regrouped to full batches, sources shared out, and read ahead by processes."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from vfx.batches import Batch, Batches, regroup, share
+from vfx.clips import Clip
+from vfx.collection import Source
+from vfx.store import Failure
+from vfx.tally import Tally
+
+
+def clip(video: str, start: int, count: int, *, first: bool = False, last: bool = False) -> Clip:
+    index = np.arange(start, start + count)
+    frames = torch.from_numpy(np.broadcast_to(index[:, None, None, None], (count, 2, 2, 3)).astype(np.uint8))
+    return Clip(video, frames, index, index / 2, first=first, last=last, decoder="pyav" if last else "")
+
+
+def clips_of(source: Source) -> Iterator[Clip]:
+    """`cost` frames in clips of three; none at all for cost 0, with a failure."""
+    for start in range(0, source.cost, 3):
+        last = start + 3 >= source.cost
+        yield clip(source.id, start, min(3, source.cost - start), first=start == 0, last=last)
+    if source.cost == 0:
+        empty = clip(source.id, 0, 0, first=True, last=True)
+        empty.failures = [Failure(source.id, "open", "empty file")]
+        yield empty
+
+
+def collect(batches: Iterator[Batch]) -> dict[str, list[int]]:
+    """The indices of each video in the order in which they came, checking that each starts and ends once."""
+    rows: dict[str, list[int]] = {}
+    ended = set()
+    for batch in batches:
+        for frames, span in zip(batch.frames, batch.spans, strict=True):
+            assert [int(f[0, 0, 0]) for f in frames] == list(span.index)
+            assert span.start == (span.video not in rows)
+            assert span.video not in ended
+            rows.setdefault(span.video, []).extend(span.index.tolist())
+            if span.end:
+                ended.add(span.video)
+    assert ended == rows.keys()
+    return rows
+
+
+SOURCES = [Source(f"v{n:02d}", f"/v{n:02d}", cost) for n, cost in enumerate([7, 0, 1, 12, 3, 3, 0, 20, 2])]
+WANTED = {s.id: list(range(s.cost)) for s in SOURCES}
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 16, 1000])
+def test_batches_are_full_and_lose_nothing(batch_size: int) -> None:
+    batches = list(regroup((c for s in SOURCES for c in clips_of(s)), batch_size))
+    assert collect(iter(batches)) == WANTED
+    frames = [len(b) for b in batches]
+    assert set(frames[:-1]) <= {batch_size}
+    assert sum(frames) == sum(s.cost for s in SOURCES)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+def test_any_number_of_workers_reads_each_source_once(num_workers: int) -> None:
+    tally = Tally()
+    batches = Batches(SOURCES, clips_of, batch_size=4, num_workers=num_workers, tally=tally)
+    assert collect(iter(batches)) == WANTED
+    assert tally.done_cost == sum(s.cost for s in SOURCES)
+    assert tally.waiting > 0
+
+
+def test_nothing_to_read_is_no_batch() -> None:
+    assert list(Batches([], clips_of, batch_size=4, num_workers=2, tally=Tally())) == []
+
+
+def test_failures_travel_with_the_end_of_their_video() -> None:
+    (batch,) = regroup(clips_of(Source("bad", "/bad", 0)), 4)
+    assert len(batch) == 0
+    assert batch.spans[0].failures == [Failure("bad", "open", "empty file")]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 50])
+def test_shares_are_whole_and_even(world_size: int) -> None:
+    costs = np.random.default_rng(0).lognormal(3, 1, 500).astype(int)
+    sources = [Source(f"{n}", "", int(c)) for n, c in enumerate(costs)]
+    shares = [share(sources, rank, world_size) for rank in range(world_size)]
+    assert sorted(s for part in shares for s in part) == sorted(sources)
+    loads = [sum(s.cost for s in part) for part in shares]
+    assert max(loads) <= max(1.02 * sum(loads) / world_size, max(costs))
+
+
+def test_more_ranks_than_sources_leaves_some_with_nothing() -> None:
+    assert [len(share(SOURCES[:2], rank, 4)) for rank in range(4)].count(0) == 2

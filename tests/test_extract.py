@@ -1,0 +1,328 @@
+"""Extraction as its user runs it: the real app, a real Trainer, real files."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from omegaconf import OmegaConf
+from PIL import Image
+from torchvision import transforms
+from torchvision.models._meta import _IMAGENET_CATEGORIES
+
+from tests.conftest import ROOT, TOYDATA
+from vfx import extract
+from vfx.decoding import Reading
+from vfx.errors import CollectionError, ExtractionError, OutputError, SamplerError, UsageError
+from vfx.models import efficientnet_lite
+from vfx.sampling import half_second
+from vfx.store import FeatureFile
+
+Matrix = NDArray[np.float32]
+# Rows of one frame in batches of other companions: measured 0 to 2e-6 of values up to 5, in fp32 on the processor.
+BATCH_COMPOSITION = 2e-5
+
+
+def run(tmp_path: Path, *overrides: str, collection: Path = TOYDATA) -> FeatureFile:
+    return FeatureFile(extract.main(f"collection={collection}", f"output_dir={tmp_path}", "trainer=cpu", *overrides))
+
+
+def command(*overrides: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-m", "vfx.extract", *overrides],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment,
+        timeout=250,
+    )
+
+
+def cosine(a: Matrix, b: Matrix) -> Matrix:
+    return (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
+
+
+def same(a: FeatureFile, b: FeatureFile, atol: float = BATCH_COMPOSITION) -> None:
+    assert list(a.ids) == list(b.ids)
+    assert a.failures == b.failures
+    np.testing.assert_array_equal(a.seconds, b.seconds)
+    np.testing.assert_array_equal(a.offsets, b.offsets)
+    np.testing.assert_allclose(a.features[:], b.features[:], atol=atol, rtol=0)
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    """Three short clips of the toy collection, which take a moment."""
+    folder = tmp_path / "few" / "VideoData"
+    folder.mkdir(parents=True)
+    for name in ["retina.mp4", "coffee_phone.mp4", "shuttle.gif"]:
+        (folder / name).symlink_to(TOYDATA / "VideoData" / name)
+    return folder.parent
+
+
+def test_the_default_run_has_every_video_and_its_times(toy_features: FeatureFile) -> None:
+    file = toy_features
+    assert set(file.videos) == {
+        "astronaut", "camera", "cat", "coffee", "coffee_phone", "launch", "retina", "shuttle",
+    }  # fmt: skip
+    assert file.failures == []
+    assert file.features.shape == (len(file.ids), 1280)
+    cat = slice(*file.span("cat"))
+    assert list(file.index[cat]) == [0, 13, 25, 38, 50, 63, 75, 88, 100, 113, 125]
+    np.testing.assert_allclose(file.seconds[cat], file.index[cat] / 25, atol=1e-9)
+    assert file.path.parent.name == "efficientnet_lite0,avgpool"
+    assert not (file.path.parent / "parts").exists()
+
+
+def test_what_made_it_is_written_down(toy_features: FeatureFile) -> None:
+    made = toy_features.provenance
+    assert made["weights"]["licence"] == "Apache-2.0"
+    assert len(made["weights"]["sha256"]) == 64
+    assert made["recipe"]["sampler"] == {"name": "half_second"}
+    assert made["recipe"]["transform"]["crop"] == 224
+    assert sum(made["decoders"].values()) == len(toy_features)
+    assert {"torch", "av", "timm", "vfx"} <= made["versions"].keys()
+    config = OmegaConf.load(toy_features.path.parent / "config.yaml")
+    assert config == OmegaConf.create(toy_features.attributes["config"])
+    assert config.collection == str(TOYDATA)
+    assert "59 rows of 8 videos, 0 failures" in (toy_features.path.parent / "extract.log").read_text()
+
+
+def reference(file: FeatureFile, ten_crop: bool) -> Matrix:
+    """LINEAGE.md's pipeline on the same decoded frames: PIL resize, torchvision's crops, a network by itself."""
+    network = efficientnet_lite.build()
+    t = network.transform
+    crop = (
+        transforms.TenCrop(t.crop) if ten_crop else transforms.Compose([transforms.CenterCrop(t.crop), lambda i: [i]])
+    )
+    tensor = transforms.Compose([transforms.ToTensor(), transforms.Normalize(t.mean, t.std)])
+    resize = transforms.Resize(t.resize, transforms.InterpolationMode(t.interpolation))
+    paths = {p.stem: p for p in (TOYDATA / "VideoData").rglob("*.*")}
+    rows = []
+    for video in file:
+        images = [Image.fromarray(frame.pixels) for frame in Reading(paths[video], half_second)]
+        crops = torch.stack([tensor(c) for image in images for c in crop(resize(image))])
+        with torch.inference_mode():
+            features = network.body(crops.contiguous(memory_format=torch.channels_last))
+        rows.append(features.unflatten(0, (len(images), -1)).mean(1).numpy())
+    return np.concatenate(rows)
+
+
+def test_features_are_those_of_the_pil_pipeline(toy_features: FeatureFile) -> None:
+    assert cosine(toy_features.features[:], reference(toy_features, ten_crop=False)).min() >= 0.9999
+
+
+def test_oversampled_features_are_those_of_tencrop(tmp_path: Path, few: Path) -> None:
+    mean = run(tmp_path, "oversample=true", collection=few)
+    assert mean.feature == "efficientnet_lite0,avgpool,os"
+    assert cosine(mean.features[:], reference(mean, ten_crop=True)).min() >= 0.9999
+    kept = run(tmp_path, "oversample=keep", collection=few)
+    assert kept.feature == "efficientnet_lite0,avgpool,oskeep"
+    assert kept.features.shape == (len(mean.ids), 10, 1280)
+    np.testing.assert_allclose(kept.features[:].mean(1), mean.features[:], atol=BATCH_COMPOSITION)
+
+
+def test_the_toy_clips_are_seen_for_what_they_are(toy_features: FeatureFile) -> None:
+    network = efficientnet_lite.build()
+    assert network.head is not None
+
+    def seen(video: str) -> str:
+        with torch.inference_mode():
+            scores = network.head(torch.from_numpy(toy_features[video]).mean(0))  # type: ignore[misc]
+        return _IMAGENET_CATEGORIES[int(scores.argmax())]
+
+    assert seen("cat") in {"tabby", "tiger cat", "Egyptian cat", "Persian cat", "Siamese cat"}
+    assert seen("coffee") in {"espresso", "cup", "coffee mug", "eggnog"}
+
+
+def test_frames_of_a_clip_are_nearer_to_each_other_than_to_other_clips(toy_features: FeatureFile) -> None:
+    # one photograph each; coffee and coffee_phone show the same, launch cuts from one to another
+    clips = {v: toy_features[v] for v in ["astronaut", "camera", "cat", "coffee", "retina", "shuttle"]}
+    for video, rows in clips.items():
+        others = np.concatenate([r for v, r in clips.items() if v != video])
+        within = cosine(rows[:, None], rows[None]).min()
+        assert within > cosine(rows[:, None], others[None]).max(), video
+
+
+def test_frames_cut_before_give_their_own_features(tmp_path: Path, toy_features: FeatureFile) -> None:
+    file = run(tmp_path, "dataset=frame")
+    assert list(file.videos) == ["astronaut", "cat"]
+    start, stop = file.span("cat")
+    assert list(file.index[start:stop]) == [0, 12, 25, 37, 50, 62, 75, 87, 100, 112, 125]
+    np.testing.assert_allclose(file.seconds[start:stop], file.index[start:stop] / 25, atol=1e-9)
+    assert file.provenance["recipe"]["sampler"] == {"name": "all_frames"}
+    shared = [f"cat_{i}" for i in (0, 25, 50, 75, 100, 125)]
+    again = cosine(np.stack([file[i] for i in shared]), np.stack([toy_features[i] for i in shared]))
+    assert again.min() > 0.99  # JPEG is the difference
+
+
+def test_frames_without_their_video_have_no_time(tmp_path: Path) -> None:
+    folder = tmp_path / "loose" / "ImageData" / "cat"
+    folder.mkdir(parents=True)
+    for name in ["cat_0.jpg", "cat_25.jpg"]:
+        (folder / name).symlink_to(TOYDATA / "ImageData" / "cat" / name)
+    (folder / "cat_50.jpg").write_bytes(b"not a picture")
+    (folder / "dog_1.jpg").write_bytes(b"")
+    file = run(tmp_path, "dataset=frame", collection=tmp_path / "loose")
+    assert list(file.ids) == ["cat_0", "cat_25"]
+    assert np.isnan(file.seconds).all()
+    assert [(f.id, f.stage) for f in file.failures] == [("cat", "decode"), ("cat", "open")]
+    assert "1 of 3 frames cannot be read, the first being cat_50.jpg" in file.failures[0].error
+    assert "dog_1.jpg is in the folder of video cat" in file.failures[1].error
+
+
+@pytest.mark.parametrize("overrides", [
+    ("dataset.num_workers=0", "batch_size=3"),
+    ("dataset.num_workers=3", "batch_size=32"),
+])  # fmt: skip
+def test_workers_and_batches_do_not_change_the_file(
+    tmp_path: Path, toy_features: FeatureFile, overrides: tuple[str, ...]
+) -> None:
+    same(run(tmp_path, *overrides), toy_features)
+
+
+def test_two_ranks_write_the_file_of_one(tmp_path: Path, toy_features: FeatureFile) -> None:
+    done = command(
+        f"collection={TOYDATA}", f"output_dir={tmp_path}", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2",
+        "dataset.num_workers=1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    path = Path(done.stdout.splitlines()[-1])
+    assert path == tmp_path / "toydata" / "efficientnet_lite0,avgpool" / "features.h5"
+    same(FeatureFile(path), toy_features)
+    assert "8 videos, 59 frames" in done.stderr
+
+
+def test_more_ranks_than_videos(tmp_path: Path, few: Path) -> None:
+    for name in ["coffee_phone.mp4", "shuttle.gif"]:
+        (few / "VideoData" / name).unlink()
+    done = command(
+        f"collection={few}", f"output_dir={tmp_path}", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(FeatureFile(done.stdout.splitlines()[-1])) == ["retina"]
+
+
+def test_bf16_is_near_and_said(tmp_path: Path, few: Path, toy_features: FeatureFile) -> None:
+    for name in ["coffee_phone.mp4", "shuttle.gif"]:  # a processor without bf16 takes seconds a frame
+        (few / "VideoData" / name).unlink()
+    file = run(tmp_path, "trainer.precision=bf16-mixed", collection=few)
+    assert file.features.dtype == np.float32
+    assert file.provenance["recipe"]["precision"] == "bf16-mixed"
+    for video in file:
+        near = cosine(file[video], toy_features[video])
+        assert 0.99 < near.min()
+        assert not np.array_equal(file[video], toy_features[video])
+
+
+def test_float16_halves_the_file(tmp_path: Path, few: Path, toy_features: FeatureFile) -> None:
+    file = run(tmp_path, "writer.dtype=float16", collection=few)
+    assert file.features.dtype == np.float16
+    np.testing.assert_allclose(file["shuttle"], toy_features["shuttle"], rtol=1e-3, atol=1e-4)
+
+
+def test_a_sampler_with_its_own_keys(tmp_path: Path, few: Path) -> None:
+    file = run(tmp_path, "sampler=uniform", "sampler.num_frames=4", collection=few)
+    assert list(np.diff(file.offsets)) == [4, 4, 4]
+
+
+def test_a_finished_run_does_nothing_and_says_so(tmp_path: Path, few: Path) -> None:
+    first = run(tmp_path, collection=few)
+    before = first.path.stat()
+    again = run(tmp_path, collection=few)
+    assert (again.path.stat().st_ino, again.path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    log = (again.path.parent / "extract.log").read_text()
+    assert "all 3 videos are done, nothing to do (overwrite=true starts over)" in log
+
+
+def test_videos_added_later_are_added(tmp_path: Path, few: Path) -> None:
+    run(tmp_path, collection=few)
+    (few / "VideoData" / "cat.mp4").symlink_to(TOYDATA / "VideoData" / "cat.mp4")
+    file = run(tmp_path, collection=few)
+    assert list(file) == ["cat", "coffee_phone", "retina", "shuttle"]
+    assert "1 videos to do, 3 of 4 done before" in (file.path.parent / "extract.log").read_text()
+
+
+def test_another_recipe_is_refused_and_overwrite_starts_over(tmp_path: Path, few: Path) -> None:
+    run(tmp_path, collection=few)
+    with pytest.raises(OutputError, match=r"sampler\.name: half_second there, all_frames here"):
+        run(tmp_path, "sampler=all", collection=few)
+    file = run(tmp_path, "sampler=all", "overwrite=true", collection=few)
+    assert np.diff(file.offsets)[1] == 9
+
+
+def test_what_cannot_be_read_is_counted_and_the_rest_is_there(tmp_path: Path, few: Path) -> None:
+    (few / "VideoData" / "empty.mp4").write_bytes(b"")
+    (few / "VideoData" / "text.avi").write_text("this is no video\n" * 100)
+    file = run(tmp_path, collection=few)
+    assert list(file) == ["coffee_phone", "retina", "shuttle"]
+    assert [(f.id, f.stage) for f in file.failures] == [("empty", "open"), ("text", "open")]
+    assert (file.path.parent / "failures.tsv").read_text().splitlines()[1].startswith("empty\topen\t")
+    with pytest.raises(ExtractionError, match=r"strict=true and 2 failures, listed in .*failures\.tsv"):
+        run(tmp_path, "strict=true", collection=few)
+
+
+def test_not_one_readable_video_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "bad" / "VideoData").mkdir(parents=True)
+    (tmp_path / "bad" / "VideoData" / "empty.mp4").write_bytes(b"")
+    for _ in range(2):  # and stays one
+        with pytest.raises(ExtractionError, match="not one of 1 videos could be read"):
+            run(tmp_path, collection=tmp_path / "bad")
+
+
+def test_random_weights_are_in_the_name(tmp_path: Path, few: Path) -> None:
+    file = run(tmp_path, "model.weights=random", collection=few)
+    assert file.feature == file.path.parent.name == "efficientnet_lite0,avgpool,random"
+
+
+@pytest.mark.parametrize(("overrides", "error", "text"), [
+    (("collection=/nowhere/at/all",), CollectionError, "neither /nowhere/at/all nor /nowhere/at/all is a folder"),
+    (("sampler=fps", "sampler.fps=0"), SamplerError, r"sampler\.fps \(0\) must be positive"),
+    (("batch_size=0",), UsageError, r"batch_size \(0\) must be at least 1 frame"),
+    (("dataset.num_workers=-1",), UsageError, r"dataset\.num_workers \(-1\) must be 0 or more"),
+    (("dataset.decoder=vlc",), UsageError, r"decoder \(vlc\) must be one of auto, "),
+    (("oversample=twice",), UsageError, r"oversample \(twice\) must be false, true or keep"),
+    (("writer.dtype=int8",), UsageError, r"writer\.dtype \(int8\) must be one of float32, float16"),
+    (("model._target_=torch.load",), UsageError, r"_target_ torch\.load is not one that a config may name"),
+    (("+sampler.speed=3",), UsageError, "unexpected keyword argument 'speed'"),
+])  # fmt: skip
+def test_a_mistake_is_named_before_any_work(
+    tmp_path: Path, overrides: tuple[str, ...], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        extract.main(f"collection={TOYDATA}", f"output_dir={tmp_path}", *overrides)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_from_the_shell_an_error_is_a_message_and_the_exit_code(tmp_path: Path) -> None:
+    done = command("collection=nowhere", f"output_dir={tmp_path}", f"rootpath={tmp_path}")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"error: collection nowhere: neither {tmp_path}/nowhere nor {ROOT}/nowhere")
+    assert "Traceback" not in done.stderr
+
+
+def test_from_the_shell_a_missing_key_is_named() -> None:
+    done = command()
+    assert done.returncode == 1
+    assert done.stderr == "error: missing collection: give collection=... (see --help)\n"
+
+
+def test_an_unknown_model_lists_those_there_are() -> None:
+    done = command("collection=toydata", "model=resnext101")
+    assert done.returncode == 1
+    assert "Could not find 'model/resnext101'" in done.stderr
+    assert "resnext101_32x48d" in done.stderr
+
+
+def test_the_shell_prints_the_path_last_and_from_any_folder(tmp_path: Path, few: Path) -> None:
+    done = command("collection=few", f"rootpath={few.parent}", "feature=mine,a,b", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "outputs/few/mine,a,b/features.h5"
+    assert json.loads(FeatureFile(tmp_path / "outputs/few/mine,a,b").attributes["provenance"])
