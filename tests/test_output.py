@@ -1,6 +1,5 @@
 """Output folders: parts, resume, recipes and the merge to one file."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -191,9 +190,9 @@ def test_more_parts_than_files_may_be_open(output: Output, monkeypatch: pytest.M
         finish(writer, f"v{n:02d}", n)
         finish(writer, f"w{n:02d}", n)
         writer.commit()
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     output.assemble(ATTRIBUTES)
-    assert len(os.listdir("/proc/self/fd")) <= before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
     with FeatureFile(output.features) as file:
         assert [file[f"w{n:02d}"][0, 0] for n in range(20)] == list(range(20))
 

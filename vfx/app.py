@@ -90,9 +90,12 @@ def resolved(config: DictConfig) -> DictConfig:
     if missing:
         raise UsageError(f"missing {', '.join(sorted(missing))}: give {sorted(missing)[0]}=... (see --help)")
     try:
-        return OmegaConf.create(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (MissingMandatoryValue, OmegaConfBaseException) as error:
         raise UsageError(f"config: {str(error).splitlines()[0]}") from error
+    made = OmegaConf.create(plain)
+    assert isinstance(made, DictConfig)
+    return made
 
 
 def build(node: DictConfig, **arguments: Any) -> Any:
@@ -135,7 +138,7 @@ def first_rank() -> bool:
     """Whether this process is the only one of its run, or the one that reports and writes for all."""
     from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-    return rank_zero_only.rank == 0
+    return bool(getattr(rank_zero_only, "rank", 0) == 0)
 
 
 def started_by_others() -> bool:

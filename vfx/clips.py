@@ -155,7 +155,7 @@ def _seconds(indices: NDArray[np.int64], source: Source, failures: list[Failure]
     seconds = np.full(len(indices), np.nan)
     if source.video is not None:
         try:
-            known = demux(source.video).seconds
+            known = demux(Path(source.video)).seconds
         except VideoError as error:
             failures.append(Failure(source.id, "open", f"the times of its frames are unknown: {error}"))
             return seconds

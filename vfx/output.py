@@ -268,8 +268,8 @@ class PartWriter:
     def _state(self, video: str) -> _Video:
         if video not in self._reading:
             self._output.parts.mkdir(parents=True, exist_ok=True)
-            spool = tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=self._output.parts)  # noqa: SIM115  (closed on commit)
-            self._reading[video] = _Video(spool)  # type: ignore[arg-type]
+            spool = tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=str(self._output.parts))  # noqa: SIM115  (closed on commit)
+            self._reading[video] = _Video(spool)
         return self._reading[video]
 
     def _blocks(self, state: _Video) -> Iterator[Rows]:

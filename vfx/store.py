@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +42,8 @@ class Failure(NamedTuple):
     error: str
 
 
-class Rows(NamedTuple):
+@dataclass(frozen=True)
+class Rows:
     """The rows of one video, or a block of rows of another level.
 
     `features` (T,D) or (T,10,D). Frame level alone: `index` (T,) int64 and `seconds` (T,) float64.

@@ -1,0 +1,37 @@
+# The task runner. `make demo` and `make test` need Python 3.10 to 3.13 (PYTHON=python3.12 chooses one) and nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-all check format clean
+
+demo: .venv/core
+	$(BIN)/python -m vfx.extract collection=toydata
+	@echo
+	@echo "Look at what it wrote:"
+	@echo "  $(BIN)/python -c 'import vfx; f = vfx.FeatureFile(\"outputs/toydata/efficientnet_lite0,avgpool\"); print(f); print(f[\"cat\"])'"
+
+test: .venv/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+test-all: .venv/test  ## the slow tests too
+	$(BIN)/python -m pytest -m ""
+
+format: .venv/test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# torch and torchvision first and together: they must be of one release (see constraints.txt)
+.venv/core: setup.cfg pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/test: .venv/core
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info
