@@ -1,0 +1,92 @@
+"""Every decoder gives exactly the frames asked for, or hands over to one that does: read off painted clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.clips import CLIPS, Clip, cut, read
+from vfx import sampling
+from vfx.decoding import Frame, Reading, demux
+from vfx.timeline import Timeline
+
+SAMPLERS = {
+    "half_second": sampling.half_second,
+    "fps": partial(sampling.fps, fps=10),
+    "stride": partial(sampling.stride, stride=7),
+    "uniform": partial(sampling.uniform, num_frames=5),
+    "keyframes": sampling.keyframes,
+    "all": sampling.all_frames,
+    "last": lambda timeline: np.array([len(timeline) - 1]),
+}
+MS = 1.01e-3  # a tick of the coarsest container, Matroska, and of the painted time
+
+
+def check(frame: Frame, clip: Clip, timeline: Timeline) -> None:
+    """The frame shows the number that is its index, and the time that is its seconds since the first."""
+    times = clip.times()
+    number, ms = read(np.rot90(frame.pixels, -clip.rotation // 90))
+    assert number == frame.index
+    assert ms == round(times[frame.index] * 1000) & (1 << 20) - 1
+    assert frame.seconds == timeline.seconds[frame.index]
+    assert frame.seconds - timeline.seconds[0] == pytest.approx(float(times[frame.index] - times[0]), abs=MS)
+    assert frame.pixels.flags.c_contiguous
+    upright = (clip.height, clip.width) if clip.rotation % 180 == 0 else (clip.width, clip.height)
+    assert frame.pixels.shape == (*upright, 3)
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_every_decoder_and_sampler_gives_the_frames_that_carry_these_numbers(
+    name: str, decoder: str, clip: Callable[[str], Path]
+) -> None:
+    path = clip(name)
+    for sample in SAMPLERS.values():
+        reading = Reading(path, sample, decoder=decoder)
+        frames = list(reading)
+        assert (reading.stage, reading.problem) == ("", "")
+        assert [frame.index for frame in frames] == sample(reading.timeline).tolist()
+        assert [frame.first for frame in frames] == [True] + [False] * (len(frames) - 1)
+        for frame in frames:
+            check(frame, CLIPS[name], reading.timeline)
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_the_timeline_has_every_frame(name: str, clip: Callable[[str], Path]) -> None:
+    timeline = demux(clip(name))
+    assert len(timeline) == timeline.promised == CLIPS[name].num_frames
+    assert timeline.keyframe[0]
+    assert np.all(np.diff(timeline.seconds) > 0)
+
+
+def test_start_time_is_kept(clip: Callable[[str], Path]) -> None:
+    assert demux(clip("h264_late.mkv")).seconds[0] == 30000
+    assert demux(clip("h264_late.ts")).seconds[0] == 30000
+
+
+def test_avi_with_reordering_has_even_times_and_no_pts(clip: Callable[[str], Path]) -> None:
+    timeline = demux(clip("mpeg4_b.avi"))
+    assert timeline.pts is None
+    assert timeline.seconds.tolist() == [i / 25 for i in range(40)]
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "h264_vfr.mp4", "hevc.mp4", "mpeg4_b.mp4"])
+def test_cut_by_stream_copy_begins_where_it_was_cut(
+    name: str, decoder: str, clip: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """An edit list hides the frames between the key frame and the cut: times count from the cut."""
+    path = cut(clip(name), tmp_path / "cut.mp4", seconds=0.68)
+    reading = Reading(path, sampling.all_frames, decoder=decoder)
+    frames = list(reading)
+    assert reading.problem == ""
+    begin = next(i for i, t in enumerate(CLIPS[name].times()) if t >= Fraction("0.68"))
+    assert [read(frame.pixels)[0] for frame in frames] == list(range(begin, 40))
+    assert [frame.index for frame in frames] == list(range(40 - begin))
+    assert frames[0].seconds == 0
+    first = read(frames[0].pixels)[1]
+    for frame in frames:
+        assert frame.seconds == pytest.approx((read(frame.pixels)[1] - first) / 1000, abs=MS)

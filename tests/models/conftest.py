@@ -1,0 +1,54 @@
+"""What the tests of the models share: a cat as the input of a network, and a place for weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import skimage.data
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision import transforms as T
+
+from vfx.models.weights import Undrawn
+from vfx.transforms import Transform
+
+
+def draw(construct: Callable[[], nn.Module]) -> nn.Module:
+    """A network with random weights, drawn faster than its own initialisation would."""
+    with Undrawn():
+        network = construct()
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in network.named_parameters():
+        if parameter.ndim > 1:
+            parameter.data.normal_(0, parameter[0].numel() ** -0.5, generator=generator)
+        elif name.endswith("bias"):
+            parameter.data.zero_()
+    return network.eval()
+
+
+@pytest.fixture
+def cat() -> Callable[[Transform], Tensor]:
+    """A photograph of a cat as (1,3,h,w), by PIL and torchvision."""
+    image = Image.fromarray(skimage.data.chelsea())
+
+    def prepare(transform: Transform) -> Tensor:
+        steps = [
+            T.Resize(transform.resize, interpolation=T.InterpolationMode(transform.interpolation)),
+            T.CenterCrop(transform.crop),
+            T.ToTensor(),
+            T.Normalize(transform.mean, transform.std),
+        ]
+        return T.Compose(steps)(image)[None]
+
+    return prepare
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in place of torch's cache of checkpoints; nothing outside this machine is asked."""
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+    monkeypatch.setenv("no_proxy", "*")
+    return tmp_path / "hub" / "checkpoints"

@@ -1,0 +1,118 @@
+"""The project's own rules: who may import whom, what a wheel holds, that every config composes."""
+
+import ast
+import subprocess
+import sys
+import zipfile
+from configparser import ConfigParser
+from pathlib import Path
+
+import hydra
+import pytest
+
+from tests.conftest import ROOT
+from vfx import CONF_DIR
+from vfx.app import resolved
+
+# DESIGN: apps -> what a run is made of -> parts. A module may import its own layer's helpers and what is below.
+APPS = {"extract"}
+RUN = {"datamodules", "batches", "clips", "extractor", "writer", "progress", "output", "provenance", "tally"}
+ANYWHERE = {"errors", "app"}
+MODULES = {p.relative_to(ROOT / "vfx"): p for p in (ROOT / "vfx").rglob("*.py")}
+
+
+def imports(path: Path) -> set[str]:
+    """The full names of the modules that a file imports, at its top or inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def layer(name: str) -> int:
+    return 2 if name in APPS else 1 if name in RUN else 0
+
+
+def test_imports_point_downwards() -> None:
+    for relative, path in MODULES.items():
+        own = relative.parts[0].removesuffix(".py")
+        if own in {"__init__", "app"}:
+            continue
+        for module in imports(path):
+            top, _, rest = module.partition(".")
+            other = rest.split(".")[0]
+            if top == "vfx" and other not in ANYWHERE | {"", own}:
+                assert layer(other) <= layer(own), f"{relative} imports {module}"
+                assert other not in APPS, f"app {relative} imports app {module}"
+
+
+@pytest.mark.parametrize(
+    ("library", "allowed"),
+    [
+        ("h5py", {"store.py"}),
+        ("av", {"decoding/pyav.py"}),
+        ("decord", {"decoding/decord.py"}),
+        ("torchcodec", {"decoding/torchcodec.py"}),
+        ("hydra", {"app.py"}),
+    ],
+)
+def test_each_library_is_known_to_one_module(library: str, allowed: set[str]) -> None:
+    users = {str(r) for r, p in MODULES.items() if any(m.split(".")[0] == library for m in imports(p))}
+    assert users == allowed
+
+
+def test_below_the_apps_nothing_knows_a_config() -> None:
+    users = {r.parts[0] for r, p in MODULES.items() if any(m.startswith("omegaconf") for m in imports(p))}
+    assert users == {"app.py", *(f"{app}.py" for app in APPS)}
+
+
+def test_every_module_opens_with_what_it_is_for() -> None:
+    for path in MODULES.values():
+        assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+@pytest.mark.parametrize("path", sorted(p.relative_to(CONF_DIR) for p in CONF_DIR.glob("*/*.yaml")), ids=str)
+def test_every_option_composes(path: Path) -> None:
+    if path.parts[0] == "hydra":
+        pytest.skip("part of every app's config")
+    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        overrides = ["collection=c", f"{path.parts[0]}={path.stem}"]
+        if path.stem in {"timm", "torchvision"}:
+            overrides.append("model.name=resnet18")
+        config = resolved(hydra.compose("extract", overrides))
+    assert "," in config.feature
+
+
+def test_every_option_opens_with_a_comment() -> None:
+    for path in CONF_DIR.rglob("*.yaml"):
+        lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
+        assert lines[0].startswith("# "), path
+
+
+def test_setup_lists_every_folder_of_configs() -> None:
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    listed = set(setup["options"]["packages"].split()) & set(setup["options.package_data"])
+    assert listed == {"vfx"} | {"vfx.conf", *(f"vfx.conf.{p.name}" for p in CONF_DIR.iterdir() if p.is_dir())}
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_configs_and_runs_without_the_checkout(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "--wheel-dir", tmp_path, ROOT], check=True
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    packed = {p.relative_to(tmp_path / "site/vfx/conf") for p in (tmp_path / "site/vfx/conf").rglob("*.yaml")}
+    assert packed == {p.relative_to(CONF_DIR) for p in CONF_DIR.rglob("*.yaml")}
+    done = subprocess.run(
+        [sys.executable, "-m", "vfx.extract", "--help"],
+        cwd=tmp_path / "site",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Step 2" in done.stdout

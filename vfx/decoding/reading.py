@@ -1,0 +1,112 @@
+"""Reads one video: decoders in turn, until one that is right about it has delivered the frames asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vfx.decoding import decord, pyav, torchcodec
+from vfx.decoding.frame import DamageError, Frame, TimelineError
+from vfx.errors import UsageError, VideoError
+from vfx.timeline import Timeline
+
+BACKENDS = {"pyav": pyav, "decord": decord, "torchcodec": torchcodec}
+DECODERS = ("auto", *BACKENDS)
+
+
+class Reading:
+    """Iterates over the sampled frames of a video, ascending by index; never raises for a bad video.
+
+    `sample` chooses the indices from the timeline. `decoder`: the backend asked first ("auto": PyAV, which is exact
+    for all files and cheapest); the others that are installed take over where it refuses or fails, from the frame
+    after the last delivered. If the packets' times turn out wrong, the reading starts over with a frame that has
+    `first` set again: those before it are void.
+
+    After the iteration these tell what happened:
+    `timeline`: None if the file could not be opened. `expected`, `decoded`: counts of sampled and delivered frames.
+    `decoder`: who delivered, joined by "+" in order; "" if no one.
+    `stage`: "" if all went well; "open" if nothing could be read, "decode" if frames are missing or the file is cut
+    short. `problem`: a sentence that says what, "" if nothing.
+
+    Raises UsageError if the decoder is unknown or not installed; what `sample` raises passes through.
+    """
+
+    def __init__(
+        self, path: str | Path, sample: Callable[[Timeline], NDArray[np.int64]], *, decoder: str = "auto"
+    ) -> None:
+        if decoder not in DECODERS:
+            raise UsageError(f"decoder ({decoder}) must be one of {', '.join(DECODERS)}")
+        self._order = sorted(BACKENDS, key=lambda name: name != decoder)
+        BACKENDS[self._order[0]].load()
+        self._path = Path(path)
+        self._sample = sample
+        self._reset()
+
+    def _reset(self) -> None:
+        self.timeline: Timeline | None = None
+        self.expected = self.decoded = 0
+        self.decoder = self.stage = self.problem = ""
+
+    def __iter__(self) -> Iterator[Frame]:
+        self._reset()
+        try:
+            timeline = pyav.demux(self._path)
+        except VideoError as error:
+            self.stage, self.problem = "open", str(error)
+            return
+        try:
+            yield from self._decode(timeline)
+        except TimelineError:
+            try:
+                yield from self._decode(pyav.decoded_timeline(self._path))
+            except VideoError as error:
+                self.stage, self.problem = "decode", self._tell(error)
+
+    def _decode(self, timeline: Timeline) -> Iterator[Frame]:
+        """One pass over the decoders. Raises TimelineError if the timeline turns out wrong."""
+        self._reset()
+        self.timeline = timeline
+        indices = self._sample(timeline)
+        self.expected = len(indices)
+        failure: VideoError | None = None
+        last = -1
+        for name in self._order if len(indices) else ():
+            todo = indices[indices > last]
+            before = self.decoded
+            try:
+                BACKENDS[name].load()
+                with closing(BACKENDS[name].frames(self._path, timeline, todo)) as frames:
+                    for frame in frames:
+                        self.decoded += 1
+                        if self.decoded == before + 1:
+                            self.decoder = "+".join(filter(None, [self.decoder, name]))
+                        last = frame.index
+                        yield replace(frame, first=self.decoded == 1)
+                break
+            except TimelineError:
+                raise
+            except DamageError as error:
+                failure = error
+                break
+            except VideoError as error:
+                failure = failure or error
+            except UsageError:
+                continue  # not installed, and not the one asked for
+        self._conclude(timeline, failure)
+
+    def _conclude(self, timeline: Timeline, failure: VideoError | None) -> None:
+        """Say what is missing, if anything is."""
+        problems = []
+        if self.decoded < self.expected:
+            problems.append(self._tell(failure))
+        if len(timeline) < timeline.promised:
+            problems.append(f"file holds {len(timeline)} of the {timeline.promised} frames that its header promises")
+        self.stage, self.problem = "decode" if problems else "", "; ".join(problems)
+
+    def _tell(self, failure: VideoError | None) -> str:
+        return f"{self.decoded} of {self.expected} frames could be decoded: {failure}"

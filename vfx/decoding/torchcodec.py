@@ -1,0 +1,61 @@
+"""Decodes by torchcodec, guarded: it is believed only where its frame count and times are those of the packets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vfx.decoding.frame import Frame
+from vfx.errors import UsageError, VideoError
+from vfx.timeline import Timeline
+
+CHUNK_FRAMES = 16
+CHUNK_BYTES = 64 * 2**20
+
+TOLERANCE = 1e-6
+"""Seconds by which times may differ: both sides compute float64 from the same ticks."""
+
+
+def load() -> Any:
+    """torchcodec, imported on first use. Raises UsageError if it, or the FFmpeg it needs, is not installed."""
+    try:
+        import torchcodec.decoders
+    except ImportError as error:
+        raise UsageError("decoder=torchcodec needs the package torchcodec: pip install vfx[torchcodec]") from error
+    except (OSError, RuntimeError) as error:
+        raise UsageError(
+            "decoder=torchcodec needs FFmpeg's shared libraries from the system, version 4 to 8: "
+            f"{str(error).strip().splitlines()[0]}"
+        ) from error
+    return torchcodec
+
+
+def frames(path: Path, timeline: Timeline, indices: NDArray[np.int64]) -> Iterator[Frame]:
+    """Yield the frames at `indices` (ascending). Raises VideoError where torchcodec cannot be believed or fails."""
+    if timeline.pts is None:
+        raise VideoError("torchcodec cannot be checked here: the container's times are not those of presentation")
+    try:
+        decoder = load().decoders.VideoDecoder(
+            str(path.absolute()), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="exact"
+        )
+        if len(decoder) != len(timeline):
+            raise VideoError(f"torchcodec counts {len(decoder)} frames where the packets show {len(timeline)}")
+        for chunk in _chunks(decoder, indices):
+            batch = decoder.get_frames_at(chunk.tolist())
+            if np.abs(batch.pts_seconds.numpy() - timeline.seconds[chunk]).max() > TOLERANCE:
+                raise VideoError("torchcodec's times differ from those of the packets")
+            for index, pixels in zip(chunk, batch.data.numpy(), strict=True):
+                yield Frame(int(index), float(timeline.seconds[index]), pixels)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise VideoError(f"torchcodec: {str(error).strip().splitlines()[0]}") from error
+
+
+def _chunks(decoder: Any, indices: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Parts of `indices` whose frames are few enough to be held at once: torchcodec returns them in one tensor."""
+    size = (decoder.metadata.height or 1) * (decoder.metadata.width or 1) * 3
+    length = int(np.clip(CHUNK_BYTES // size, 1, CHUNK_FRAMES))
+    return (indices[i : i + length] for i in range(0, len(indices), length))
