@@ -157,8 +157,7 @@ def region(clip: Clip, index: int) -> tuple[str, tuple[float, float, float, floa
     shot = clip.shots[int(number)]
     eased = done * done * (3 - 2 * done)
     x, y, width = (
-        a + (b - a) * eased
-        for a, b in ((getattr(shot.start, n), getattr(shot.stop, n)) for n in ("x", "y", "width"))
+        a + (b - a) * eased for a, b in ((getattr(shot.start, n), getattr(shot.stop, n)) for n in ("x", "y", "width"))
     )
     # A hand is never still; each clip trembles in its own way, so that no two frames are the same.
     phase = zlib.crc32(clip.id.encode()) % 628 / 100

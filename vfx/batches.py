@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset
 
+from vfx import workers
 from vfx.clips import Clip
 from vfx.collection import Source
 from vfx.store import Failure
@@ -82,11 +83,7 @@ class Batches:
     def _clips(self) -> Iterator[Clip]:
         if not self._sources:
             return
-        # A fork after threads have started can hang, and decord hangs in a forked child; a fork server is
-        # free of both and, unlike spawn, imports once for all workers.
-        context = torch.multiprocessing.get_context("forkserver") if self._num_workers else None
-        if context is not None:
-            context.set_forkserver_preload(["vfx.clips"])
+        context = workers.context() if self._num_workers else None
         tasks: Any = context.Queue() if context else queue.SimpleQueue()
         costs = {}
         pending = iter(self._sources)
@@ -110,7 +107,8 @@ class Batches:
                 multiprocessing_context=context,
                 in_order=False,
             )
-            clips = iter(loader)
+            with self._tally.time("waiting"):
+                clips = iter(loader)
         while True:
             with self._tally.time("waiting"):
                 clip = next(clips, None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from vfx import app
+from vfx import app, workers
 from vfx.errors import ExtractionError, UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ def main(*overrides: str) -> Path:
 
 def extract(config: DictConfig) -> Path:
     """Write `features.h5` as a resolved config of conf/extract.yaml says; returns its path."""
+    if config.oversample not in (False, True, "keep"):
+        raise UsageError(f"oversample ({config.oversample}) must be false, true or keep")
+    if config.dataset.num_workers != 0:
+        workers.warm_up()
     # Late, so that --help and a mistyped key need not wait for torch.
     from vfx.collection import find_collection
     from vfx.extractor import Extractor
@@ -37,8 +41,6 @@ def extract(config: DictConfig) -> Path:
     from vfx.provenance import provenance, recipe
     from vfx.tally import Tally
 
-    if config.oversample not in (False, True, "keep"):
-        raise UsageError(f"oversample ({config.oversample}) must be false, true or keep")
     start = time.monotonic()
     tally = Tally()
     collection = find_collection(config.collection, config.rootpath)

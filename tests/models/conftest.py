@@ -7,19 +7,22 @@ from pathlib import Path
 
 import pytest
 import skimage.data
+import timm
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torchvision import transforms as T
 
-from vfx.models.weights import Undrawn
 from vfx.transforms import Transform
 
 
-def draw(construct: Callable[[], nn.Module]) -> nn.Module:
-    """A network with random weights, drawn faster than its own initialisation would."""
-    with Undrawn():
-        network = construct()
+def draw(build: Callable[[], nn.Module]) -> nn.Module:
+    """A network with random weights of a fixed seed, drawn faster than its own initialisation would."""
+    with pytest.MonkeyPatch.context() as patch:
+        # Truncated draws are what takes long.
+        patch.setattr(torch.nn.init, "_no_grad_trunc_normal_", lambda tensor, *_, **__: tensor)
+        patch.setattr(timm.layers.weight_init, "_trunc_normal_", lambda tensor, *_, **__: tensor)
+        network = build()
     generator = torch.Generator().manual_seed(1)
     for name, parameter in network.named_parameters():
         if parameter.ndim > 1:

@@ -43,9 +43,9 @@ def test_features_are_those_of_timms_network_without_classifier(
     network = build(name=architecture, layer=layer, weights=str(tmp_path / "w.safetensors"))
     bare = drawn(architecture, num_classes=0)
     bare.load_state_dict(whole.state_dict(), strict=False)
-    x = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     features, expected = network.body(x), bare(x)
-    assert features.shape == (2, network.dim)
+    assert features.shape == (1, network.dim)
     torch.testing.assert_close(features, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
     assert (network.head is not None) is has_head
     if network.head:
@@ -127,6 +127,12 @@ def test_crops_that_vfx_does_not_take_are_refused(architecture: str) -> None:
     if architecture in timm.list_pretrained():
         with pytest.raises(ModelError, match=rf"{architecture} is evaluated on \d+x\d+ pixels with a `"):
             transform(architecture)
+
+
+def test_encoders_that_do_not_pool_are_refused() -> None:
+    if timm.is_model("mobilenetv5_300m_enc"):
+        with pytest.raises(ModelError, match="mobilenetv5_300m_enc is an encoder for other uses: it has no pooled"):
+            build(name="mobilenetv5_300m_enc")
 
 
 def test_names_that_timm_does_not_have_get_the_nearest() -> None:

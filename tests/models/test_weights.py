@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vfx.errors import WeightsError
 from vfx.models.network import Weights
-from vfx.models.weights import RANDOM, Published, fit, initial_values, load, read
+from vfx.models.weights import RANDOM, Published, construct, fit, load, read
 
 UNREACHABLE = "http://127.0.0.1:9"  # the discard port: nothing listens there
 
@@ -28,8 +28,7 @@ def toy() -> nn.Sequential:
 
 
 def drawn(weights: str) -> nn.Sequential:
-    with initial_values(weights):
-        return toy()
+    return construct(toy, weights)
 
 
 def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
@@ -42,6 +41,38 @@ def test_random_weights_are_the_same_each_time_and_leave_the_generator_alone() -
     assert same(first.state_dict(), second.state_dict())
     assert torch.equal(before, torch.get_rng_state())
     assert load(first, "random", None, head="3") == RANDOM == Weights("random (seed 0)", "none", None)
+
+
+class Computing(nn.Linear):
+    """A network that reads a tensor while it is built, as torchvision's RegNet does."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 2)
+        self.sum = torch.arange(3).sum().item()
+
+
+class Table(nn.Linear):
+    """A network with a tensor that its state_dict does not hold."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 2)
+        self.register_buffer("table", torch.arange(3), persistent=False)
+
+
+class Attribute(nn.Linear):
+    """A network with a tensor of which torch does not know."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 2)
+        self.table = torch.arange(3)
+
+
+@pytest.mark.parametrize(("build", "device"), [(toy, "meta"), (Computing, "cpu"), (Table, "cpu"), (Attribute, "cpu")])
+def test_values_that_a_file_will_replace_are_not_drawn_and_others_are_kept(build: type, device: str) -> None:
+    network = construct(build, "w.pth")
+    assert {parameter.device.type for parameter in network.parameters()} == {device}
+    if hasattr(network, "table"):
+        assert network.table.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("form", ["zip", "legacy", "safetensors"])

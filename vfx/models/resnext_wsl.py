@@ -1,0 +1,37 @@
+"""ResNeXt-101 32x8d to 32x48d of WSL-Images (Mahajan et al., 2018): the networks of the lineage's features."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torchvision.models.resnet import Bottleneck, ResNet
+
+from vfx.models.network import Network, check_layer, check_name, cut
+from vfx.models.weights import Published, construct, load
+from vfx.transforms import Transform
+
+# From hubconf.py of github.com/facebookresearch/WSL-Images: width of a group, and file name.
+NETWORKS = {
+    "resnext101_32x8d_wsl": (8, "ig_resnext101_32x8-c38310e5.pth"),
+    "resnext101_32x16d_wsl": (16, "ig_resnext101_32x16-c6f796b0.pth"),
+    "resnext101_32x32d_wsl": (32, "ig_resnext101_32x32-e4b90b00.pth"),
+    "resnext101_32x48d_wsl": (48, "ig_resnext101_32x48-3e41cc8a.pth"),
+}
+URL = "https://download.pytorch.org/models"
+LICENCE = "CC-BY-NC-4.0 (non-commercial use only)"
+TRANSFORM = Transform(
+    resize=256, crop=224, interpolation="bilinear", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+)
+
+
+def build(*, name: str, layer: str = "avgpool", weights: str = "pretrained") -> Network:
+    """One of NETWORKS, cut after its global average: 2048 values. Raises ModelError, WeightsError."""
+    check_name(name, NETWORKS, of="WSL-Images")
+    check_layer(layer, ["avgpool"], of=name)
+    width, filename = NETWORKS[name]
+
+    body = construct(partial(ResNet, Bottleneck, [3, 4, 23, 3], groups=32, width_per_group=width), weights)
+    published = Published.at(f"{URL}/{filename}", licence=LICENCE)
+    loaded = load(body, weights, published, head="fc")
+    head = cut(body, "fc")
+    return Network(name, layer, body, head, dim=2048, transform=TRANSFORM, weights=loaded)
