@@ -188,10 +188,8 @@ def test_workers_and_batches_do_not_change_the_file(
 
 
 def test_two_ranks_write_the_file_of_one(tmp_path: Path, toy_features: FeatureFile) -> None:
-    done = command(
-        f"collection={TOYDATA}", f"output_dir={tmp_path}", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2",
-        "dataset.num_workers=1",
-    )  # fmt: skip
+    two_ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "dataset.num_workers=1"]
+    done = command(f"collection={TOYDATA}", f"output_dir={tmp_path}", *two_ranks)
     assert done.returncode == 0, done.stderr
     path = Path(done.stdout.splitlines()[-1])
     assert path == tmp_path / "toydata" / "efficientnet_lite0,avgpool" / "features.h5"
@@ -326,3 +324,20 @@ def test_the_shell_prints_the_path_last_and_from_any_folder(tmp_path: Path, few:
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "outputs/few/mine,a,b/features.h5"
     assert json.loads(FeatureFile(tmp_path / "outputs/few/mine,a,b").attributes["provenance"])
+
+
+def test_a_script_without_a_main_guard_runs_once(tmp_path: Path, few: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from vfx import extract\n"
+        f"print('begun')\nprint(extract.main('collection={few}', 'output_dir={tmp_path}', 'trainer=cpu'))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["begun", f"{tmp_path}/few/efficientnet_lite0,avgpool/features.h5"]

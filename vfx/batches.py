@@ -107,7 +107,7 @@ class Batches:
                 multiprocessing_context=context,
                 in_order=False,
             )
-            with self._tally.time("waiting"):
+            with self._tally.time("waiting"), workers.without_main():
                 clips = iter(loader)
         while True:
             with self._tally.time("waiting"):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 
@@ -24,4 +27,22 @@ def context() -> BaseContext:
 def warm_up() -> None:
     """Let the server begin its imports while this process does its own."""
     context()
-    forkserver.ensure_running()
+    with without_main():
+        forkserver.ensure_running()
+
+
+@contextmanager
+def without_main() -> Iterator[None]:
+    """Start workers inside: they will not import the user's script, of which they need nothing.
+
+    A script that lacks `if __name__ == "__main__":` would run itself again in every worker.
+    """
+    main = sys.modules["__main__"]
+    kept = {name: getattr(main, name) for name in ("__spec__", "__file__") if hasattr(main, name)}
+    main.__spec__ = None
+    main.__dict__.pop("__file__", None)
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            setattr(main, name, value)
