@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from vfx import CONF_DIR
 from vfx.errors import UsageError, VfxError
@@ -86,13 +86,15 @@ def quote_commas(arguments: list[str]) -> list[str]:
 
 def resolved(config: DictConfig) -> DictConfig:
     """The config with every value filled in. Raises UsageError that names the keys which are missing or wrong."""
-    missing = [k for k in OmegaConf.missing_keys(config) if not k.startswith("hydra.")]
-    if missing:
-        raise UsageError(f"missing {', '.join(sorted(missing))}: give {sorted(missing)[0]}=... (see --help)")
     try:
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except (MissingMandatoryValue, OmegaConfBaseException) as error:
+        missing = sorted(k for k in OmegaConf.missing_keys(config) if not k.startswith("hydra."))
+        plain = None if missing else OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except InterpolationToMissingValueError as error:  # names the key after its last colon
+        missing, plain = [str(error).splitlines()[0].rpartition(": ")[2]], None
+    except OmegaConfBaseException as error:
         raise UsageError(f"config: {str(error).splitlines()[0]}") from error
+    if missing:
+        raise UsageError(f"missing {', '.join(missing)}: give {missing[0]}=... (see --help)")
     made = OmegaConf.create(plain)
     assert isinstance(made, DictConfig)
     return made

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
@@ -113,6 +113,11 @@ class FeatureFileWriter:
         self._videos.append([id])
         self._decoders.append([decoder])
         self._offsets.append([self.rows])
+
+    def add_rows(self, ids: Sequence[str], features: NDArray[Any]) -> None:
+        """Append a block of rows at video or segment level, in the order in which they shall stand."""
+        self._ids.append(ids)
+        self._features.append(features)
 
     def add_failures(self, failures: list[Failure]) -> None:
         self._failures.append([tuple(f) for f in failures])
