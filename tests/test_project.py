@@ -15,8 +15,11 @@ from vfx import CONF_DIR
 from vfx.app import resolved
 
 # DESIGN: apps -> what a run is made of -> parts. A module may import its own layer's helpers and what is below.
-APPS = {"extract"}
-RUN = {"datamodules", "batches", "clips", "extractor", "writer", "progress", "output", "provenance", "tally"}
+APPS = {"extract", "frames", "pool", "concat", "export", "import_bigfile"}
+RUN = {
+    "datamodules", "batches", "clips", "extractor", "writer", "progress", "output", "provenance", "tally",
+    "derive", "concatenation", "segments", "cutting", "formats",
+}  # fmt: skip
 ANYWHERE = {"errors", "app"}
 MODULES = {p.relative_to(ROOT / "vfx"): p for p in (ROOT / "vfx").rglob("*.py")}
 
@@ -66,7 +69,7 @@ def test_each_library_is_known_to_one_module(library: str, allowed: set[str]) ->
 
 def test_below_the_apps_nothing_knows_a_config() -> None:
     users = {r.parts[0] for r, p in MODULES.items() if any(m.startswith("omegaconf") for m in imports(p))}
-    assert users == {"app.py", *(f"{app}.py" for app in APPS)}
+    assert users <= {"app.py", *(f"{app}.py" for app in APPS)}
 
 
 def test_every_module_opens_with_what_it_is_for() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import sys
@@ -28,7 +29,9 @@ log = logging.getLogger("vfx")
 ALLOWED = (
     "vfx.datamodules.",
     "vfx.models.",
+    "vfx.pooling.",
     "vfx.sampling.",
+    "vfx.segments.segments",
     "vfx.writer.",
     "pytorch_lightning.Trainer",
     "pytorch_lightning.strategies.",
@@ -37,6 +40,7 @@ ALLOWED = (
 )
 # Keys whose values are feature names, which hold commas; Hydra reads an unquoted comma as a sweep.
 COMMA_KEYS = ("feature", "features")
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
 App = Callable[[DictConfig], Path]
 
@@ -125,6 +129,14 @@ def build(node: DictConfig, **arguments: Any) -> Any:
         raise
 
 
+def options(node: DictConfig) -> dict[str, Any]:
+    """A node as an ingredient of a recipe: the name of what it instantiates, and its keys; of a file, the content."""
+    chosen = {str(key): value for key, value in node.items() if not str(key).startswith("_")}
+    if "file" in chosen:
+        chosen["file"] = hashlib.sha256(Path(chosen["file"]).read_bytes()).hexdigest()
+    return {"name": node["_target_"].rpartition(".")[2], **chosen}
+
+
 def _targets(node: Any) -> Iterator[str]:
     if isinstance(node, dict):
         if "_target_" in node:
@@ -138,9 +150,9 @@ def _targets(node: Any) -> Iterator[str]:
 
 def first_rank() -> bool:
     """Whether this process is the only one of its run, or the one that reports and writes for all."""
-    from pytorch_lightning.utilities.rank_zero import rank_zero_only
-
-    return bool(getattr(rank_zero_only, "rank", 0) == 0)
+    # Where Lightning looks, in its order, and without the seconds that its import takes.
+    rank = next((os.environ[name] for name in RANKS if name in os.environ), "0")
+    return int(rank) == 0
 
 
 def started_by_others() -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +49,7 @@ class Clip:
 
 def read_video(source: Source, *, sample: Sampler, decoder: str, prepare: Prepare) -> Iterator[Clip]:
     """The clips of a video file, decoded by `decoder` (see `decoding.Reading`)."""
-    reading = Reading(source.path, sample, decoder=decoder)
+    reading = Reading(source.path, lambda timeline: sample(replace(timeline, video=source.id)), decoder=decoder)
     yield from _clips(source.id, reading, prepare, lambda: (_failures(source.id, reading), reading.decoder))
 
 
@@ -62,7 +62,7 @@ def read_frames(source: Source, *, sample: Sampler, prepare: Prepare) -> Iterato
     failures: list[Failure] = []
     paths = _frame_paths(source, failures)
     indices = np.array(sorted(paths), np.int64)
-    timeline = Timeline(_seconds(indices, source, failures), np.ones(len(indices), bool))
+    timeline = Timeline(_seconds(indices, source, failures), np.ones(len(indices), bool), video=source.id)
 
     def frames() -> Iterator[Frame]:
         chosen = sample(timeline) if len(timeline) else indices

@@ -73,6 +73,11 @@ class Collection:
         return _checked([Source(id, path, n, videos.get(id)) for id, path, n in folders], self.name)
 
 
+def collection_name(collection: str | Path) -> str:
+    """The last part of a collection's path, which is its name; a link keeps its own."""
+    return Path(os.path.abspath(collection)).name  # noqa: PTH100  (resolve would follow the link)
+
+
 def find_collection(collection: str, rootpath: str | Path) -> Collection:
     """The collection of that name under `rootpath`, else at that path from the working directory.
 
@@ -81,7 +86,7 @@ def find_collection(collection: str, rootpath: str | Path) -> Collection:
     places = [Path(rootpath).expanduser() / collection, Path(collection).expanduser()]
     for place in places:
         if place.is_dir():
-            return Collection(name=place.resolve().name, root=place)
+            return Collection(name=collection_name(place), root=place)
     raise CollectionError(
         f"collection {collection}: neither {places[0]} nor {places[1].absolute()} is a folder;"
         " set rootpath=<folder of collections> or give the collection's path"

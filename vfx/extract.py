@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -58,7 +58,7 @@ def extract(config: DictConfig) -> Path:
     making = recipe(
         network,
         dataset=data.kind,
-        sampler=_sampler(config.sampler),
+        sampler=app.options(config.sampler),
         oversample=config.oversample,
         dtype=config.writer.dtype,
         precision=config.trainer.precision,
@@ -88,11 +88,6 @@ def extract(config: DictConfig) -> Path:
         return output.features
     log.info("%s", summary(writer.total, time.monotonic() - start, ranks=trainer.world_size))
     return _finish(output, config.strict)
-
-
-def _sampler(node: DictConfig) -> dict[str, Any]:
-    options = {str(k): v for k, v in node.items() if not str(k).startswith("_")}
-    return {"name": node["_target_"].rpartition(".")[2], **options}
 
 
 def _state(found: int, todo: int) -> str:

@@ -50,6 +50,14 @@ class Output:
         if overwrite:
             self.features.unlink(missing_ok=True)
             shutil.rmtree(self.parts, ignore_errors=True)
+        if not self.check(recipe):
+            self.parts.mkdir(parents=True, exist_ok=True)
+            temporary = self.parts / f".recipe.{uuid.uuid4().hex[:8]}"
+            temporary.write_text(json.dumps(recipe, indent=1))
+            replace_durably(temporary, self.parts / "recipe.json")
+
+    def check(self, recipe: Recipe) -> bool:
+        """Whether something is here, made by this recipe. Raises OutputError if by another, with what differs."""
         found = self._recipe()
         changed = [] if found is None else differences(found, recipe)
         if changed:
@@ -57,11 +65,7 @@ class Output:
                 f"{self.folder} was made with another recipe; overwrite=true starts over, another output_dir"
                 " keeps both. It differs in\n  " + "\n  ".join(changed)
             )
-        if found is None:
-            self.parts.mkdir(parents=True, exist_ok=True)
-            temporary = self.parts / f".recipe.{uuid.uuid4().hex[:8]}"
-            temporary.write_text(json.dumps(recipe, indent=1))
-            replace_durably(temporary, self.parts / "recipe.json")
+        return found is not None
 
     def _recipe(self) -> Recipe | None:
         if self.features.exists():

@@ -307,6 +307,10 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
             part = slice(start, min(start + size, last))
             yield Rows(self.features[part], self._file["index"][part], self._file["seconds"][part])
 
+    def sweep(self) -> Sweep:
+        """A reader of all rows in ascending order, for what goes through the whole file."""
+        return Sweep(self.features)
+
     def __getitem__(self, id: str) -> NDArray[Any]:
         if self.level != "frame":
             return self.features[self._position[id]]
@@ -361,3 +365,23 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
         import torch
 
         return torch.from_numpy(self.features[:])
+
+
+class Sweep:
+    """Reads rows of a dataset a large block at a time, for calls that ascend, overlapping or not."""
+
+    def __init__(self, data: h5py.Dataset) -> None:
+        self._data = data
+        row_bytes = int(np.prod(data.shape[1:])) * data.dtype.itemsize
+        self._size = max(1, BLOCK_BYTES // row_bytes)
+        self._start = 0
+        self._block: NDArray[Any] = np.empty((0, *data.shape[1:]), data.dtype)
+
+    def rows(self, start: int, stop: int) -> Iterator[NDArray[Any]]:
+        """Rows [start, stop), in as many pieces as blocks that they touch."""
+        while start < stop:
+            if not self._start <= start < self._start + len(self._block):
+                self._start, self._block = start, self._data[start : start + self._size]
+            end = min(stop, self._start + len(self._block))
+            yield self._block[start - self._start : end - self._start]
+            start = end

@@ -1,0 +1,187 @@
+"""Pooling and concatenation as their user runs them, on features of the toy collection."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+from vfx import concat, pool
+from vfx.errors import OutputError, UsageError
+from vfx.store import Failure, FeatureFile, FeatureFileWriter, Rows
+
+NAME = "efficientnet_lite0,avgpool"
+
+
+@pytest.fixture
+def outputs(tmp_path: Path, toy_features: FeatureFile) -> Path:
+    shutil.copytree(toy_features.path.parent, tmp_path / "toydata" / NAME)
+    return tmp_path
+
+
+def pooled(outputs: Path, *overrides: str) -> FeatureFile:
+    return FeatureFile(pool.main("collection=toydata", f"feature={NAME}", f"output_dir={outputs}", *overrides))
+
+
+def joined(outputs: Path, features: str, *overrides: str) -> FeatureFile:
+    return FeatureFile(concat.main("collection=toydata", f"features={features}", f"output_dir={outputs}", *overrides))
+
+
+def test_each_video_has_the_mean_of_its_rows(outputs: Path, toy_features: FeatureFile) -> None:
+    file = pooled(outputs)
+    assert file.path == outputs / "toydata" / f"mean_{NAME}" / "features.h5"
+    assert (file.level, file.feature, list(file)) == ("video", f"mean_{NAME}", list(toy_features))
+    for video in file:
+        np.testing.assert_allclose(file[video], toy_features[video].astype("f8").mean(0), rtol=1e-6, atol=1e-7)
+    assert file.provenance["weights"] == toy_features.provenance["weights"]
+    assert file.provenance["recipe"]["source"]["recipe"] == toy_features.provenance["recipe"]
+
+
+def test_segments_of_a_table_are_pooled_in_one_file(
+    outputs: Path, toy_features: FeatureFile, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "shots.tsv").write_text(
+        "shot\tvideo\tstart\tend\nb\tcat\t1\t2.5\na\tcat\t0\t1\nc\tcoffee\t0\t9\nd\tcat\t1.1\t1.2\n"
+    )
+    file = pooled(outputs, "pooling=max", f"segments={tmp_path}/shots.tsv")
+    assert (file.level, file.feature) == ("segment", f"max_{NAME},shots")
+    assert list(file.ids) == ["b", "a", "d", "c"]
+    cat = toy_features["cat"]
+    np.testing.assert_array_equal(file["a"], cat[:2].max(0))
+    np.testing.assert_array_equal(file["b"], cat[2:5].max(0))
+    np.testing.assert_array_equal(file["d"], cat[2])
+    np.testing.assert_array_equal(file["c"], toy_features["coffee"].max(0))
+    assert "1 segments hold no frame" in (file.path.parent / "pool.log").read_text()
+
+
+def test_segments_of_unknown_videos_are_errors_with_their_lines(outputs: Path, tmp_path: Path) -> None:
+    (tmp_path / "shots.tsv").write_text("a\tcat\t0\t1\nb\tnobody\t0\t1\n")
+    with pytest.raises(UsageError, match=r"1 segments are of videos that .* does not know: line 2: nobody"):
+        pooled(outputs, f"segments={tmp_path}/shots.tsv")
+
+
+def test_a_second_run_does_nothing_and_a_new_source_is_refused(outputs: Path) -> None:
+    file = pooled(outputs)
+    before = file.path.stat().st_ino
+    assert pooled(outputs).path.stat().st_ino == before
+    with h5py.File(outputs / "toydata" / NAME / "features.h5", "r+") as source:
+        source.attrs["created"] = "2001-01-01T00:00:00+00:00"
+    with pytest.raises(OutputError, match=r"source\.created: .* there, 2001-01-01"):
+        pooled(outputs)
+    assert pooled(outputs, "overwrite=true").path.stat().st_ino != before
+
+
+def test_a_feature_that_is_not_there_lists_those_that_are(outputs: Path) -> None:
+    with pytest.raises(OutputError, match=rf"no .*nothing/features\.h5; .* has {NAME}$"):
+        pool.main("collection=toydata", "feature=nothing", f"output_dir={outputs}")
+
+
+def test_what_is_pooled_is_not_pooled_again(outputs: Path) -> None:
+    pooled(outputs)
+    with pytest.raises(UsageError, match="is of video level already"):
+        pool.main("collection=toydata", f"feature=mean_{NAME}", f"output_dir={outputs}")
+
+
+def test_two_features_stand_side_by_side(outputs: Path) -> None:
+    mean, top = pooled(outputs), pooled(outputs, "pooling=max")
+    file = joined(outputs, f"mean_{NAME}+max_{NAME}")
+    assert file.feature == f"mean_{NAME}+max_{NAME}"
+    np.testing.assert_array_equal(file.features[:], np.concatenate([mean.features[:], top.features[:]], axis=1))
+    assert list(file.ids) == list(mean.ids)
+
+
+def test_each_part_can_be_brought_to_length_one(outputs: Path) -> None:
+    pooled(outputs)
+    file = joined(outputs, f"mean_{NAME}+mean_{NAME}", "normalize=l2")
+    np.testing.assert_allclose(np.linalg.norm(file.features[:, :1280], axis=1), 1, rtol=1e-6)
+
+
+def write(path: Path, name: str, videos: dict[str, list[int]], dims: int = 2) -> None:
+    attributes = {"feature": name, "collection": "toydata", "config": "", "provenance": '{"recipe": {}}'}
+    (path / "toydata" / name).mkdir(parents=True)
+    with FeatureFileWriter(
+        path / "toydata" / name / "features.h5", level="frame", shape=(dims,), attributes=attributes
+    ) as writer:
+        for video, index in videos.items():
+            rows = np.array([[ord(video) + i] * dims for i in index], np.float32)
+            writer.add_video(video, iter([Rows(rows, np.array(index), np.array(index) / 2)]), decoder="pyav")
+        writer.add_failures([Failure("z", "open", name)])
+
+
+def test_frame_level_keeps_times_and_failures(tmp_path: Path) -> None:
+    write(tmp_path, "A", {"a": [0, 5], "b": [0]})
+    write(tmp_path, "B", {"a": [0, 5], "b": [0]}, dims=3)
+    file = joined(tmp_path, "A+B")
+    assert (file.level, file.features.shape) == ("frame", (3, 5))
+    np.testing.assert_array_equal(file.seconds, [0, 2.5, 0])
+    assert {f.error for f in file.failures} == {"A", "B"}
+
+
+def test_other_orders_follow_the_first(tmp_path: Path) -> None:
+    attributes = {"collection": "toydata", "config": "", "provenance": '{"recipe": {}}'}
+    for name, ids in {"A": ["x", "y", "z"], "B": ["z", "x", "y"]}.items():
+        (tmp_path / "toydata" / name).mkdir(parents=True)
+        with FeatureFileWriter(
+            tmp_path / "toydata" / name / "features.h5",
+            level="video",
+            shape=(1,),
+            attributes={**attributes, "feature": name},
+        ) as writer:
+            writer.add_rows(ids, np.array([[ord(id)] for id in ids], np.float32))
+    file = joined(tmp_path, "B+A")
+    assert list(file.ids) == ["z", "x", "y"]
+    np.testing.assert_array_equal(file.features[:, 0], file.features[:, 1])
+
+
+def test_differing_ids_are_counted_and_named(tmp_path: Path) -> None:
+    write(tmp_path, "A", {"a": [0, 5], "b": [0]})
+    write(tmp_path, "B", {"a": [0], "c": [0, 1, 2, 3, 4, 5]})
+    with pytest.raises(
+        UsageError, match=r"2 \(a_5, b_0\) only in the first, 6 \(c_0, c_1, c_2, c_3, c_4, \.\.\.\) only in the second"
+    ):
+        joined(tmp_path, "A+B")
+
+
+@pytest.mark.parametrize(("features", "error"), [("A", "must name at least two"), ("A+B+A", "of different levels")])
+def test_what_cannot_be_joined_is_refused(tmp_path: Path, toy_features: FeatureFile, features: str, error: str) -> None:
+    write(tmp_path, "A", {"a": [0]})
+    shutil.copytree(toy_features.path.parent, tmp_path / "toydata" / NAME)
+    pooled(tmp_path)
+    (tmp_path / "toydata" / f"mean_{NAME}").rename(tmp_path / "toydata" / "B")
+    with pytest.raises(UsageError, match=error):
+        joined(tmp_path, features)
+
+
+def test_from_the_shell_names_need_no_quotes(outputs: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "vfx.pool", "collection=toydata", f"feature={NAME}", f"output_dir={outputs}"],
+        capture_output=True, text=True, cwd=ROOT, check=True,
+    )  # fmt: skip
+    assert done.stdout == f"{outputs}/toydata/mean_{NAME}/features.h5\n"
+
+
+@pytest.mark.slow
+def test_memory_stays_flat(tmp_path: Path) -> None:
+    """200,000 rows of 2048 values pool and concatenate within 400 MB."""
+    attributes = {"feature": "A", "collection": "toydata", "config": "", "provenance": '{"recipe": {}}'}
+    (tmp_path / "toydata" / "A").mkdir(parents=True)
+    block = np.random.default_rng(0).random((20, 2048), np.float32)
+    with FeatureFileWriter(
+        tmp_path / "toydata" / "A" / "features.h5", level="frame", shape=(2048,), attributes=attributes
+    ) as writer:
+        for v in range(10_000):
+            writer.add_video(f"v{v:05d}", iter([Rows(block, np.arange(20), np.arange(20) / 2)]))
+    shutil.copytree(tmp_path / "toydata" / "A", tmp_path / "toydata" / "B")
+    for app, *overrides in [("pool", "feature=A"), ("pool", "feature=A", "pooling=gauss"), ("concat", "features=A+B")]:
+        code = (
+            f"import vfx.{app} as app; app.main('collection=toydata', 'output_dir={tmp_path}', *{overrides!r})\n"
+            # not ru_maxrss, which begins with the size of the process that started this one
+            "print(next(l.split()[1] for l in open('/proc/self/status') if l.startswith('VmHWM')))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+        print(app, overrides, int(done.stdout) // 1024, "MiB")
+        assert int(done.stdout) < 400_000, app  # KiB

@@ -1,0 +1,62 @@
+"""Step 4: several features of one level side by side, in the order of the first."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
+
+from vfx import app
+from vfx.collection import collection_name
+from vfx.concatenation import Concatenation
+from vfx.derive import is_made, open_feature, source
+from vfx.errors import UsageError
+from vfx.output import Output
+from vfx.store import FeatureFileWriter
+
+log = logging.getLogger("vfx.concat")  # not __name__, which is __main__ when run
+
+
+def main(*overrides: str) -> Path:
+    """Concatenate as the command line does, `main("collection=toydata", "features=A+B")`; returns the file.
+
+    Raises VfxError and its kin, see vfx/errors.py.
+    """
+    return app.call(concat, "concat", overrides)
+
+
+def concat(config: DictConfig) -> Path:
+    """Write `features.h5` of the joint feature as a resolved config of conf/concat.yaml says; returns its path."""
+    if config.normalize not in (None, "l2"):
+        raise UsageError(f"normalize ({config.normalize}) must be null or l2")
+    folder = Path(config.output_dir) / collection_name(config.collection)
+    names = [name for name in str(config.features).split("+") if name]
+    if len(names) < 2:
+        raise UsageError(f"features ({config.features}) must name at least two, joined by +")
+    with Concatenation([open_feature(folder, name) for name in names], normalize=config.normalize) as joint:
+        first = joint.files[0]
+        name = "+".join(names)
+        making = {"concat": [source(file) for file in joint.files], "normalize": config.normalize}
+        output = Output(folder / name)
+        if is_made(output, making, overwrite=config.overwrite):
+            return output.features
+        output.folder.mkdir(parents=True, exist_ok=True)
+        app.log_to(output.folder / "concat.log")
+        attributes = {
+            "feature": name,
+            "collection": first.attributes["collection"],
+            "config": OmegaConf.to_yaml(config),
+            "provenance": json.dumps({"versions": first.provenance.get("versions", {}), "recipe": making}),
+        }
+        with FeatureFileWriter(output.features, level=first.level, shape=joint.shape, attributes=attributes) as writer:
+            for _ in tqdm(joint.write(writer), total=len(first), unit=f" {first.level}s", disable=None):
+                pass
+    log.info("%s: %d rows of %s values", output.features, writer.rows, " x ".join(map(str, joint.shape)))
+    return output.features
+
+
+if __name__ == "__main__":
+    app.command(concat, "concat")

@@ -1,0 +1,100 @@
+"""Feature files side by side: the rows of each under the ids of the first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vfx.errors import UsageError
+from vfx.store import FeatureFile, FeatureFileWriter, Rows
+
+SHOWN = 5
+BLOCK_ROWS = 1024
+
+
+class Concatenation:
+    """The files open beside each other, and for each the row that belongs to every id of the first.
+
+    Raises UsageError where levels, kept crops or ids differ, with how many and the first few of either side.
+    """
+
+    def __init__(self, files: Sequence[FeatureFile], *, normalize: Literal["l2"] | None = None) -> None:
+        self.files = files
+        self._normalize = normalize
+        levels = {file.feature: file.level for file in files}
+        if len(set(levels.values())) > 1:
+            raise UsageError(f"features are of different levels: {levels}")
+        crops = {file.feature: file.features.shape[1:-1] for file in files}
+        if len(set(crops.values())) > 1:
+            raise UsageError(f"some features keep ten crops apart and some do not: {crops}")
+        self.shape = (*files[0].features.shape[1:-1], sum(file.features.shape[-1] for file in files))
+        self._sweeps = [file.sweep() for file in files]
+        self._orders = [None, *(_order(files[0], other) for other in files[1:])]
+
+    def __enter__(self) -> Concatenation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self.files:
+            file.close()
+
+    def write(self, writer: FeatureFileWriter) -> Iterator[None]:
+        """Write all rows, a video (frame level) or a block of rows between yields, then the failures of all."""
+        first = self.files[0]
+        if first.level == "frame":
+            for v, video in enumerate(first.videos):
+                start, stop = int(first.offsets[v]), int(first.offsets[v + 1])
+                writer.add_video(str(video), self._frames(start, stop), decoder=str(first.decoders[v]))
+                yield
+        else:
+            for start in range(0, len(first), BLOCK_ROWS):
+                stop = min(start + BLOCK_ROWS, len(first))
+                writer.add_rows(list(first.ids[start:stop]), self._rows(start, stop))
+                yield from (None for _ in range(start, stop))
+        writer.add_failures(sorted({failure for file in self.files for failure in file.failures}))
+
+    def _frames(self, start: int, stop: int) -> Iterator[Rows]:
+        first = self.files[0]
+        for at in range(start, stop, BLOCK_ROWS):
+            end = min(at + BLOCK_ROWS, stop)
+            yield Rows(self._rows(at, end), first.index[at:end], first.seconds[at:end])
+
+    def _rows(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Rows [start, stop) of the first with those of the others beside them."""
+        parts = []
+        for file, sweep, order in zip(self.files, self._sweeps, self._orders, strict=True):
+            if order is None:
+                block: Any = np.concatenate(list(sweep.rows(start, stop)))
+            else:  # HDF5 reads ascending rows alone
+                wanted, back = np.unique(order[start:stop], return_inverse=True)
+                block = file.features[wanted][back]
+            parts.append(_unit(block) if self._normalize == "l2" else block.astype(np.float32))
+        return np.concatenate(parts, axis=-1)
+
+
+def _unit(rows: NDArray[Any]) -> NDArray[np.float32]:
+    wide = rows.astype(np.float64)
+    norms = np.linalg.norm(wide, axis=-1, keepdims=True)
+    return (wide / np.where(norms == 0, 1, norms)).astype(np.float32)
+
+
+def _order(first: FeatureFile, other: FeatureFile) -> NDArray[np.int64] | None:
+    """For each id of the first its row in the other; None where the order is the same, as it mostly is."""
+    if len(first.ids) == len(other.ids) and (first.ids == other.ids).all():
+        return None
+    position = {id: row for row, id in enumerate(other.ids)}
+    missing = [id for id in first.ids if id not in position]
+    extra = list(position.keys() - set(first.ids))
+    if missing or extra:
+        raise UsageError(
+            f"{first.feature} and {other.feature} hold different ids: {_told(missing)} only in the first,"
+            f" {_told(sorted(extra))} only in the second"
+        )
+    return np.array([position[id] for id in first.ids], np.int64)
+
+
+def _told(ids: list[str]) -> str:
+    return f"{len(ids)} ({', '.join(ids[:SHOWN])}{', ...' if len(ids) > SHOWN else ''})" if ids else "none"

@@ -1,0 +1,87 @@
+"""Step 3: video-level or segment-level features, one row each, out of frame-level ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
+
+from vfx import app
+from vfx.collection import collection_name
+from vfx.derive import Pooled, is_made, open_feature, pool_segments, pool_videos, source, without_rows
+from vfx.errors import UsageError
+from vfx.output import Output
+from vfx.segments import read_segments
+from vfx.store import FeatureFileWriter
+
+log = logging.getLogger("vfx.pool")  # not __name__, which is __main__ when run
+
+
+def main(*overrides: str) -> Path:
+    """Pool as the command line does, `main("collection=toydata", "feature=...")`; returns the file.
+
+    Raises VfxError and its kin, see vfx/errors.py.
+    """
+    return app.call(pool, "pool", overrides)
+
+
+def pool(config: DictConfig) -> Path:
+    """Write `features.h5` of the pooled feature as a resolved config of conf/pool.yaml says; returns its path."""
+    folder = Path(config.output_dir) / collection_name(config.collection)
+    pooling = app.build(config.pooling)
+    making: dict[str, Any] = {"pooling": app.options(config.pooling)}
+    name = f"{making['pooling']['name']}_{config.feature}"
+    table = None
+    if config.segments is not None:
+        table = read_segments(config.segments)
+        name += f",{Path(config.segments).stem}"
+        making["segments"] = hashlib.sha256(Path(config.segments).read_bytes()).hexdigest()
+    with open_feature(folder, config.feature) as file:
+        if file.level != "frame":
+            raise UsageError(f"feature {config.feature} is of {file.level} level already; pool takes frame level")
+        failures = file.failures + (without_rows(file, table) if table else [])
+        making["source"] = source(file)
+        output = Output(folder / name)
+        if is_made(output, making, overwrite=config.overwrite):
+            return output.features
+        output.folder.mkdir(parents=True, exist_ok=True)
+        app.log_to(output.folder / "pool.log")
+        attributes = {
+            "feature": name,
+            "collection": file.attributes["collection"],
+            "config": OmegaConf.to_yaml(config),
+            "provenance": json.dumps(file.provenance | {"recipe": making}),
+        }
+        rows = pool_segments(file, pooling, table) if table else pool_videos(file, pooling)
+        total = sum(map(len, table.values())) if table else len(file)
+        with FeatureFileWriter(
+            output.features,
+            level="segment" if table else "video",
+            shape=file.features.shape[1:],
+            attributes=attributes,
+        ) as writer:
+            nearest = _write(writer, rows, total)
+            writer.add_failures(failures)
+    if nearest:
+        log.info("%d segments hold no frame and have the nearest one's features", nearest)
+    log.info("%s: %d rows, %d failures", output.features, writer.rows, len(failures))
+    return output.features
+
+
+def _write(writer: FeatureFileWriter, rows: Any, total: int) -> int:
+    """Write all rows; returns how many are those of the nearest frame."""
+    nearest = 0
+    pooled: Pooled
+    for pooled in tqdm(rows, total=total, unit=" rows", disable=None):
+        writer.add_rows([pooled.id], pooled.row[None])
+        nearest += pooled.nearest
+    return nearest
+
+
+if __name__ == "__main__":
+    app.command(pool, "pool")
