@@ -17,12 +17,14 @@ class Timeline:
     `pts` (n,) int64: the same times in ticks of the stream, strictly ascending, by which a decoded frame is
     known; None where the container gives none that can be believed (AVI), and frames are known by their count.
     `promised`: how many frames the container says it has, which is more than n where the file is cut short.
+    `video`: its id, where it is known, for samplers that treat videos differently.
     """
 
     seconds: NDArray[np.float64]
     keyframe: NDArray[np.bool_]
     pts: NDArray[np.int64] | None = None
     promised: int = 0
+    video: str = ""
 
     def __len__(self) -> int:
         return len(self.seconds)
