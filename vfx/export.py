@@ -1,0 +1,74 @@
+"""The bridge out: a feature in the form that retrieval models and other programs read."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from vfx import app
+from vfx.collection import collection_name, find_collection
+from vfx.derive import open_feature
+from vfx.errors import UsageError
+from vfx.formats import Format, bigfile, npy, npz, parquet, text, whole
+from vfx.store import FeatureFile
+
+log = logging.getLogger("vfx.export")  # not __name__, which is __main__ when run
+
+FORMATS: dict[str, Format] = {"bigfile": bigfile, "npy": npy, "npz": npz, "parquet": parquet, "txt": text}
+
+
+def main(*overrides: str) -> Path:
+    """Export as the command line does, `main("collection=toydata", "feature=...", "format=npy")`.
+
+    Returns the file or folder. Raises VfxError and its kin, see vfx/errors.py.
+    """
+    return app.call(export, "export", overrides)
+
+
+def export(config: DictConfig) -> Path:
+    """Write a feature as a resolved config of conf/export.yaml says; returns the file or folder."""
+    if config.format not in FORMATS:
+        raise UsageError(f"format ({config.format}) must be one of {', '.join(FORMATS)}")
+    if config.layout not in ("default", "laff"):
+        raise UsageError(f"layout ({config.layout}) must be default or laff")
+    if config.layout == "laff" and config.format != "bigfile":
+        raise UsageError(f"layout=laff is one of format=bigfile, and format is {config.format}")
+    format = FORMATS[config.format]
+    start = time.monotonic()
+    with open_feature(Path(config.output_dir) / collection_name(config.collection), config.feature) as file:
+        shape = file.features.shape
+        if len(shape) > 2 and not format.CROPS:
+            raise UsageError(
+                f"format={config.format} has one vector a row, and {file.path} keeps ten crops of each frame apart;"
+                " extract with oversample=true for their mean, pool them, or export as npy or npz"
+            )
+        destination = _destination(config, file, format)
+        app.log_to(file.path.with_name("export.log"))
+        with whole(destination, files=format.FILES, overwrite=config.overwrite) as target:
+            format.write(file, target)
+    log.info(
+        "%s: %s rows of %s values in %.1f s",
+        destination,
+        shape[0],
+        " x ".join(map(str, shape[1:])),
+        time.monotonic() - start,
+    )
+    return destination
+
+
+def _destination(config: DictConfig, file: FeatureFile, format: Format) -> Path:
+    if config.destination is not None:
+        return Path(config.destination).expanduser()
+    if format is not bigfile:
+        return file.path.with_name(format.NAME)
+    folder = find_collection(config.collection, config.rootpath).root / "FeatureData"
+    if config.layout == "laff" and file.level == "frame":
+        folder /= "frame"
+    return folder / config.feature
+
+
+if __name__ == "__main__":
+    app.command(export, "export")

@@ -1,0 +1,185 @@
+"""Export formats, one file each, and what they share: rows in blocks, and exports that appear whole or not at all."""
+
+from __future__ import annotations
+
+import filecmp
+import itertools
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vfx.errors import OutputError
+from vfx.store import FeatureFile
+
+log = logging.getLogger(__name__)
+BLOCK_BYTES = 8 << 20
+SHOWN = 5  # how many offenders an error names
+
+
+class Format(Protocol):
+    """What the module of a format has."""
+
+    NAME: str  # of the file or folder that it writes beside features.h5
+    FILES: tuple[str, ...]  # patterns of the files in that folder; none: it writes one file
+    CROPS: bool  # whether it holds the ten crops of oversample=keep apart, (N,10,D)
+
+    def write(self, file: FeatureFile, target: Path) -> None:
+        """Write all rows to `target`, which is not there yet."""
+
+
+class Block(NamedTuple):
+    """Some rows that follow each other: their ids and (n, D) or (n, 10, D)."""
+
+    ids: list[str]
+    features: NDArray[Any]
+
+
+def blocks(file: FeatureFile) -> Iterator[Block]:
+    """All rows in the order of the file, about BLOCK_BYTES at a time.
+
+    Raises OutputError for an id that holds white space or a slash, which no text format and no file name can bear.
+    """
+    ids = frame_ids(file) if file.level == "frame" else map(str, file.ids)
+    total, *row = file.features.shape
+    size = max(1, BLOCK_BYTES // (int(np.prod(row)) * file.features.dtype.itemsize))
+    for start in range(0, total, size):
+        stop = min(start + size, total)
+        named = list(itertools.islice(ids, stop - start))
+        for id in named:
+            check_id(id, file.path)
+        yield Block(named, file.features[start:stop])
+
+
+def frame_ids(file: FeatureFile) -> Iterator[str]:
+    """The ids of a frame-level file. Made, not read: as text they alone would fill the memory."""
+    for _, ids in frames_by_video(file):
+        yield from ids
+
+
+def frames_by_video(file: FeatureFile) -> Iterator[tuple[str, list[str]]]:
+    """Frame level: each video and the ids of its frames, by index."""
+    for video, (start, stop) in zip(map(str, file.videos), itertools.pairwise(file.offsets), strict=True):
+        yield video, [f"{video}_{i}" for i in file.index[start:stop]]
+
+
+def check_id(id: str, where: str | Path) -> None:
+    """Raises OutputError for an id that a consumer of the lineage could not read."""
+    if not id or any(c.isspace() or c == "/" for c in id):
+        raise OutputError(f"{where}: id {id!r} is empty or holds white space or a slash")
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """(rows, dims) float32, little-endian and row-major, in an open file.
+
+    Read, not mapped: the pages of a map count as memory of the process.
+    """
+
+    file: BufferedReader
+    rows: int
+    dims: int
+
+    def read(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The rows at these positions, (n, dims); those that follow each other in one go."""
+        out = np.empty((len(positions), self.dims), "<f4")
+        edges = [0, *(np.flatnonzero(np.diff(positions) != 1) + 1), len(positions)]
+        for start, stop in itertools.pairwise(edges):
+            self.file.seek(int(positions[start]) * self.dims * 4)
+            data = self.file.read((stop - start) * self.dims * 4)
+            if len(data) != (stop - start) * self.dims * 4:
+                raise OutputError(f"{self.file.name} ended before row {positions[stop - 1]}")
+            out[start:stop] = np.frombuffer(data, "<f4").reshape(-1, self.dims)
+        return out
+
+
+@contextmanager
+def whole(destination: Path, *, files: tuple[str, ...], overwrite: bool) -> Iterator[Path]:
+    """A place to write a file or a folder to, which takes the name `destination` once all of it is on the disk.
+
+    An exception inside leaves nothing. What has that name already stays if it holds the very same bytes.
+    `files`: see Format.FILES; a folder that holds others is never replaced. A file is replaced in one step; a
+    folder is set aside and then removed, so that for an instant the name is free, and never names half an export.
+
+    Raises OutputError where something else has the name and `overwrite` is not set, or the disk refuses.
+    """
+    real = destination.resolve()  # a link to another disk stays one
+    _check_kind(real, files)
+    try:
+        real.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the destination, since a rename cannot cross file systems.
+        with tempfile.TemporaryDirectory(prefix=".export.", dir=real.parent, ignore_cleanup_errors=True) as aside:
+            target = Path(aside, "new")
+            yield target
+            _sync(target)
+            if not real.exists() or (real.is_dir() and not os.listdir(real)):  # noqa: PTH208
+                target.rename(real)
+            elif _same(target, real):
+                log.info("%s is there already and holds the very same export", destination)
+            elif not overwrite:
+                raise OutputError(f"{destination} holds another export; overwrite=true replaces it")
+            elif real.is_file():
+                target.replace(real)
+            else:
+                _swap(target, real, Path(aside, "old"))
+            _sync_folder(real.parent)
+    except OSError as error:
+        raise OutputError(f"{destination} could not be written, and nothing is left of it: {error}") from error
+
+
+def _check_kind(real: Path, files: tuple[str, ...]) -> None:
+    if not real.exists():
+        return
+    if real.is_dir() != bool(files):
+        raise OutputError(f"{real} is a {'folder' if real.is_dir() else 'file'}: choose another destination")
+    if files:
+        names = sorted(p.name for p in real.iterdir() if not p.name.startswith("."))
+        others = [name for name in names if not any(fnmatch(name, pattern) for pattern in files)]
+        if others:
+            raise OutputError(
+                f"{real} holds what this export would not write: {', '.join(others[:SHOWN])}; move that away, or"
+                " choose another destination"
+            )
+
+
+def _same(a: Path, b: Path) -> bool:
+    if a.is_file():
+        return filecmp.cmp(a, b, shallow=False)
+    names = sorted(os.listdir(a))  # noqa: PTH208
+    return names == sorted(os.listdir(b)) and filecmp.cmpfiles(a, b, names, shallow=False)[0] == names  # noqa: PTH208
+
+
+def _swap(new: Path, real: Path, old: Path) -> None:
+    real.rename(old)
+    try:
+        new.rename(real)
+    except BaseException:
+        old.rename(real)
+        raise
+    shutil.rmtree(old)
+
+
+def _sync(target: Path) -> None:
+    for path in sorted(target.iterdir()) if target.is_dir() else [target]:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    if target.is_dir():
+        _sync_folder(target)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,107 @@
+"""BigFile, which the lineage's retrieval models read: a matrix, its ids, its shape, and the frames of each video.
+
+`feature.bin`: float32 little-endian, row-major, no header. `id.txt`: ids joined by one space. `shape.txt`:
+`<rows> <dims>`. `video2frames.txt` (frame level): a Python dict literal, `{video id: [frame id, ... by index]}`.
+No file ends with a newline. Source: `txt2bin.py` and `get_frameInfo.py` of the lineage, which write these, and
+`bigfile.py` of dual_encoding, hybrid_space and LAFF, which reads them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from vfx.errors import OutputError
+from vfx.formats import SHOWN, Matrix, blocks, check_id, frames_by_video
+from vfx.store import FeatureFile
+
+NAME = "bigfile"
+FILES: tuple[str, ...] = ("feature.bin", "id.txt", "shape.txt", "video2frames.txt")
+CROPS = False
+READ_CHARS = 1 << 20
+
+log = logging.getLogger(__name__)
+
+
+def write(file: FeatureFile, target: Path) -> None:
+    target.mkdir()
+    rows, dims = file.features.shape
+    strange: list[str] = []
+    with (target / "feature.bin").open("wb") as matrix, _text(target / "id.txt") as ids:
+        for n, block in enumerate(blocks(file)):
+            matrix.write(np.ascontiguousarray(block.features, "<f4").data)
+            ids.write((" " if n else "") + " ".join(block.ids))
+            strange += [id for id in block.ids if not id.isascii()][: SHOWN - len(strange)]
+    with _text(target / "shape.txt") as shape:
+        shape.write(f"{rows} {dims}")
+    if file.level == "frame":
+        with _text(target / "video2frames.txt") as frames:
+            for n, (video, found) in enumerate(frames_by_video(file)):
+                frames.write(f"{', ' if n else '{'}{video!r}: {found!r}")
+            frames.write("}" if rows else "{}")
+    if strange:
+        log.warning(
+            "some ids are not ASCII, such as %s: the lineage's readers take id.txt for ISO-8859-1 or ASCII, and"
+            " would drop these without a word",
+            ", ".join(strange),
+        )
+
+
+def check(folder: Path) -> tuple[int, int]:
+    """Rows and dims of a BigFile.
+
+    Raises OutputError where a file is missing, or the sizes of the three do not fit each other.
+    """
+    missing = [name for name in FILES[:3] if not (folder / name).is_file()]
+    if missing:
+        raise OutputError(f"{folder} is not a BigFile: it has no {', '.join(missing)}")
+    text = (folder / "shape.txt").read_text(errors="replace").split()
+    if len(text) != 2 or not all(t.isascii() and t.isdecimal() and int(t) > 0 for t in text):
+        raise OutputError(f"{folder / 'shape.txt'}, line 1: wanted <rows> <dims>, found {' '.join(text)[:80]!r}")
+    rows, dims = map(int, text)
+    size = (folder / "feature.bin").stat().st_size
+    if size != rows * dims * 4:
+        raise OutputError(
+            f"{folder / 'feature.bin'} has {size} bytes, and {rows} x {dims} float32 of shape.txt are"
+            f" {rows * dims * 4}: it was not written or copied to its end"
+        )
+    count = sum(1 for _ in read_ids(folder))
+    if count != rows:
+        raise OutputError(f"{folder / 'id.txt'} holds {count} ids, and shape.txt tells of {rows} rows")
+    return rows, dims
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Matrix]:
+    """The matrix of a BigFile. Raises what `check` does."""
+    rows, dims = check(folder)
+    with (folder / "feature.bin").open("rb") as file:
+        yield Matrix(file, rows, dims)
+
+
+def read_ids(folder: Path) -> Iterator[str]:
+    """The ids of a BigFile in the order of its rows. Raises OutputError for one that cannot be kept."""
+    path = folder / "id.txt"
+    rest = ""
+    with path.open(encoding="utf-8") as file:
+        try:
+            while text := file.read(READ_CHARS):
+                ids = (rest + text).split()
+                rest = ids.pop() if ids and not text[-1].isspace() else ""
+                for id in ids:
+                    check_id(id, path)
+                    yield id
+        except UnicodeDecodeError as error:
+            raise OutputError(f"{path} is not UTF-8: {error}") from error
+    if rest:
+        check_id(rest, path)
+        yield rest
+
+
+def _text(path: Path) -> TextIO:
+    return path.open("w", encoding="utf-8", newline="")

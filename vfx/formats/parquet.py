@@ -1,0 +1,53 @@
+"""One Parquet file, a row for each feature: `id`, at frame level `video`, `index`, `seconds`, and `features`.
+
+`features` is a list of D float32. Needs the extra `parquet`. Source: the Arrow columnar format, pyarrow's writer.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vfx.errors import UsageError
+from vfx.formats import blocks
+from vfx.store import FeatureFile
+
+NAME = "features.parquet"
+FILES: tuple[str, ...] = ()
+CROPS = False
+
+
+def write(file: FeatureFile, target: Path) -> None:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ModuleNotFoundError as error:
+        raise UsageError("format=parquet needs pyarrow: pip install vfx[parquet]") from error
+    dims = file.features.shape[1]
+    fields = [pyarrow.field("id", pyarrow.string())]
+    if file.level == "frame":
+        fields += [
+            pyarrow.field("video", pyarrow.string()),
+            pyarrow.field("index", pyarrow.int64()),
+            pyarrow.field("seconds", pyarrow.float64()),
+        ]
+    fields.append(pyarrow.field("features", pyarrow.list_(pyarrow.float32(), dims)))
+    kept = {key: file.attributes[key] for key in ("schema", "level", "feature", "collection", "provenance")}
+    schema = pyarrow.schema(fields, metadata=kept)
+    start = 0
+    with pyarrow.parquet.ParquetWriter(target, schema) as writer:
+        for block in blocks(file):
+            stop = start + len(block.ids)
+            columns: dict[str, Any] = {"id": block.ids}
+            if file.level == "frame":
+                columns |= {
+                    "video": [id.rpartition("_")[0] for id in block.ids],
+                    "index": file.index[start:stop],
+                    "seconds": file.seconds[start:stop],
+                }
+            values = pyarrow.array(np.ascontiguousarray(block.features, np.float32).reshape(-1))
+            columns["features"] = pyarrow.FixedSizeListArray.from_arrays(values, dims)
+            writer.write_table(pyarrow.table(columns, schema=schema))
+            start = stop

@@ -1,0 +1,245 @@
+"""The bridge in: a feature of the lineage, BigFile or text, as features.h5."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import logging
+import platform
+import shutil
+import tempfile
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+
+from vfx import __version__, app
+from vfx.collection import collection_name, video_id
+from vfx.derive import is_made
+from vfx.errors import OutputError, UsageError
+from vfx.formats import BLOCK_BYTES, Matrix, bigfile, text
+from vfx.output import Output
+from vfx.store import LEVELS, Failure, FeatureFileWriter, Level, Rows
+
+log = logging.getLogger("vfx.import_bigfile")  # not __name__, which is __main__ when run
+
+
+def main(*overrides: str) -> Path:
+    """Import as the command line does, `main("source=...", "collection=toydata", "feature=...")`.
+
+    Returns the feature file. Raises VfxError and its kin, see vfx/errors.py.
+    """
+    return app.call(import_bigfile, "import_bigfile", overrides)
+
+
+def import_bigfile(config: DictConfig) -> Path:
+    """Write `features.h5` as a resolved config of conf/import_bigfile.yaml says; returns its path."""
+    source = find_source(Path(config.source).expanduser())
+    level = _level(config.level, source)
+    name = collection_name(config.collection)
+    output = Output(Path(config.output_dir) / name / config.feature)
+    making = {"imported": {"format": source.format, "level": level, **source.hashes()}}
+    if is_made(output, making, overwrite=config.overwrite):
+        return output.features
+    output.folder.mkdir(parents=True, exist_ok=True)
+    app.log_to(output.folder / "import_bigfile.log")
+    with source.opened(output.folder) as (ids, matrix):
+        log.info("%s: %d rows of %d values", source.path, matrix.rows, matrix.dims)
+        attributes = {
+            "feature": config.feature,
+            "collection": name,
+            "config": OmegaConf.to_yaml(config),
+            "provenance": json.dumps(
+                {
+                    "versions": _versions(),
+                    "imported": {"source": str(source.path.absolute()), **making["imported"], "rows": matrix.rows},
+                    "recipe": making,
+                }
+            ),
+        }
+        with FeatureFileWriter(output.features, level=level, shape=(matrix.dims,), attributes=attributes) as writer:
+            failures = (add_frames if level == "frame" else add_rows)(writer, ids, matrix)
+            if not writer.rows:
+                raise OutputError(f"{source.path} holds no row of finite numbers")
+    shutil.rmtree(output.parts, ignore_errors=True)  # of an extraction that overwrite=true gave up
+    if failures:
+        log.warning(
+            "%d ids had rows dropped, listed in the file's failures; the first: %s",
+            len(failures),
+            ": ".join(failures[0]),
+        )
+    log.info("%s: %d rows", output.features, writer.rows)
+    return output.features
+
+
+class Source(NamedTuple):
+    """What is imported: `bigfile`, a folder, or `txt`, a file."""
+
+    path: Path
+    format: str
+
+    def first_id(self) -> str:
+        return next(bigfile.read_ids(self.path)) if self.format == "bigfile" else text.first_id(self.path)
+
+    def has_frames(self) -> bool:
+        """Whether it says of itself that its rows are those of frames."""
+        folder = self.path if self.format == "bigfile" else self.path.parent
+        return (folder / "video2frames.txt").is_file()
+
+    def hashes(self) -> dict[str, str]:
+        """What tells it from another source."""
+        if self.format == "bigfile":
+            return {"sha256": _sha256(self.path / "feature.bin"), "ids_sha256": _sha256(self.path / "id.txt")}
+        return {"sha256": _sha256(self.path)}
+
+    @contextmanager
+    def opened(self, folder: Path) -> Iterator[tuple[Iterator[str], Matrix]]:
+        """Its ids and its rows; those of a text become a BigFile in `folder` first, so that each is read once."""
+        with ExitStack() as stack:
+            path = self.path
+            if self.format == "txt":
+                path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".import.", dir=folder)))
+                text.to_bigfile(self.path, path)
+            yield bigfile.read_ids(path), stack.enter_context(bigfile.opened(path))
+
+
+def find_source(path: Path) -> Source:
+    """Raises UsageError where there is neither a whole BigFile nor a text."""
+    folder = path.parent if path.name in bigfile.FILES else path
+    if (folder / text.NAME).is_file() and not (folder / "feature.bin").is_file():
+        return Source(folder / text.NAME, "txt")
+    if folder.is_dir():
+        bigfile.check(folder)
+        return Source(folder, "bigfile")
+    if path.is_file():
+        return Source(path, "txt")
+    raise UsageError(f"source ({path}) is neither the folder of a BigFile nor an id.feature.txt")
+
+
+def add_frames(writer: FeatureFileWriter, ids: Iterator[str], matrix: Matrix) -> list[Failure]:
+    """Append rows of frame level by video and index, however they are ordered in `matrix`.
+
+    Of rows that share an id the first counts, as in the lineage's txt2bin.py; then rows with NaN go, and, since no
+    reader of features.h5 expects them, those with infinity. Times are not known, so `seconds` is NaN.
+    Returns one Failure for each video that lost rows. Raises OutputError for an id that is not a frame's.
+    """
+    numbers: dict[str, int] = {}
+    of_row, index = array("q"), array("q")  # ids as text would take ten times the memory
+    renamed = 0
+    for id in ids:
+        try:
+            video, i = video_id(id)
+            index.append(i)
+        except (ValueError, OverflowError) as error:
+            raise OutputError(f"level=frame: {id} is not <video id>_<frame index>, see level ({error})") from error
+        of_row.append(numbers.setdefault(video, len(numbers)))
+        renamed += id != f"{video}_{i}"
+    if renamed:
+        log.warning("%d frame ids have an index with leading zeros, which features.h5 has without", renamed)
+    names = list(numbers)
+    ranking = sorted(range(len(names)), key=names.__getitem__)
+    ranks = np.empty(len(names), np.int64)
+    ranks[ranking] = np.arange(len(names))
+    rank, frame = ranks[np.frombuffer(of_row, np.int64)], np.frombuffer(index, np.int64)
+    order = np.lexsort((frame, rank))  # stable: of equal ids the first stays the first
+    edges = np.searchsorted(rank[order], np.arange(len(names) + 1))
+    failures = []
+    for v, (start, stop) in zip(ranking, itertools.pairwise(edges), strict=True):
+        rows = order[start:stop]
+        first = np.concatenate([[True], np.diff(frame[rows]) != 0])
+        kept, lost = _Kept(matrix, rows[first]), int((~first).sum())
+        blocks = (Rows(values, frame[at], np.full(len(at), np.nan)) for at, values in kept)
+        head = next(blocks, None)  # a video without a row is not one of the file's
+        if head is not None:
+            writer.add_video(names[v], itertools.chain([head], blocks), decoder="")
+        if lost or kept.dropped:
+            failures.append(_failure(names[v], lost, kept.dropped))
+    writer.add_failures(failures)
+    return failures
+
+
+def add_rows(writer: FeatureFileWriter, ids: Iterator[str], matrix: Matrix) -> list[Failure]:
+    """Append rows of video or segment level in their order; what is dropped is as in `add_frames`."""
+    positions: dict[str, int] = {}
+    repeated: Counter[str] = Counter()
+    for position, id in enumerate(ids):
+        if positions.setdefault(id, position) != position:
+            repeated[id] += 1
+    names = {position: id for id, position in positions.items()}
+    kept = _Kept(matrix, np.fromiter(positions.values(), np.int64))
+    written = set()
+    for at, values in kept:
+        written.update(at.tolist())
+        writer.add_rows([names[p] for p in at.tolist()], values)
+    dropped = {id for id, position in positions.items() if position not in written}
+    failures = [_failure(id, repeated[id], int(id in dropped)) for id in positions if id in repeated or id in dropped]
+    writer.add_failures(failures)
+    return failures
+
+
+class _Kept:
+    """The rows of a matrix at some positions that hold numbers alone, in blocks of (positions, rows)."""
+
+    def __init__(self, matrix: Matrix, positions: NDArray[np.int64]) -> None:
+        self._matrix = matrix
+        self._positions = positions
+        self.dropped = 0
+
+    def __iter__(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        size = max(1, BLOCK_BYTES // (self._matrix.dims * 4))
+        for start in range(0, len(self._positions), size):
+            at = self._positions[start : start + size]
+            values = self._matrix.read(at)
+            good = np.isfinite(values).all(axis=1)
+            self.dropped += int((~good).sum())
+            if good.any():
+                yield at[good], values[good]
+
+
+def _failure(id: str, repeated: int, dropped: int) -> Failure:
+    counts = [f"dropped for an id that was there before: {repeated}"] if repeated else []
+    counts += [f"dropped for NaN or infinity: {dropped}"] if dropped else []
+    return Failure(id, "import", "; ".join(counts))
+
+
+def _level(level: str | None, source: Source) -> Level:
+    if level in LEVELS:
+        return cast(Level, level)
+    if level is not None:
+        raise UsageError(f"level ({level}) must be one of {', '.join(LEVELS)}")
+    if source.has_frames():
+        return "frame"
+    first = source.first_id()
+    try:
+        video_id(first)
+    except ValueError:
+        return "video"
+    raise UsageError(
+        f"level: without a video2frames.txt, an id such as {first} of {source.path} can be that of a frame or of a"
+        " video; give level=frame or level=video"
+    )
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    packages = {package: version(package) for package in ("numpy", "h5py")}
+    return {"vfx": __version__, "python": platform.python_version(), "platform": platform.platform(), **packages}
+
+
+if __name__ == "__main__":
+    app.command(import_bigfile, "import_bigfile")
