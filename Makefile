@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all check format clean
+.PHONY: demo test test-all format clean
 
 demo: .venv/core
 	$(BIN)/python -m vfx.extract collection=toydata

@@ -9,6 +9,7 @@ import torch
 from vfx.batches import Batch, Batches, regroup, share
 from vfx.clips import Clip
 from vfx.collection import Source
+from vfx.errors import UsageError
 from vfx.store import Failure
 from vfx.tally import Tally
 
@@ -90,3 +91,35 @@ def test_shares_are_whole_and_even(world_size: int) -> None:
 
 def test_more_ranks_than_sources_leaves_some_with_nothing() -> None:
     assert [len(share(SOURCES[:2], rank, 4)) for rank in range(4)].count(0) == 2
+
+
+def surprising(source: Source) -> Iterator[Clip]:
+    yield clip(source.id, 0, 3, first=True)
+    if source.id == "v03":
+        raise MemoryError("no room")
+    yield clip(source.id, 3, 2, last=True)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_librarys_surprise_costs_its_video_alone(num_workers: int) -> None:
+    batches = Batches(SOURCES, surprising, batch_size=4, num_workers=num_workers, tally=Tally())
+    ends = {span.video: span for batch in batches for span in batch.spans if span.end}
+    assert ends.keys() == {s.id for s in SOURCES}
+    assert [v for v, span in ends.items() if span.failures] == ["v03"]
+    bad = ends["v03"]
+    assert bad.start  # the rows that came before are void
+    assert bad.failures[0].error.startswith("unexpected MemoryError: no room (test_batches.py:")
+
+
+def test_a_request_that_cannot_be_met_ends_the_run() -> None:
+    def refuse(source: Source) -> Iterator[Clip]:
+        raise UsageError("no such thing")
+
+    with pytest.raises(UsageError, match="no such thing"):
+        list(Batches(SOURCES, refuse, batch_size=4, num_workers=0, tally=Tally()))
+
+
+def test_videos_without_a_frame_do_not_wait_for_others() -> None:
+    sources = [Source(f"{n}", "", 0) for n in range(1000)]
+    batches = list(regroup((c for s in sources for c in clips_of(s)), 4))
+    assert [len(b.spans) for b in batches] == [256, 256, 256, 232]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vfx.collection import find_collection, video_id
+from vfx.collection import Source, find_collection, video_id
 from vfx.errors import CollectionError
 
 
@@ -88,3 +88,16 @@ def test_frame_ids_come_apart_at_the_last_underscore() -> None:
     for bad in ["25", "_25", "a_", "a_x"]:
         with pytest.raises(ValueError, match=r"is not <video id>_<frame index>"):
             video_id(bad)
+
+
+def test_links_to_collections_keep_their_own_names(tmp_path: Path) -> None:
+    for name in ["x/v", "y/v"]:
+        touch(tmp_path / name / "VideoData/a.mp4")
+    (tmp_path / "train").symlink_to(tmp_path / "x/v")
+    (tmp_path / "test").symlink_to(tmp_path / "y/v")
+    assert [find_collection(name, tmp_path).name for name in ["train", "test"]] == ["train", "test"]
+
+
+def test_a_link_to_nothing_is_a_video_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").symlink_to(tmp_path / "unmounted/a.mp4")
+    assert find_collection(str(tmp_path), tmp_path).videos() == [Source("a", str(tmp_path / "a.mp4"), 0)]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -219,6 +220,12 @@ def test_bf16_is_near_and_said(tmp_path: Path, few: Path, toy_features: FeatureF
         assert not np.array_equal(file[video], toy_features[video])
 
 
+def test_a_network_of_another_precision_runs(tmp_path: Path, few: Path, toy_features: FeatureFile) -> None:
+    file = run(tmp_path, "trainer.precision=64-true", collection=few)
+    assert file.features.dtype == np.float32
+    np.testing.assert_allclose(file["shuttle"], toy_features["shuttle"], atol=BATCH_COMPOSITION)
+
+
 def test_float16_halves_the_file(tmp_path: Path, few: Path, toy_features: FeatureFile) -> None:
     file = run(tmp_path, "writer.dtype=float16", collection=few)
     assert file.features.dtype == np.float16
@@ -245,6 +252,31 @@ def test_videos_added_later_are_added(tmp_path: Path, few: Path) -> None:
     file = run(tmp_path, collection=few)
     assert list(file) == ["cat", "coffee_phone", "retina", "shuttle"]
     assert "1 videos to do, 3 of 4 done before" in (file.path.parent / "extract.log").read_text()
+
+
+def test_what_was_not_delivered_is_missed_and_the_next_run_brings_it(
+    tmp_path: Path, few: Path, toy_features: FeatureFile
+) -> None:
+    with pytest.raises(
+        ExtractionError, match=r"1 of 3 videos were not delivered \(retina\);.*run the same command again"
+    ):
+        # the costliest first: the 4 frames of shuttle, the 5 of coffee_phone
+        run(tmp_path, "+trainer.limit_predict_batches=1", "batch_size=9", "dataset.num_workers=0", collection=few)
+    file = run(tmp_path, collection=few)
+    assert list(file) == ["coffee_phone", "retina", "shuttle"]
+    np.testing.assert_allclose(file["shuttle"], toy_features["shuttle"], atol=BATCH_COMPOSITION)
+
+
+def test_frames_of_unknown_times_fail_alone_where_times_are_asked_for(tmp_path: Path) -> None:
+    for video in ["cat", "retina"]:
+        (tmp_path / "c" / "ImageData" / video).mkdir(parents=True)
+        shutil.copy(TOYDATA / "ImageData/cat/cat_0.jpg", tmp_path / f"c/ImageData/{video}/{video}_0.jpg")
+    shutil.copy(TOYDATA / "ImageData/cat/cat_0.jpg", tmp_path / "c/ImageData/retina/retina_99999.jpg")
+    shutil.copytree(TOYDATA / "VideoData", tmp_path / "c/VideoData")
+    file = run(tmp_path, "dataset=frame", "sampler=half_second", collection=tmp_path / "c")
+    assert list(file) == ["cat"]
+    assert [(f.id, f.stage) for f in file.failures] == [("retina", "decode")]
+    assert "sampler=all" in file.failures[0].error
 
 
 def test_another_recipe_is_refused_and_overwrite_starts_over(tmp_path: Path, few: Path) -> None:
@@ -282,6 +314,11 @@ def test_random_weights_are_in_the_name(tmp_path: Path, few: Path) -> None:
 @pytest.mark.parametrize(("overrides", "error", "text"), [
     (("collection=/nowhere/at/all",), CollectionError, "neither /nowhere/at/all nor /nowhere/at/all is a folder"),
     (("sampler=fps", "sampler.fps=0"), SamplerError, r"sampler\.fps \(0\) must be positive"),
+    (("model=timm",), UsageError, r"^missing model\.name: give model\.name=\.\.\. \(see --help\)$"),
+    (("oversample=1",), UsageError, r"oversample \(1\) must be false, true or keep"),
+    (("feature=../evil",), UsageError, r"feature \(\.\./evil\) must be names of folders"),
+    (("feature=mine", "model.weights=random"), UsageError, r"feature \(mine\) must end in ,random"),
+    (("collection=2024",), CollectionError, "collection 2024: neither "),
     (("batch_size=0",), UsageError, r"batch_size \(0\) must be at least 1 frame"),
     (("dataset.num_workers=-1",), UsageError, r"dataset\.num_workers \(-1\) must be 0 or more"),
     (("dataset.decoder=vlc",), UsageError, r"decoder \(vlc\) must be one of auto, "),
@@ -341,3 +378,19 @@ def test_a_script_without_a_main_guard_runs_once(tmp_path: Path, few: Path) -> N
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["begun", f"{tmp_path}/few/efficientnet_lite0,avgpool/features.h5"]
+
+
+def test_ranks_cannot_be_swept(tmp_path: Path, few: Path) -> None:
+    done = command("-m", f"collection={few}", f"output_dir={tmp_path}", "oversample=false,keep", "trainer=ddp",
+                   "trainer.accelerator=cpu", "trainer.devices=2")  # fmt: skip
+    assert done.returncode == 1
+    assert "trainer=ddp cannot be swept: give each job a command of its own" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_sweep_runs_every_job(tmp_path: Path, few: Path) -> None:
+    done = command("-m", f"collection={few}", f"output_dir={tmp_path}", "oversample=false,true", "trainer=cpu")
+    assert done.returncode == 0, done.stderr
+    assert sorted(p.parent.name for p in tmp_path.glob("few/*/features.h5")) == [
+        "efficientnet_lite0,avgpool", "efficientnet_lite0,avgpool,os",
+    ]  # fmt: skip

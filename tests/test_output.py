@@ -1,5 +1,8 @@
 """Output folders: parts, resume, recipes and the merge to one file."""
 
+import resource
+import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -203,3 +206,38 @@ def test_differences_name_leaves() -> None:
         "a.b: 1 there, nothing here",
         "a.d: nothing there, 2 here",
     ]
+
+
+def test_old_videos_are_committed_while_a_long_one_is_read(output: Output) -> None:
+    writer = PartWriter(output, shape=(4,), dtype="float32", attributes=ATTRIBUTES, commit_mb=64, commit_seconds=0.2)
+    finish(writer, "a", 1)
+    time.sleep(0.3)
+    put(writer, "long", 2)
+    assert output.done() == {"a"}
+    writer.close()
+
+
+def test_the_first_error_of_a_commit_is_the_one_that_is_seen(output: Output) -> None:
+    writer = parts(output)
+    finish(writer, "a", 1)
+    shutil.rmtree(output.parts)
+    with pytest.raises(FileNotFoundError):
+        writer.commit()
+    writer.close()  # as the run does on its way out: nothing more to say
+
+
+def test_parts_are_opened_one_after_the_other(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vfx.output.OPEN_FILES", 5)
+    for n in range(60):
+        writer = parts(output)
+        finish(writer, f"v{n:02d}", n)
+        writer.commit()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    in_use = max(int(fd.name) for fd in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + 30, limits[1]))
+    try:
+        output.assemble(ATTRIBUTES)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    with FeatureFile(output.features) as file:
+        assert len(file) == 60

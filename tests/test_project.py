@@ -18,7 +18,7 @@ from vfx.app import resolved
 APPS = {"extract", "frames", "pool", "concat", "export", "import_bigfile"}
 RUN = {
     "datamodules", "batches", "clips", "extractor", "writer", "progress", "output", "provenance", "tally",
-    "derive", "concatenation", "segments", "cutting", "formats",
+    "derive", "concatenation", "segments", "cutting", "listing",
 }  # fmt: skip
 ANYWHERE = {"errors", "app"}
 MODULES = {p.relative_to(ROOT / "vfx"): p for p in (ROOT / "vfx").rglob("*.py")}
@@ -60,6 +60,7 @@ def test_imports_point_downwards() -> None:
         ("decord", {"decoding/decord.py"}),
         ("torchcodec", {"decoding/torchcodec.py"}),
         ("hydra", {"app.py"}),
+        ("pyarrow", {"formats/parquet.py"}),
     ],
 )
 def test_each_library_is_known_to_one_module(library: str, allowed: set[str]) -> None:
@@ -77,16 +78,30 @@ def test_every_module_opens_with_what_it_is_for() -> None:
         assert ast.get_docstring(ast.parse(path.read_text())), path
 
 
-@pytest.mark.parametrize("path", sorted(p.relative_to(CONF_DIR) for p in CONF_DIR.glob("*/*.yaml")), ids=str)
+OPTIONS = sorted(p.relative_to(CONF_DIR) for p in CONF_DIR.glob("*/*.yaml") if p.parent.name != "hydra")
+NEEDS = {
+    "timm": ["model.name=resnet18"],
+    "torchvision": ["model.name=resnet18"],
+    "segments": ["sampler.file=shots.tsv"],
+}
+
+
+@pytest.mark.parametrize("path", OPTIONS, ids=str)
 def test_every_option_composes(path: Path) -> None:
-    if path.parts[0] == "hydra":
-        pytest.skip("part of every app's config")
+    group, option = path.parts[0], path.stem
+    app, wanted = ("pool", ["feature=f"]) if group == "pooling" else ("extract", NEEDS.get(option, []))
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        overrides = ["collection=c", f"{path.parts[0]}={path.stem}"]
-        if path.stem in {"timm", "torchvision"}:
-            overrides.append("model.name=resnet18")
-        config = resolved(hydra.compose("extract", overrides))
-    assert "," in config.feature
+        config = resolved(hydra.compose(app, ["collection=c", f"{group}={option}", *wanted]))
+    assert config.feature
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in CONF_DIR.glob("*.yaml")))
+def test_every_app_has_help_with_examples(name: str) -> None:
+    assert name in APPS
+    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        text = hydra.compose(name, return_hydra_config=True).hydra.help
+    assert text.header.count(f"python -m vfx.{name}") >= 2
+    assert "== Keys ==" in text.footer
 
 
 def test_every_option_opens_with_a_comment() -> None:

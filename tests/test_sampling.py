@@ -16,18 +16,22 @@ from vfx import sampling
 from vfx.errors import SamplerError
 from vfx.timeline import Timeline
 
-CONFIGS = sorted((Path(__file__).resolve().parents[1] / "conf" / "sampler").glob("*.yaml"))
+CONFIGS = sorted(
+    path
+    for path in (Path(__file__).resolve().parents[1] / "conf" / "sampler").glob("*.yaml")
+    if "_target_: vfx.sampling." in path.read_text()
+)
 
 
-def at(seconds: Any, keys: tuple[int, ...] = (0,)) -> Timeline:
+def at(seconds: Any, keys: tuple[int, ...] = (0,), rate: float = 25) -> Timeline:
     seconds = np.asarray(seconds, dtype=np.float64)
     keyframe = np.zeros(len(seconds), dtype=bool)
     keyframe[[k for k in keys if k < len(seconds)]] = True
-    return Timeline(seconds, keyframe)
+    return Timeline(seconds, keyframe, rate=rate)
 
 
 def every(rate: float, n: int, start: float = 0.0) -> Timeline:
-    return at(start + np.arange(n) / rate)
+    return at(start + np.arange(n) / rate, rate=rate)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +111,36 @@ def test_keyframes_and_all() -> None:
     assert sampling.all_frames(at([np.nan, np.nan])).tolist() == [0, 1]
 
 
+@pytest.mark.parametrize(
+    ("rate", "lineage", "lineage_py3"),
+    [
+        (25, [0, 12, 25, 37, 50, 62, 75, 87, 100, 112, 125], [0, 25, 50, 75, 100, 125]),
+        (30000 / 1001, [0, 14, 29, 43, 58, 72, 87, 101, 116], [0, 29, 58, 87, 116]),
+        (24000 / 1001, [0, 11, 23, 34, 46, 57, 69, 80, 92, 103, 115, 126], [0, 23, 46, 69, 92, 115]),
+        (30, [0, 15, 30, 45, 60, 75, 90, 105, 120], [0, 15, 30, 45, 60, 75, 90, 105, 120]),
+        (15, [*range(0, 128, 15), *range(7, 128, 15)], [*range(0, 128, 15)]),
+        (2, [*range(128)], [*range(128)]),
+        (1, [*range(128)], [*range(128)]),
+        (0.9, [*range(128)], [*range(128)]),
+        (0, [*range(128)], [*range(128)]),
+        (1000, [0], [0]),
+    ],
+)
+def test_lineage_equals_its_table(rate: float, lineage: list[int], lineage_py3: list[int]) -> None:
+    """Of 128 frames; times do not matter, and at a rate below 1 every frame is kept."""
+    timeline = at(np.full(128, np.nan), rate=rate)
+    assert sampling.lineage(timeline).tolist() == sorted(lineage)
+    assert sampling.lineage_py3(timeline).tolist() == lineage_py3
+
+
+def test_loose_frames_have_no_rate() -> None:
+    timeline = Timeline(np.zeros(3), np.ones(3, bool))
+    for sample in (sampling.lineage, sampling.lineage_py3):
+        with pytest.raises(SamplerError, match=f"sampler={sample.__name__} needs the frame rate .* use sampler=all"):
+            sample(timeline)
+        assert len(sample(Timeline(np.zeros(0), np.ones(0, bool)))) == 0
+
+
 SAMPLERS: list[Callable[[Timeline], Any]] = [
     sampling.half_second,
     partial(sampling.fps, fps=0.3),
@@ -115,6 +149,8 @@ SAMPLERS: list[Callable[[Timeline], Any]] = [
     partial(sampling.uniform, num_frames=9),
     sampling.keyframes,
     sampling.all_frames,
+    sampling.lineage,
+    sampling.lineage_py3,
 ]
 
 

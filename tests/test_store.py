@@ -130,3 +130,10 @@ def test_many_small_videos_are_written_in_blocks(tmp_path: Path) -> None:
     with FeatureFile(tmp_path / "f.h5") as file:
         assert file.features.shape == (40_000, 3)
         np.testing.assert_array_equal(file["19999"], rows(2, 19_999).features)
+
+
+def test_text_that_hdf5_cannot_hold_is_kept_readable(tmp_path: Path) -> None:
+    with FeatureFileWriter(tmp_path / "f.h5", level="frame", shape=(3,), attributes=ATTRIBUTES) as writer:
+        writer.add_failures([Failure("a", "open", "caf\udce9.jpg has a \0")])
+    with FeatureFile(tmp_path / "f.h5") as file:
+        assert file.failures == [Failure("a", "open", "caf\\udce9.jpg has a \\0")]

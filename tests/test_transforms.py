@@ -10,6 +10,7 @@ from skimage import data
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
+from vfx.errors import VideoError
 from vfx.transforms import Transform, center_crop, normalize, resize, ten_crop
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -59,3 +60,9 @@ def test_normalize_is_torchvisions() -> None:
     ours = normalize(center_crop(frames(LANDSCAPE), transform), transform)
     torch.testing.assert_close(ours[0], pipeline(Image.fromarray(LANDSCAPE)), atol=1e-5, rtol=1e-5)
     assert ours.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_shape_that_would_fill_memory_is_refused() -> None:
+    transform = Transform(256, 224, "bilinear", MEAN, STD)
+    with pytest.raises(VideoError, match=r"a frame of 8000x2 is too long to be a picture: resized, 1024000x256"):
+        resize(torch.zeros(1, 2, 8000, 3, dtype=torch.uint8), transform)

@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +25,26 @@ from vfx.errors import UsageError, VfxError
 
 log = logging.getLogger("vfx")
 
-# What a config may instantiate, by the start of its name: everything else is refused, so that no config, however
-# it came here, can call what it likes.
+# What a config may instantiate: everything else is refused, so that no config, however it came here, can call what it
+# likes. What such a name leads to must be defined where the name says, not imported there.
 ALLOWED = (
-    "vfx.datamodules.",
-    "vfx.models.",
-    "vfx.pooling.",
-    "vfx.sampling.",
+    "vfx.datamodules.*DataModule",
+    "vfx.models.*.build",
+    "vfx.pooling.*",
+    "vfx.sampling.*",
     "vfx.segments.segments",
-    "vfx.writer.",
+    "vfx.writer.FeatureWriter",
     "pytorch_lightning.Trainer",
-    "pytorch_lightning.strategies.",
-    "pytorch_lightning.plugins.",
-    "pytorch_lightning.profilers.",
+    "pytorch_lightning.strategies.*",
+    "pytorch_lightning.plugins.*",
+    "pytorch_lightning.profilers.*",
 )
 # Keys whose values are feature names, which hold commas; Hydra reads an unquoted comma as a sweep.
 COMMA_KEYS = ("feature", "features")
+# Paths to such folders hold them as well.
+COMMA_PATHS = ("source", "destination")
+# Keys that are text even where YAML would see a number.
+NAMES = ("collection", "rootpath", "output_dir", "segments", *COMMA_KEYS, *COMMA_PATHS)
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
 App = Callable[[DictConfig], Path]
@@ -48,7 +53,12 @@ App = Callable[[DictConfig], Path]
 def command(app: App, name: str) -> None:
     """Run an app from the command line. Its result is the last line on standard output; an error of vfx is a
     message and exit code 1."""
-    sys.argv[1:] = quote_commas(sys.argv[1:])
+    _log_to_terminal()
+    try:
+        sys.argv[1:] = quote_commas(sys.argv[1:])
+    except UsageError as error:
+        log.error("error: %s", error)
+        sys.exit(1)
 
     @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=name)
     def run(config: DictConfig) -> None:
@@ -62,7 +72,6 @@ def command(app: App, name: str) -> None:
         if first_rank():
             print(path, flush=True)
 
-    _log_to_terminal()
     run()
 
 
@@ -76,14 +85,19 @@ def call(app: App, name: str, overrides: tuple[str, ...]) -> Path:
 
 
 def quote_commas(arguments: list[str]) -> list[str]:
-    """`feature=a,b,os` -> `feature='a,b,os'`, outside a multirun, where a comma may be meant as a sweep."""
-    if "-m" in arguments or "--multirun" in arguments:
-        return arguments
+    """`feature=a,b,os` -> `feature='a,b,os'`; in a multirun, where it could mean a sweep, raises UsageError."""
+    sweep = "-m" in arguments or "--multirun" in arguments
 
     def quoted(argument: str) -> str:
         key, _, value = argument.partition("=")
-        plain = key in COMMA_KEYS and "," in value and value[0] not in "'\"["
-        return f"{key}='{value}'" if plain else argument
+        if key not in (*COMMA_KEYS, *COMMA_PATHS) or "," not in value or value[0] in "'\"[":
+            return argument
+        if sweep:
+            raise UsageError(
+                f"{argument}: in a sweep a comma separates jobs; quote each name, and the whole for the shell:"
+                f" '{key}=\"{value}\"'"
+            )
+        return f"{key}='{value}'"
 
     return [quoted(a) for a in arguments]
 
@@ -101,7 +115,18 @@ def resolved(config: DictConfig) -> DictConfig:
         raise UsageError(f"missing {', '.join(missing)}: give {missing[0]}=... (see --help)")
     made = OmegaConf.create(plain)
     assert isinstance(made, DictConfig)
+    for key in NAMES:
+        if made.get(key) is not None:
+            made[key] = str(made[key])  # a collection may be called 2024
+    for key in COMMA_KEYS:
+        if any(part in ("", ".", "..") or "/" in part for part in str(made.get(key, "-")).split("+")):
+            raise UsageError(f"{key} ({made[key]}) must be names of folders, without a slash")
     return made
+
+
+def in_sweep() -> bool:
+    """Whether this is one job of a multirun."""
+    return bool(HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
 def build(node: DictConfig, **arguments: Any) -> Any:
@@ -110,7 +135,7 @@ def build(node: DictConfig, **arguments: Any) -> Any:
     Raises UsageError for a `_target_` that is not on the list, and the target's own error as it raised it.
     """
     for target in _targets(OmegaConf.to_container(node)):
-        if not target.startswith(ALLOWED):
+        if not _is_allowed(target):
             raise UsageError(f"_target_ {target} is not one that a config may name: {', '.join(ALLOWED)}")
     try:
         part = hydra.utils.instantiate(node, _convert_="all", _partial_=True)
@@ -127,6 +152,18 @@ def build(node: DictConfig, **arguments: Any) -> Any:
         if "unexpected keyword argument" in str(error):
             raise UsageError(f"config: {error}") from error
         raise
+
+
+def _is_allowed(target: str) -> bool:
+    if not any(fnmatchcase(target, pattern) for pattern in ALLOWED):
+        return False
+    try:
+        module = str(getattr(hydra.utils.get_object(target), "__module__", ""))
+    except (ImportError, ValueError, AttributeError):
+        return True  # there is no such thing, which is said when it is asked for
+    if target.startswith("vfx."):
+        return module == target.rpartition(".")[0]
+    return module.startswith(("pytorch_lightning.", "lightning_fabric."))
 
 
 def options(node: DictConfig) -> dict[str, Any]:

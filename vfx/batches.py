@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import heapq
 import queue
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +19,12 @@ from torch.utils.data import DataLoader, IterableDataset
 from vfx import workers
 from vfx.clips import Clip
 from vfx.collection import Source
+from vfx.errors import UsageError, VideoError
 from vfx.store import Failure
 from vfx.tally import Tally
 
 AHEAD = 2  # clips that each worker may have ready; more only costs memory
+MOST_SPANS = 256  # in a batch: videos without a frame must not wait for frames of others
 
 
 @dataclass
@@ -114,6 +118,7 @@ class Batches:
                 clip = next(clips, None)
             if clip is None:
                 return
+            clip.frames = clip.frames.clone()  # lets go of the shared memory, and of a file descriptor each
             self._tally.decode += clip.busy
             if clip.last:
                 self._tally.done_cost += costs.pop(clip.video)
@@ -130,7 +135,27 @@ class _Worker(IterableDataset[Clip]):
 
     def __iter__(self) -> Iterator[Clip]:
         while (source := self._tasks.get()) is not None:
-            yield from self._read(source)
+            try:
+                yield from self._read(source)
+            except UsageError:
+                raise  # not this video's fault
+            except VideoError as error:
+                yield _failed(source, str(error))
+            except Exception as error:  # noqa: BLE001  (a library's surprise costs its video, not the run)
+                yield _failed(source, f"unexpected {type(error).__name__}: {error} ({_place(error)})")
+
+
+def _failed(source: Source, why: str) -> Clip:
+    """The one and last clip of a video whose reading broke off: what came of it before is void."""
+    clip = Clip(source.id, torch.empty(0, 1, 1, 3, dtype=torch.uint8), np.empty(0, np.int64), np.empty(0))
+    clip.first = clip.last = True
+    clip.failures = [Failure(source.id, "decode", why)]
+    return clip
+
+
+def _place(error: Exception) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(last.filename).name}:{last.lineno}"
 
 
 def _only(items: list[Clip]) -> Clip:
@@ -158,7 +183,7 @@ def regroup(clips: Iterator[Clip], batch_size: int) -> Iterator[Batch]:
                 )
             )
             at = stop
-            if len(batch) == batch_size:
+            if len(batch) == batch_size or len(batch.spans) == MOST_SPANS:
                 yield batch
                 batch = Batch([], [])
             if at == len(clip):

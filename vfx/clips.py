@@ -14,7 +14,7 @@ from PIL import Image
 
 from vfx.collection import FRAME_SUFFIXES, Source, video_id
 from vfx.decoding import Frame, Reading, demux
-from vfx.errors import VideoError
+from vfx.errors import SamplerError, VideoError
 from vfx.store import Failure
 from vfx.timeline import Timeline
 from vfx.transforms import Prepare
@@ -23,6 +23,8 @@ CLIP_FRAMES = 16  # at most; native frames of 4K are 25 MB each and wait here fo
 CLIP_BYTES = 64 << 20
 
 Sampler = Callable[[Timeline], NDArray[np.int64]]
+# How reading a video ended: what failed, which decoder served, and whether all frames that came are void.
+Outcome = tuple[list[Failure], str, bool]
 
 
 @dataclass
@@ -50,7 +52,7 @@ class Clip:
 def read_video(source: Source, *, sample: Sampler, decoder: str, prepare: Prepare) -> Iterator[Clip]:
     """The clips of a video file, decoded by `decoder` (see `decoding.Reading`)."""
     reading = Reading(source.path, lambda timeline: sample(replace(timeline, video=source.id)), decoder=decoder)
-    yield from _clips(source.id, reading, prepare, lambda: (_failures(source.id, reading), reading.decoder))
+    yield from _clips(source.id, reading, prepare, lambda: _outcome(source.id, reading))
 
 
 def read_frames(source: Source, *, sample: Sampler, prepare: Prepare) -> Iterator[Clip]:
@@ -65,7 +67,10 @@ def read_frames(source: Source, *, sample: Sampler, prepare: Prepare) -> Iterato
     timeline = Timeline(_seconds(indices, source, failures), np.ones(len(indices), bool), video=source.id)
 
     def frames() -> Iterator[Frame]:
-        chosen = sample(timeline) if len(timeline) else indices
+        try:
+            chosen = sample(timeline) if len(timeline) else indices
+        except SamplerError as error:  # its options are right, so it is the times that it cannot use
+            raise VideoError(str(error)) from error
         unread = []
         for i in chosen:
             try:
@@ -79,14 +84,14 @@ def read_frames(source: Source, *, sample: Sampler, prepare: Prepare) -> Iterato
             text = f"{len(unread)} of {len(chosen)} frames cannot be read, the first being {unread[0]}"
             failures.append(Failure(source.id, "decode", text))
 
-    yield from _clips(source.id, frames(), prepare, lambda: (failures, "pillow"))
+    yield from _clips(source.id, frames(), prepare, lambda: (failures, "pillow", False))
 
 
 def _clips(
     video: str,
     frames: Iterator[Frame] | Reading,
     prepare: Prepare,
-    end: Callable[[], tuple[list[Failure], str]],
+    end: Callable[[], Outcome],
 ) -> Iterator[Clip]:
     """Gather frames of one size to clips; the last clip carries what `end` says once all frames are read."""
     clock = time.perf_counter()
@@ -117,19 +122,23 @@ def _clips(
         if waiting and (
             waiting[0].pixels.shape != frame.pixels.shape
             or len(waiting) == CLIP_FRAMES
-            or len(waiting) * frame.pixels.nbytes > CLIP_BYTES
+            or len(waiting) * max(frame.pixels.nbytes, prepare.nbytes(frame.pixels)) > CLIP_BYTES
         ):
             yield clip()
             clock = time.perf_counter()
         waiting.append(frame)
+    failures, decoder, void = end()
+    if void:
+        first = True
+        waiting.clear()
     made = clip()
-    made.failures, made.decoder = end()
-    made.last = True
+    made.failures, made.decoder, made.last = failures, decoder, True
     yield made
 
 
-def _failures(id: str, reading: Reading) -> list[Failure]:
-    return [Failure(id, reading.stage, reading.problem)] if reading.problem else []
+def _outcome(id: str, reading: Reading) -> Outcome:
+    failures = [Failure(id, reading.stage, reading.problem)] if reading.problem else []
+    return failures, reading.decoder, reading.void
 
 
 def _frame_paths(source: Source, failures: list[Failure]) -> dict[int, Path]:

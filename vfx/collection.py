@@ -44,7 +44,7 @@ class Collection:
         """
         folder = self.root / "VideoData"
         folder = folder if folder.is_dir() else self.root
-        found = [Source(_stem(entry.name), entry.path, entry.stat().st_size) for entry in _walk(folder, VIDEO_SUFFIXES)]
+        found = [Source(_stem(entry.name), entry.path, _size(entry)) for entry in _walk(folder, VIDEO_SUFFIXES)]
         if not found:
             endings = " ".join(sorted(VIDEO_SUFFIXES))
             raise CollectionError(f"collection {self.name}: no video in {folder} (looked for {endings})")
@@ -101,6 +101,10 @@ def video_id(frame_id: str) -> tuple[str, int]:
     return video, int(index)
 
 
+def _size(entry: os.DirEntry[str]) -> int:
+    return entry.stat().st_size if entry.is_file() else 0  # a link to nothing is read, fails, and is recorded
+
+
 def _stem(name: str) -> str:
     return name.rpartition(".")[0]
 
@@ -115,13 +119,17 @@ def _walk(folder: str | Path, suffixes: frozenset[str]) -> Iterator[os.DirEntry[
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
-        with os.scandir(here) as entries:
+        try:
+            entries = os.scandir(here)
+        except OSError as error:
+            raise CollectionError(f"folder {here} cannot be read: {error.strerror}") from error
+        with entries:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue  # the system's own: ._clip.mp4 of macOS, .snapshot of file servers
                 if entry.is_dir():
                     stack.append(entry.path)
-                elif os.path.splitext(entry.name)[1].lower() in suffixes and entry.is_file():  # noqa: PTH122
+                elif os.path.splitext(entry.name)[1].lower() in suffixes:  # noqa: PTH122
                     yield entry
 
 

@@ -13,7 +13,7 @@ from pytorch_lightning import LightningDataModule
 from vfx.batches import Batches, share
 from vfx.clips import Clip, Sampler, read_frames, read_video
 from vfx.collection import Collection, Source
-from vfx.decoding import DECODERS
+from vfx.decoding import check_decoder
 from vfx.errors import UsageError
 from vfx.extractor import CROPS, Extractor
 from vfx.tally import Tally
@@ -50,6 +50,7 @@ class SourceDataModule(LightningDataModule):
         self.collection = collection
         self.batch_size = batch_size
         self.num_workers = num_workers
+        self.planned: list[Source] = []
         self.todo: list[Source] = []
         self._sample = sample
         self._tally = tally or Tally()
@@ -64,7 +65,7 @@ class SourceDataModule(LightningDataModule):
 
     def plan(self, sources: list[Source], *, done: Container[str]) -> None:
         """What remains of the sources; on the first rank, whose list all work from."""
-        self.todo = [s for s in sources if s.id not in done]
+        self.planned = [s for s in sources if s.id not in done]
 
     def setup(self, stage: str) -> None:
         assert self.trainer is not None
@@ -77,7 +78,8 @@ class SourceDataModule(LightningDataModule):
         if self.num_workers is None:
             self.num_workers = default_workers(device, ranks=self.trainer.num_devices)
         # One list for all: the collection may change while they start.
-        self.todo = share(self.trainer.strategy.broadcast(self.todo), self.trainer.global_rank, self.trainer.world_size)
+        self.planned = self.trainer.strategy.broadcast(self.planned)
+        self.todo = share(self.planned, self.trainer.global_rank, self.trainer.world_size)
 
     def predict_dataloader(self) -> Batches:
         assert self.batch_size is not None and self.num_workers is not None
@@ -97,8 +99,7 @@ class VideoDataModule(SourceDataModule):
 
     def __init__(self, collection: Collection, *, decoder: str = "auto", **shared: object) -> None:
         super().__init__(collection, **shared)  # type: ignore[arg-type]
-        if decoder not in DECODERS:
-            raise UsageError(f"dataset.decoder ({decoder}) must be one of {', '.join(DECODERS)}")
+        check_decoder(decoder)
         self._decoder = decoder
 
     def sources(self) -> list[Source]:

@@ -29,8 +29,10 @@ def main(*overrides: str) -> Path:
 
 def extract(config: DictConfig) -> Path:
     """Write `features.h5` as a resolved config of conf/extract.yaml says; returns its path."""
-    if config.oversample not in (False, True, "keep"):
+    if str(config.oversample) not in ("False", "True", "keep"):
         raise UsageError(f"oversample ({config.oversample}) must be false, true or keep")
+    if config.model.weights == "random" and not config.feature.endswith(",random"):
+        raise UsageError(f"feature ({config.feature}) must end in ,random where model.weights=random")
     if config.dataset.num_workers != 0:
         workers.warm_up()
     # Late, so that --help and a mistyped key need not wait for torch.
@@ -74,11 +76,15 @@ def extract(config: DictConfig) -> Path:
         output.prepare(making, overwrite=config.overwrite)
         app.log_to(output.folder / "extract.log")
         data.plan(sources, done=output.done())
-        (output.folder / "config.yaml").write_text(attributes["config"])
-        log.info("%s of %s: %s", config.feature, collection.name, _state(len(sources), len(data.todo)))
-        if not data.todo and output.is_whole() and not app.started_by_others():
+        log.info("%s of %s: %s", config.feature, collection.name, _state(len(sources), len(data.planned)))
+        if not data.planned and output.is_whole() and not app.started_by_others():
             return _finish(output, config.strict)
+        (output.folder / "config.yaml").write_text(attributes["config"], encoding="utf-8")
     trainer = app.build(config.trainer, callbacks=[writer, Progress(tally)])
+    if app.in_sweep() and trainer.strategy.launcher is not None:
+        # Lightning starts the whole sweep again in every rank, and a job that ends on one of them alone (nothing to
+        # do, another recipe) would leave the ranks at work on different jobs.
+        raise UsageError("trainer=ddp cannot be swept: give each job a command of its own")
     trainer.predict(
         Extractor(network, oversample=config.oversample, tally=tally),
         datamodule=data,
@@ -102,12 +108,14 @@ def _finish(output: Output, strict: bool) -> Path:
 
     with FeatureFile(output.features) as file:
         failures = file.failures
-        log.info("%s: %d rows of %d videos, %d failures", output.features, len(file.ids), len(file), len(failures))
+        log.info(
+            "%s: %d rows of %d videos, %d failures", output.features, file.features.shape[0], len(file), len(failures)
+        )
     listing = output.folder / "failures.tsv"
     listing.unlink(missing_ok=True)
     if failures:
         lines = ["\t".join(" ".join(text.split()) for text in failure) for failure in failures]
-        listing.write_text("id\tstage\terror\n" + "\n".join(lines) + "\n")
+        listing.write_text("id\tstage\terror\n" + "\n".join(lines) + "\n", encoding="utf-8")
         log.warning("%d failures, listed in %s; the first: %s", len(failures), listing, ": ".join(failures[0]))
         if strict:
             raise ExtractionError(f"strict=true and {len(failures)} failures, listed in {listing}")

@@ -37,7 +37,9 @@ class Extractor(LightningModule):
     def forward(self, frames: list[torch.Tensor]) -> torch.Tensor:
         """Pieces of (t,h,w,3) uint8, of any sizes with oversample -> features of all their frames, in order."""
         pieces = [ten_crop(f, self._transform).flatten(0, 1) if self.oversample else f for f in frames]
-        crops = normalize(torch.cat(pieces), self._transform).contiguous(memory_format=self._memory_format)
+        crops = normalize(torch.cat(pieces), self._transform)
+        # precision=bf16-true and its kin convert the network itself
+        crops = crops.to(next(self.body.parameters()).dtype).contiguous(memory_format=self._memory_format)
         features = self.body(crops).float()
         if not self.oversample:
             return features

@@ -92,6 +92,16 @@ class Output:
                 ids.update(f.id for f in file.failures)
         return ids
 
+    def _look(self, files: list[FeatureFile]) -> tuple[list[Failure], int]:
+        """The failures of files, sorted, and how many videos they hold; one file is open at a time."""
+        failures: set[Failure] = set()
+        videos = 0
+        for file in files:
+            with file:
+                failures.update(file.failures)
+                videos += len(file.videos)
+        return sorted(failures), videos
+
     def assemble(self, attributes: Mapping[str, str]) -> None:
         """Merge what has been committed into `features.h5`, by rename, then drop the parts.
 
@@ -99,11 +109,11 @@ class Output:
         Raises ExtractionError where no video has a row; the parts stay.
         """
         files = self.files()
+        failures, videos = self._look(files)
         with ExitStack() as stack:
             for file in files:
                 stack.callback(file.close)
-            failures = sorted({failure for file in files for failure in file.failures})
-            if not any(len(file) for file in files):
+            if not videos:
                 raise ExtractionError(
                     f"not one of {len(failures)} videos could be read, so there is no {self.features}: "
                     + "; ".join(f"{f.id}: {f.error}" for f in failures[:SHOWN])
@@ -218,6 +228,7 @@ class PartWriter:
         state = self._state(video)
         state.rows.write(records.tobytes())
         state.count += len(records)
+        self._commit_if_due()
         if not np.isfinite(records["features"]).all() and not state.failures:
             state.failures.append(
                 Failure(
@@ -240,27 +251,35 @@ class PartWriter:
         state.decoder = decoder
         self._finished[video] = state
         self._waiting_bytes += state.count * self._record.itemsize
+        self._commit_if_due()
+        return state.failures
+
+    def _commit_if_due(self) -> None:
         overdue = time.monotonic() - self._last_commit > self._commit_seconds
         if overdue or self._waiting_bytes > self._commit_bytes:
             self.commit()
-        return state.failures
 
     def commit(self) -> None:
         """Write the finished videos as a part that no crash can take back."""
-        if self._finished:
-            path = self._output.parts / f"part-{uuid.uuid4().hex[:12]}.h5"
-            with FeatureFileWriter(
-                path, level="frame", shape=self._shape, dtype=self._dtype.name, attributes=self._attributes
-            ) as writer:
-                for video in sorted(self._finished):
-                    state = self._finished[video]
-                    if state.count:
-                        writer.add_video(video, self._blocks(state), decoder=state.decoder)
-                    writer.add_failures(state.failures)
-                    state.rows.close()
-        self._finished.clear()
+        finished, self._finished = self._finished, {}
         self._waiting_bytes = 0
         self._last_commit = time.monotonic()
+        if not finished:
+            return
+        path = self._output.parts / f"part-{uuid.uuid4().hex[:12]}.h5"
+        with ExitStack() as stack:
+            for state in finished.values():
+                stack.callback(state.rows.close)
+            writer = stack.enter_context(
+                FeatureFileWriter(
+                    path, level="frame", shape=self._shape, dtype=self._dtype.name, attributes=self._attributes
+                )
+            )
+            for video in sorted(finished):
+                state = finished[video]
+                if state.count:
+                    writer.add_video(video, self._blocks(state), decoder=state.decoder)
+                writer.add_failures(state.failures)
 
     def close(self) -> None:
         """Commit what is finished and drop what is not."""

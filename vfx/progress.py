@@ -81,7 +81,7 @@ def summary(tally: Tally, seconds: float, *, ranks: int = 1) -> str:
         f"{tally.videos} videos, {tally.frames} frames in {duration(seconds)}"
         f" ({tally.frames / max(seconds, 1e-9):.1f} frames/s); failures: {failures}\n"
         f"waiting for decode {share(tally.waiting)}, in the network {share(tally.network)},"
-        f" writing {share(tally.writing)}; the workers decoded for {duration(tally.decode)} of processor time"
+        f" writing {share(tally.writing)}; the workers read for {duration(tally.decode)}"
     )
 
 

@@ -24,6 +24,8 @@ PACKAGES = [
     "h5py",
     "pillow",
 ]
+# Lightning's short names, which mean the same numbers.
+PRECISIONS = {"64": "64-true", "32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 
 
 def recipe(
@@ -47,7 +49,7 @@ def recipe(
         "dataset": dataset,
         "sampler": dict(sampler),
         "dtype": dtype,
-        "precision": str(precision),
+        "precision": PRECISIONS.get(str(precision), str(precision)),
     }
 
 

@@ -8,6 +8,7 @@ empty one finds a bad option before any video is read.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,35 @@ def keyframes(timeline: Timeline) -> Indices:
 def all_frames(timeline: Timeline) -> Indices:
     """Every frame."""
     return np.arange(len(timeline), dtype=np.int64)
+
+
+def lineage(timeline: Timeline) -> Indices:
+    """What the lineage's tool kept under Python 2, two frames a second: i % fps == 0 or i % fps == fps // 2.
+
+    `fps` is the container's frame rate cut to a whole number, and at least 1: where the rate is below 1 or not stated,
+    of which the tool died, every frame is kept. Raises SamplerError for loose frames, which have no rate.
+    """
+    return _near_seconds(timeline, "lineage", lambda phase, fps: phase == fps // 2)
+
+
+def lineage_py3(timeline: Timeline) -> Indices:
+    """What the same tool keeps under Python 3: i % fps == 0 or i % fps == fps / 2, which no i meets if fps is odd.
+
+    So 25, 29.97 or 15 frames a second give only one. `fps` and errors are those of `lineage`.
+    """
+    return _near_seconds(timeline, "lineage_py3", lambda phase, fps: 2 * phase == fps)
+
+
+def _near_seconds(timeline: Timeline, sampler: str, is_half: Callable[[Indices, int], NDArray[np.bool_]]) -> Indices:
+    """The frames that begin a second by the count of frames, and those in its middle."""
+    if len(timeline) and math.isnan(timeline.rate):
+        raise SamplerError(
+            f"sampler={sampler} needs the frame rate of a video file, which loose frames do not have: use sampler=all, "
+            "for the frames in ImageData have been sampled when they were cut"
+        )
+    fps = max(1, int(timeline.rate)) if len(timeline) else 1
+    phase = np.arange(len(timeline)) % fps
+    return np.flatnonzero((phase == 0) | is_half(phase, fps))
 
 
 def _on_grid(timeline: Timeline, fps: float, sampler: str) -> Indices:

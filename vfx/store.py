@@ -71,7 +71,7 @@ class FeatureFileWriter:
         attributes: Mapping[str, str],
     ) -> None:
         self.path = path
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._temporary = path.with_name(f".{path.name}.tmp")  # of a killed run it is written over
         self._level = level
         self._file = h5py.File(self._temporary, "w")
         row_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
@@ -120,7 +120,7 @@ class FeatureFileWriter:
         self._features.append(features)
 
     def add_failures(self, failures: list[Failure]) -> None:
-        self._failures.append([tuple(f) for f in failures])
+        self._failures.append([tuple(map(_storable, failure)) for failure in failures])
 
     def __enter__(self) -> FeatureFileWriter:
         return self
@@ -128,10 +128,15 @@ class FeatureFileWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
+        try:
+            if kind is None:
+                self._complete()
+                replace_durably(self._temporary, self.path)
+        finally:
             self._file.close()
             self._temporary.unlink(missing_ok=True)
-            return
+
+    def _complete(self) -> None:
         for column in [v for v in vars(self).values() if isinstance(v, _Column)]:
             column.flush()
         self._file.attrs.update(self.attributes)
@@ -139,7 +144,11 @@ class FeatureFileWriter:
         with h5py.File(self._temporary, "r") as again:  # what cannot be opened must not take the final name
             if again["features"].shape[0] != self.rows or again.attrs["schema"] != SCHEMA:
                 raise OutputError(f"{self._temporary} does not read back as it was written: is the disk sound?")
-        replace_durably(self._temporary, self.path)
+
+
+def _storable(text: str) -> str:
+    """Text as HDF5 takes it: names of files may hold bytes that are no UTF-8, messages of libraries a NUL."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
 class _Column:

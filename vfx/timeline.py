@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,8 @@ class Timeline:
     `pts` (n,) int64: the same times in ticks of the stream, strictly ascending, by which a decoded frame is
     known; None where the container gives none that can be believed (AVI), and frames are known by their count.
     `promised`: how many frames the container says it has, which is more than n where the file is cut short.
+    `rate`: frames a second as the container states them, 0 where it states none; NaN for loose frames, which have no
+    container. Times are in `seconds`: only the samplers of the lineage go by the rate.
     `video`: its id, where it is known, for samplers that treat videos differently.
     """
 
@@ -24,6 +27,7 @@ class Timeline:
     keyframe: NDArray[np.bool_]
     pts: NDArray[np.int64] | None = None
     promised: int = 0
+    rate: float = math.nan
     video: str = ""
 
     def __len__(self) -> int:

@@ -13,6 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
+from vfx.errors import VideoError
+
+MOST_PIXELS = 32 << 20  # of a resized frame; at 256 pixels of the short side an aspect of 1 to 512
+
 
 @dataclass(frozen=True)
 class Transform:
@@ -29,21 +33,27 @@ class Transform:
     std: tuple[float, float, float]
 
 
+def resized(height: int, width: int, transform: Transform) -> tuple[int, int]:
+    """The size of a frame after `resize`. Raises VideoError for shapes so long that a frame would fill memory."""
+    if not isinstance(transform.resize, int):
+        return transform.resize
+    short = min(height, width)
+    size = (transform.resize * height // short, transform.resize * width // short)
+    if size[0] * size[1] > MOST_PIXELS:
+        raise VideoError(f"a frame of {width}x{height} is too long to be a picture: resized, {size[1]}x{size[0]}")
+    return size
+
+
 def resize(frames: torch.Tensor, transform: Transform) -> torch.Tensor:
     """Frames (T,H,W,3) uint8 -> (T,h,w,3) uint8 with the short side at `transform.resize`.
 
     The antialiased filter of PIL, within one level of it (bicubic: two); the long side is truncated as
     torchvision does.
     """
-    height, width = frames.shape[1:3]
-    if isinstance(transform.resize, int):
-        short = min(height, width)
-        size = (transform.resize * height // short, transform.resize * width // short)
-    else:
-        size = transform.resize
+    size = resized(frames.shape[1], frames.shape[2], transform)
     # (T,3,H,W) over memory that stays (T,H,W,3): the layout for which the kernel is fast
-    resized = interpolate(frames.permute(0, 3, 1, 2), size, mode=transform.interpolation, antialias=True)
-    return resized.permute(0, 2, 3, 1).contiguous()
+    smaller = interpolate(frames.permute(0, 3, 1, 2), size, mode=transform.interpolation, antialias=True)
+    return smaller.permute(0, 2, 3, 1).contiguous()
 
 
 def center_crop(frames: torch.Tensor, transform: Transform) -> torch.Tensor:
@@ -84,5 +94,10 @@ class Prepare:
 
     def __call__(self, frames: NDArray[np.uint8]) -> torch.Tensor:
         """(T,H,W,3) -> (T,h,w,3) uint8."""
-        resized = resize(torch.from_numpy(frames), self.transform)
-        return resized if self.ten_crop else center_crop(resized, self.transform)
+        smaller = resize(torch.from_numpy(frames), self.transform)
+        return smaller if self.ten_crop else center_crop(smaller, self.transform)
+
+    def nbytes(self, frame: NDArray[np.uint8]) -> int:
+        """Bytes of a frame (H,W,3) once resized. Raises VideoError as `resized` does."""
+        height, width = resized(frame.shape[0], frame.shape[1], self.transform)
+        return 3 * height * width

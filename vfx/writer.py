@@ -12,7 +12,8 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
 
 from vfx.batches import Batch
-from vfx.errors import UsageError
+from vfx.collection import Source
+from vfx.errors import ExtractionError, UsageError
 from vfx.extractor import Extractor
 from vfx.output import Output, PartWriter
 from vfx.tally import Tally
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 DTYPES = ("float32", "float16")
 # Ranks end when their work ends, which on uneven collections can be hours apart.
 PATIENCE = timedelta(days=30)
+SHOWN = 5
 
 
 class FeatureWriter(BasePredictionWriter):
@@ -108,8 +110,24 @@ class FeatureWriter(BasePredictionWriter):
             tallies = [Tally() for _ in range(trainer.world_size)]
             torch.distributed.all_gather_object(tallies, self._tally, group=self._group)
         self.total = sum(tallies, Tally())
-        if trainer.is_global_zero and not self._output.is_whole():
-            with self.total.time("writing"):
-                self._output.assemble(self._attributes)
-        if self._group is not None:
-            torch.distributed.barrier(group=self._group)  # nobody leaves before the file is there
+        try:
+            if trainer.is_global_zero:
+                with self.total.time("writing"):
+                    self._finish(trainer.datamodule.planned)  # type: ignore[attr-defined]
+        finally:
+            if self._group is not None:
+                torch.distributed.barrier(group=self._group)  # nobody leaves before the file is there
+
+    def _finish(self, planned: Sequence[Source]) -> None:
+        """Make the one file of the parts. Raises ExtractionError where a video is in none of them."""
+        if self._output.is_whole():
+            return
+        done = self._output.done()
+        missing = [source.id for source in planned if source.id not in done]
+        if missing:
+            named = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
+            raise ExtractionError(
+                f"{len(missing)} of {len(planned)} videos were not delivered ({named}); the others are kept:"
+                " run the same command again"
+            )
+        self._output.assemble(self._attributes)

@@ -2,6 +2,6 @@
 
 from vfx.decoding.frame import Frame
 from vfx.decoding.pyav import demux
-from vfx.decoding.reading import DECODERS, Reading
+from vfx.decoding.reading import DECODERS, Reading, check_decoder
 
-__all__ = ["DECODERS", "Frame", "Reading", "demux"]
+__all__ = ["DECODERS", "Frame", "Reading", "check_decoder", "demux"]

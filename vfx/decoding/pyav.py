@@ -47,10 +47,14 @@ def demux(path: Path) -> Timeline:
     first key frame. Raises VideoError if the file cannot be opened or holds no frame.
     """
     with _open(path) as (container, stream):
-        packets = [
-            (packet.pts, packet.is_keyframe, not (packet.is_discard or _is_invisible(packet, stream)))
-            for packet in _packets(container, stream)
-        ]
+        packets = []
+        empty = 0  # an AVI has one where a frame is shown for longer than its rate says, and counts it
+        for packet in container.demux(stream):
+            if packet.size:
+                visible = not (packet.is_discard or _is_invisible(packet, stream))
+                packets.append((packet.pts, packet.is_keyframe, visible))
+            elif packet.dts is not None:
+                empty += 1
         start = next((i for i, (_, key, _) in enumerate(packets) if key), 0)
         shown = [(ticks, key) for ticks, key, visible in packets[start:] if visible]
         if not shown:
@@ -64,10 +68,10 @@ def demux(path: Path) -> Timeline:
             pts, keys = pts[order], keys[order]
             seconds = _seconds(pts, stream)
         if stream.frames:
-            promised = stream.frames - (len(packets) - len(shown))
+            promised = stream.frames - empty - (len(packets) - len(shown))
         else:
             promised = len(shown) + _missing(container, stream, float(seconds[-1]))
-        return Timeline(seconds, keys, pts, max(promised, len(shown)))
+        return Timeline(seconds, keys, pts, max(promised, len(shown)), rate=_rate(stream))
 
 
 def decoded_timeline(path: Path) -> Timeline:
@@ -83,8 +87,8 @@ def decoded_timeline(path: Path) -> Timeline:
         keys = np.array([key for _, key in out], dtype=np.bool_)
         pts = _believable([ticks for ticks, _ in out], container, stream)
         if pts is None or np.any(np.diff(pts) <= 0):
-            return Timeline(_even_seconds(len(out), stream), keys, None, len(out))
-        return Timeline(_seconds(pts, stream), keys, pts, len(out))
+            return Timeline(_even_seconds(len(out), stream), keys, None, len(out), rate=_rate(stream))
+        return Timeline(_seconds(pts, stream), keys, pts, len(out), rate=_rate(stream))
 
 
 def container_name(path: Path) -> str:
@@ -267,6 +271,11 @@ def _seconds(pts: NDArray[np.int64], stream: VideoStream) -> NDArray[np.float64]
 
 def _time_base(stream: VideoStream) -> Fraction:
     return stream.time_base or Fraction(1, av.time_base)
+
+
+def _rate(stream: VideoStream) -> float:
+    """Frames a second as the container states them, 0 if it does not; also what OpenCV 3 and 4 gave the lineage."""
+    return float(stream.average_rate or stream.guessed_rate or 0)
 
 
 def _even_seconds(n: int, stream: VideoStream) -> NDArray[np.float64]:

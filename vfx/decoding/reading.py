@@ -19,6 +19,14 @@ BACKENDS = {"pyav": pyav, "decord": decord, "torchcodec": torchcodec}
 DECODERS = ("auto", *BACKENDS)
 
 
+def check_decoder(decoder: str) -> None:
+    """Raise UsageError if there is no such decoder, or it is not installed."""
+    if decoder not in DECODERS:
+        raise UsageError(f"decoder ({decoder}) must be one of {', '.join(DECODERS)}")
+    if decoder != "auto":
+        BACKENDS[decoder].load()
+
+
 class Reading:
     """Iterates over the sampled frames of a video, ascending by index; never raises for a bad video.
 
@@ -29,6 +37,7 @@ class Reading:
 
     After the iteration these tell what happened:
     `timeline`: None if the file could not be opened. `expected`, `decoded`: counts of sampled and delivered frames.
+    `void`: the reading started over and has delivered nothing since, so that no frame it yielded counts.
     `decoder`: who delivered, joined by "+" in order; "" if no one.
     `stage`: "" if all went well; "open" if nothing could be read, "decode" if frames are missing or the file is cut
     short. `problem`: a sentence that says what, "" if nothing.
@@ -39,12 +48,11 @@ class Reading:
     def __init__(
         self, path: str | Path, sample: Callable[[Timeline], NDArray[np.int64]], *, decoder: str = "auto"
     ) -> None:
-        if decoder not in DECODERS:
-            raise UsageError(f"decoder ({decoder}) must be one of {', '.join(DECODERS)}")
+        check_decoder(decoder)
         self._order = sorted(BACKENDS, key=lambda name: name != decoder)
-        BACKENDS[self._order[0]].load()
         self._path = Path(path)
         self._sample = sample
+        self.void = False
         self._reset()
 
     def _reset(self) -> None:
@@ -53,6 +61,7 @@ class Reading:
         self.decoder = self.stage = self.problem = ""
 
     def __iter__(self) -> Iterator[Frame]:
+        self.void = False
         self._reset()
         try:
             timeline = pyav.demux(self._path)
@@ -62,9 +71,11 @@ class Reading:
         try:
             yield from self._decode(timeline)
         except TimelineError:
+            self.void = True
             try:
                 yield from self._decode(pyav.decoded_timeline(self._path))
             except VideoError as error:
+                self.decoded = 0 if self.void else self.decoded
                 self.stage, self.problem = "decode", self._tell(error)
 
     def _decode(self, timeline: Timeline) -> Iterator[Frame]:
@@ -86,6 +97,7 @@ class Reading:
                         if self.decoded == before + 1:
                             self.decoder = "+".join(filter(None, [self.decoder, name]))
                         last = frame.index
+                        self.void = False
                         yield replace(frame, first=self.decoded == 1)
                 break
             except TimelineError:

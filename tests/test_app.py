@@ -1,0 +1,59 @@
+"""The apps' common ground: commas in names, what a config may call, and what is refused before anything runs."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from vfx.app import build, feature_name, quote_commas
+from vfx.errors import UsageError
+
+
+def test_names_with_commas_are_quoted_for_hydra() -> None:
+    given = ["feature=a,b,os", "features=A,x+B,y", "feature=plain", "feature='a,b'", "model=a,b", "--help"]
+    assert quote_commas(given) == [
+        "feature='a,b,os'", "features='A,x+B,y'", "feature=plain", "feature='a,b'", "model=a,b", "--help",
+    ]  # fmt: skip
+    assert quote_commas(quote_commas(given)) == quote_commas(given)
+
+
+@pytest.mark.parametrize("flag", ["-m", "--multirun"])
+def test_in_a_sweep_the_error_says_how_to_quote(flag: str) -> None:
+    with pytest.raises(UsageError, match=r"""quote each name, and the whole for the shell: 'feature="a,b"'"""):
+        quote_commas([flag, "feature=a,b"])
+    assert quote_commas([flag, 'feature="a,b","c,d"', "model=a,b"]) == [flag, 'feature="a,b","c,d"', "model=a,b"]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "torch.load",
+        "vfx.models.weights.torch.load",
+        "vfx.models.weights.torch.hub.load",
+        "vfx.datamodules.os.system",
+        "vfx.models.weights.download",
+        "vfx.sampling.np.load",
+        "pytorch_lightning.strategies.ddp.torch.load",
+    ],
+)
+def test_a_config_cannot_call_what_it_likes(target: str) -> None:
+    with pytest.raises(UsageError, match=f"_target_ {target} is not one that a config may name"):
+        build(OmegaConf.create({"_target_": target}))
+    with pytest.raises(UsageError, match="is not one that a config may name"):
+        build(OmegaConf.create({"_target_": "vfx.sampling.fps", "_partial_": True, "fps": {"_target_": target}}))
+
+
+def test_what_a_config_may_call_is_called() -> None:
+    assert build(OmegaConf.create({"_target_": "vfx.sampling.fps", "_partial_": True, "fps": 2})).keywords == {"fps": 2}
+
+
+@pytest.mark.parametrize(
+    ("oversample", "weights", "name"),
+    [
+        (False, "pretrained", "m,avgpool"),
+        (True, "/a/file.pth", "m,avgpool,os"),
+        ("keep", "pretrained", "m,avgpool,oskeep"),
+        (True, "random", "m,avgpool,os,random"),
+    ],
+)
+def test_features_are_named_as_the_lineage_names_them(oversample: bool | str, weights: str, name: str) -> None:
+    assert feature_name("m", "avgpool", oversample, weights) == name
