@@ -1,0 +1,320 @@
+"""Cuts videos to folders of frames, one video a process, each folder appearing whole.
+
+<images>/<video id>/<video id>_<index>.jpg     the frames
+<images>/<video id>/.vfx.json                  how they were cut, of what; a folder without it is someone else's work
+<images>/.<video id>.<random>.tmp/             a folder in the making, or what a killed run left of it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import signal
+import threading
+import uuid
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vfx import workers
+from vfx.collection import FRAME_SUFFIXES, Source, video_id
+from vfx.decoding import Reading
+from vfx.errors import OutputError, UsageError, VfxError
+from vfx.timeline import Timeline
+
+RECORD = ".vfx.json"
+TEMPORARY = re.compile(r"\.(?P<id>.+)\.[0-9a-f]{8}\.tmp")
+AHEAD = 2  # videos for each worker that are handed out: the one in work, and the next
+LEVEL = 3  # of PNG's compression: within a few per cent of the default's size in half the time
+
+Sampler = Callable[[Timeline], NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What became of one video.
+
+    `rate` (frames a second, 0 if the container states none), `frames` (all that it has), `width` and `height`
+    (pixels, as shown) are the video's; all 0 if it could not be opened. `cut`: how many frames were written.
+    `stage`, `problem`: as of a `decoding.Reading`, "" if all went well.
+    """
+
+    id: str
+    rate: float = 0.0
+    frames: int = 0
+    width: int = 0
+    height: int = 0
+    cut: int = 0
+    decoder: str = ""
+    stage: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """How frames are written: JPEG with chroma halved both ways, at `quality` 1 to 100, or PNG.
+
+    `short_side`: pixels to which larger frames are shrunk, by PIL's antialiased bilinear filter; smaller ones and None:
+    native size. Raises UsageError for values out of range.
+    """
+
+    format: Literal["jpg", "png"] = "jpg"
+    quality: int = 95
+    short_side: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.format not in ("jpg", "png"):
+            raise UsageError(f"format ({self.format}) must be jpg or png")
+        if not isinstance(self.quality, int) or not 1 <= self.quality <= 100:
+            raise UsageError(f"quality ({self.quality}) must be a whole number from 1 to 100")
+        if self.short_side is not None and (not isinstance(self.short_side, int) or self.short_side < 1):
+            raise UsageError(f"short_side ({self.short_side}) must be a positive number of pixels, or null")
+
+    def recipe(self) -> dict[str, Any]:
+        """What changes the pictures."""
+        quality = {"quality": self.quality} if self.format == "jpg" else {}
+        return {"format": self.format, **quality, "short_side": self.short_side}
+
+    def save(self, pixels: NDArray[np.uint8], path: Path) -> None:
+        image = Image.fromarray(pixels)
+        short = min(image.size)
+        if self.short_side is not None and short > self.short_side:
+            # The long side cut to a whole number, as torchvision's Resize does.
+            width, height = (int(self.short_side * side / short) for side in image.size)
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        if self.format == "jpg":
+            image.save(path, quality=self.quality, subsampling="4:2:0")
+        else:
+            image.save(path, compress_level=LEVEL)
+
+
+@dataclass(frozen=True)
+class Cutter:
+    """Cuts a video to its folder in `images`, where no frame of it may be yet. Can be pickled.
+
+    `recipe` is written into the folder's record.
+    """
+
+    images: Path
+    sample: Sampler
+    decoder: str
+    pictures: Pictures
+    recipe: Mapping[str, Any]
+
+    def __call__(self, source: Source) -> Cut:
+        """Never raises for a bad video; OutputError where the disk does not take the frames."""
+        temporary = self.images / f".{source.id}.{uuid.uuid4().hex[:8]}.tmp"
+        try:
+            temporary.mkdir()
+            try:
+                cut = self._decode(source, temporary)
+                if cut.cut:
+                    record = {"recipe": self.recipe, **asdict(cut)}
+                    (temporary / RECORD).write_text(json.dumps(record))
+                    _publish(temporary, self.images / source.id)
+            finally:
+                if temporary.exists():
+                    remove(temporary, source.id)
+        except OSError as error:
+            raise OutputError(f"frames of {source.id} cannot be written: {error}") from error
+        return cut
+
+    def _decode(self, source: Source, folder: Path) -> Cut:
+        reading = Reading(
+            source.path, lambda timeline: self.sample(replace(timeline, video=source.id)), decoder=self.decoder
+        )
+        width = height = written = 0
+        unsaved = ""
+        for frame in reading:
+            if frame.first and written:  # the reading starts over
+                _empty(folder)
+                written, unsaved = 0, ""
+            if not written:
+                height, width = frame.pixels.shape[:2]
+            path = folder / f"{source.id}_{frame.index}.{self.pictures.format}"
+            try:
+                self.pictures.save(frame.pixels, path)
+            except (ValueError, OSError) as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise
+                path.unlink(missing_ok=True)
+                unsaved = f"frame {frame.index} cannot be saved as {self.pictures.format}: {error}"  # JPEG's 65,500
+                break
+            written += 1
+        if reading.void and written:
+            _empty(folder)
+            written = 0
+        timeline = reading.timeline
+        return Cut(
+            source.id,
+            rate=timeline.rate if timeline else 0.0,
+            frames=len(timeline) if timeline else 0,
+            width=width,
+            height=height,
+            cut=written,
+            decoder=reading.decoder,
+            stage="write" if unsaved else reading.stage,
+            problem=unsaved or reading.problem,
+        )
+
+
+def _empty(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+def _publish(temporary: Path, final: Path) -> None:
+    """Give a finished folder its final name, so that no crash can leave the name without the content."""
+    for path in temporary.iterdir():
+        _sync(path)
+    _sync(temporary)
+    if final.is_dir():  # it holds no frame, else the video would count as done; but perhaps something of the user's
+        for path in final.iterdir():
+            path.rename(temporary / path.name)
+    temporary.rename(final)
+    _sync(final.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def frame_indices(folder: Path, id: str) -> dict[int, str]:
+    """The frames of a video in its folder: index -> file name, ascending; what is named otherwise is left out."""
+    return dict(sorted(_frames(folder, id)))
+
+
+def _frames(folder: Path, id: str) -> Iterator[tuple[int, str]]:
+    for name in os.listdir(folder):  # noqa: PTH208  (millions of frames: no Path for each)
+        stem, suffix = os.path.splitext(name)  # noqa: PTH122
+        if suffix.lower() in FRAME_SUFFIXES:
+            with contextlib.suppress(ValueError):
+                video, index = video_id(stem)
+                if video == id:
+                    yield index, name
+
+
+def done(images: Path, id: str) -> tuple[Cut | None, Mapping[str, Any]] | None:
+    """What was cut of a video before, and by which recipe; (None, {}) if someone else did, None if no one.
+
+    Raises OutputError where the record in the folder is not one.
+    """
+    folder = images / id
+    try:
+        text = (folder / RECORD).read_text()
+    except FileNotFoundError:
+        return (None, {}) if folder.is_dir() and frame_indices(folder, id) else None
+    try:
+        record = json.loads(text)
+        return Cut(**{k: v for k, v in record.items() if k != "recipe"}), record["recipe"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise OutputError(
+            f"{folder / RECORD} is not a record of vfx ({error!r}); remove the folder or give overwrite=true"
+        ) from error
+
+
+def remove(folder: Path, id: str) -> bool:
+    """Remove a video's frames and their record, and the folder if nothing else is in it; returns whether it is gone."""
+    for _, name in _frames(folder, id):
+        (folder / name).unlink()
+    (folder / RECORD).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # not empty
+        folder.rmdir()
+    return not folder.exists()
+
+
+def remove_leftovers(images: Path) -> list[Path]:
+    """Remove what killed runs left; returns the folders that stay because they hold files that are not vfx's."""
+    matches = [(entry, TEMPORARY.fullmatch(entry.name)) for entry in images.iterdir()]
+    return [entry for entry, match in matches if match and not remove(entry, match["id"])]
+
+
+def survey(source: Source) -> Cut:
+    """What a video is, from its first frame; nothing is cut."""
+    reading = Reading(source.path, lambda timeline: np.arange(min(1, len(timeline))))
+    for frame in reading:
+        assert reading.timeline is not None
+        height, width = frame.pixels.shape[:2]
+        return Cut(source.id, reading.timeline.rate, len(reading.timeline), width, height)
+    return Cut(source.id, stage=reading.stage, problem=reading.problem)
+
+
+def cut_all(sources: Iterable[Source], cut: Callable[[Source], Cut], *, num_workers: int) -> Iterator[Cut]:
+    """Cut videos in `num_workers` processes (0: in this one), and yield what became of each as it is finished.
+
+    Videos are handed out as workers come free. A video that brings its worker down is tried once more, alone, and
+    given up. Raises what `cut` raises on purpose (VfxError); whatever else goes wrong in it is that video's failure.
+    """
+    if not num_workers:
+        yield from map(cut, sources)
+        return
+    pending = iter(sources)
+    while suspects := (yield from _in_company(pending, cut, num_workers)):
+        for suspect in suspects:
+            for source in (yield from _in_company(iter([suspect]), cut, 1)):
+                yield Cut(source.id, stage="decode", problem="the decoder brought its process down, twice")
+
+
+def _in_company(
+    sources: Iterator[Source], cut: Callable[[Source], Cut], num_workers: int
+) -> Generator[Cut, None, list[Source]]:
+    """Cut by one pool of processes; returns the videos that it had in work if one of them brought it down, else []."""
+    flying: dict[Future[Cut], Source] = {}
+    suspects: list[Source] = []
+    context = workers.context()
+    # Nothing here needs torch, which takes seconds to import.
+    context.set_forkserver_preload([__name__])
+    with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker) as pool:
+        try:
+            while True:
+                with workers.without_main():
+                    # Once a worker is down the pool is broken, and what still flies comes back at once.
+                    for source in itertools.islice(sources, 0 if suspects else AHEAD * num_workers - len(flying)):
+                        try:
+                            flying[pool.submit(cut, source)] = source
+                        except BrokenProcessPool:
+                            suspects.append(source)
+                            break
+                if not flying:
+                    return suspects
+                for future in wait(flying, return_when=FIRST_COMPLETED).done:
+                    source, error = flying.pop(future), future.exception()
+                    if isinstance(error, BrokenProcessPool):
+                        suspects.append(source)
+                    elif isinstance(error, VfxError):
+                        raise error
+                    elif error is not None:
+                        yield Cut(source.id, stage="decode", problem=repr(error))
+                    else:
+                        yield future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Let a worker end with its run, however that ends: at once on Ctrl-C, and when the main process is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()

@@ -1,0 +1,204 @@
+"""Step 1: the frames of a collection's videos, cut to `ImageData`, and the list files of the lineage."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from vfx import app
+from vfx.collection import Collection, Source, find_collection
+from vfx.cutting import Cut, Cutter, Pictures, cut_all, done, remove, remove_leftovers, survey
+from vfx.decoding import check_decoder
+from vfx.errors import ExtractionError, OutputError, UsageError
+from vfx.listing import meta_line, read_metas, rewrite, write_lists
+from vfx.output import differences
+from vfx.timeline import Timeline
+
+log = logging.getLogger("vfx.frames")  # not __name__, which is __main__ when run
+LINE_SECONDS = 30  # between two lines of progress where there is no terminal
+FAILURES = "failures.frames.tsv"
+SHOWN = 5  # how many videos a message names
+
+
+def main(*overrides: str) -> Path:
+    """Cut as the command line does, `main("collection=toydata", "sampler=lineage")`; returns the folder of frames.
+
+    Raises VfxError and its kin, see vfx/errors.py.
+    """
+    return app.call(frames, "frames", overrides)
+
+
+def frames(config: DictConfig) -> Path:
+    """Write `ImageData` and the list files as a resolved config of conf/frames.yaml says; returns its path."""
+    collection = find_collection(config.collection, config.rootpath)
+    sample = app.build(config.sampler)
+    sample(Timeline(np.empty(0), np.empty(0, bool)))  # refuses options out of range before any work
+    pictures = Pictures(config.format, config.quality, config.short_side)
+    num_workers = _workers(config.num_workers)
+    check_decoder(config.decoder)
+    videos = collection.videos()
+    images = collection.root / "ImageData"
+    cutter = Cutter(
+        images, sample, config.decoder, pictures, {"sampler": app.options(config.sampler), **pictures.recipe()}
+    )
+    with _alone_in(images):
+        app.log_to(collection.root / "frames.log")
+        for folder in remove_leftovers(images):
+            log.warning("%s was left by a run that was killed, and stays for it holds other files too", folder)
+        if config.overwrite:
+            for video in videos:
+                if (images / video.id).is_dir():
+                    remove(images / video.id, video.id)
+        todo, cuts, others = _sort_out(videos, images, cutter.recipe)
+        log.info("frames of %s: %s", collection.name, _state(len(videos), len(todo), len(others)))
+        start = time.monotonic()
+        before = len(cuts)
+        cuts += _watched(cut_all(_longest_first(todo), cutter, num_workers=min(num_workers, len(todo))), todo)
+        if todo:
+            log.info("%s", _summary(cuts[before:], time.monotonic() - start))
+        _list_failures(cuts, collection)
+        if not others and not any(c.cut for c in cuts):
+            raise ExtractionError(
+                f"not one of {len(videos)} videos could be read, so there is no frame in {images}: "
+                + "; ".join(f"{c.id}: {c.problem}" for c in cuts[:SHOWN])
+            )
+        metas = {c.id: meta_line(c) for c in cuts if c.width} | _metas(others, collection, num_workers)
+        write_lists(collection, videos, metas)
+    failures = sum(bool(c.problem) for c in cuts)
+    if failures and config.strict:
+        raise ExtractionError(f"strict=true and {failures} failures, listed in {collection.root / FAILURES}")
+    return images
+
+
+def _workers(num_workers: int | None) -> int:
+    if num_workers is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if num_workers < 0:
+        raise UsageError(f"num_workers ({num_workers}) must be 0 or more processes")
+    return num_workers
+
+
+@contextmanager
+def _alone_in(images: Path) -> Iterator[None]:
+    """Make the folder of frames, and hold it against a second run. Raises OutputError where there is one."""
+    try:
+        images.mkdir(exist_ok=True)
+        descriptor = os.open(images, os.O_RDONLY)
+    except OSError as error:
+        raise OutputError(f"{images} cannot be written: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise OutputError(f"another run is cutting frames to {images}; let it end first") from None
+    except OSError:
+        pass  # a file system that does not lock folders
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _sort_out(
+    videos: Iterable[Source], images: Path, recipe: Mapping[str, Any]
+) -> tuple[list[Source], list[Cut], list[Source]]:
+    """The videos to do; what became of those done before; those whose frames vfx did not cut.
+
+    Raises OutputError that shows the differing keys where frames were cut by another recipe.
+    """
+    todo, cuts, others, mixed = [], [], [], {}
+    for video in videos:
+        found = done(images, video.id)
+        if found is None:
+            todo.append(video)
+        elif found[0] is None:
+            others.append(video)
+        else:
+            cuts.append(found[0])
+            changed = differences(found[1], recipe)
+            if changed:
+                mixed[video.id] = changed
+    if mixed:
+        raise OutputError(
+            f"frames of {len(mixed)} videos in {images} were cut by another recipe ({', '.join(list(mixed)[:SHOWN])});"
+            f" overwrite=true starts over. They differ in\n  " + "\n  ".join(next(iter(mixed.values())))
+        )
+    return todo, cuts, others
+
+
+def _state(found: int, todo: int, others: int) -> str:
+    theirs = f" ({others} of them not by vfx, left as they are)" if others else ""
+    if todo == 0:
+        return f"all {found} videos are done{theirs}, nothing to do (overwrite=true starts over)"
+    return f"{todo} videos to do" + (f", {found - todo} of {found} done before{theirs}" if found > todo else "")
+
+
+def _longest_first(videos: list[Source]) -> list[Source]:
+    return sorted(videos, key=lambda v: (-v.cost, v.id))  # so that no long one is begun at the very end
+
+
+def _watched(cuts: Iterable[Cut], todo: list[Source]) -> Iterator[Cut]:
+    """Show the progress of cuts: a bar on a terminal, elsewhere a line every so often."""
+    costs = {video.id: video.cost for video in todo}
+    start = last_line = time.monotonic()
+    videos = pictures = failures = 0
+    with tqdm(
+        total=max(1, sum(costs.values())),
+        bar_format="{desc} |{bar}| {percentage:3.0f}% {elapsed}<{remaining}{postfix}",
+        disable=not (todo and sys.stderr.isatty()),
+    ) as bar:
+        for cut in cuts:
+            videos, pictures, failures = videos + 1, pictures + cut.cut, failures + bool(cut.problem)
+            now = time.monotonic()
+            counts = f"{videos}/{len(todo)} videos, {pictures} frames"
+            rates = f"{pictures / max(1e-9, now - start):.1f} frames/s, {failures} failures"
+            if not bar.disable:
+                bar.set_description_str(counts, refresh=False)
+                bar.set_postfix_str(rates, refresh=False)
+                bar.update(costs[cut.id])
+            elif now - last_line > LINE_SECONDS:
+                last_line = now
+                log.info("%s, %s", counts, rates)
+            yield cut
+
+
+def _summary(cuts: list[Cut], seconds: float) -> str:
+    pictures = sum(c.cut for c in cuts)
+    return (
+        f"{len(cuts)} videos, {pictures} frames in {tqdm.format_interval(seconds)}"
+        f" ({pictures / max(1e-9, seconds):.1f} frames/s); failures: {sum(bool(c.problem) for c in cuts) or 'none'}"
+    )
+
+
+def _list_failures(cuts: list[Cut], collection: Collection) -> None:
+    listing = collection.root / FAILURES
+    failed = sorted((c.id, c.stage, " ".join(c.problem.split())) for c in cuts if c.problem)
+    if failed:
+        rewrite(listing, ("\t".join(row) for row in [("id", "stage", "error"), *failed]))
+        log.warning("%d failures, listed in %s; the first: %s", len(failed), listing, ": ".join(failed[0]))
+    else:
+        listing.unlink(missing_ok=True)
+
+
+def _metas(others: list[Source], collection: Collection, num_workers: int) -> dict[str, str]:
+    """The lines of id.videometa.txt for videos that vfx did not cut: those that are there, else from the videos."""
+    known = read_metas(collection)
+    metas = {v.id: known[v.id] for v in others if v.id in known}
+    unknown = [v for v in others if v.id not in known]
+    surveyed = cut_all(unknown, survey, num_workers=min(num_workers, len(unknown)))
+    return metas | {c.id: meta_line(c) for c in surveyed if c.width}
+
+
+if __name__ == "__main__":
+    app.command(frames, "frames")
