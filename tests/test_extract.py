@@ -237,6 +237,18 @@ def test_a_sampler_with_its_own_keys(tmp_path: Path, few: Path) -> None:
     assert list(np.diff(file.offsets)) == [4, 4, 4]
 
 
+def test_segments_that_sampling_misses_get_their_middle_frame(tmp_path: Path, few: Path) -> None:
+    table = tmp_path / "shots.tsv"
+    table.write_text("s1\tcoffee_phone\t0.1\t0.3\ns2\tretina\t0.1\t0.2\n")
+    file = run(tmp_path, "sampler=segments", f"sampler.file={table}", "sampler.fps=1", collection=few)
+    assert [i for i in file.ids if not i.startswith("shuttle")] == [
+        "coffee_phone_0", "coffee_phone_6", "coffee_phone_30", "coffee_phone_60", "retina_0", "retina_4",
+    ]  # fmt: skip
+    table.write_text("s1\tretina\t0\t0.3\n")
+    with pytest.raises(OutputError, match=r"sampler\.file: .* there, "):
+        run(tmp_path, "sampler=segments", f"sampler.file={table}", "sampler.fps=1", collection=few)
+
+
 def test_a_finished_run_does_nothing_and_says_so(tmp_path: Path, few: Path) -> None:
     first = run(tmp_path, collection=few)
     before = first.path.stat()

@@ -1,0 +1,70 @@
+"""What the user sees of a run: a bar in a terminal, lines elsewhere, and a summary."""
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, TOYDATA
+from vfx import extract
+from vfx.progress import duration, summary
+from vfx.tally import Tally
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(4.24, "4.2 s"), (59.9, "59.9 s"), (200, "3 min 20 s"), (18420, "5 h 07 min"), (float("inf"), "unknown time")],
+)
+def test_durations_read_as_they_are_said(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_the_summary_says_where_the_time_went() -> None:
+    one = Tally(videos=3, frames=50, failures=Counter(open=1), decode=6, waiting=2, network=7, writing=0.5)
+    both = one + Tally(videos=1, frames=50, failures=Counter(open=1, decode=2), decode=2, waiting=2, network=9)
+    assert summary(both, 10, ranks=2).splitlines() == [
+        "4 videos, 100 frames in 10.0 s (10.0 frames/s); failures: 2 at decode, 2 at open",
+        "waiting for decode 2.0 s (20 %), in the network 8.0 s (80 %), writing 0.2 s (2 %); the workers read for 8.0 s",
+    ]
+
+
+def test_without_a_terminal_there_is_a_line_every_so_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("vfx.progress.LINE_SECONDS", 0)
+    path = extract.main(f"collection={TOYDATA}", f"output_dir={tmp_path}", "trainer=cpu", "batch_size=16")
+    lines = [line for line in (path.parent / "extract.log").read_text().splitlines() if line.endswith(" left")]
+    assert len(lines) == 4
+    assert "/8 videos, 48 frames, " in lines[2]
+    assert " frames/s, 0 failures, " in lines[2]
+
+
+def test_in_a_terminal_there_is_one_bar(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 130, 0, 0))
+    arguments = [f"collection={TOYDATA}", f"output_dir={tmp_path}", "trainer=cpu", "batch_size=16"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "vfx.extract", *arguments], cwd=ROOT, stderr=theirs, stdout=subprocess.DEVNULL
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                piece = os.read(ours, 4096)
+            except OSError:  # how a terminal of Linux ends
+                break
+            if not piece:
+                break
+            shown += piece
+        os.close(ours)
+    assert process.returncode == 0
+    bars = [line for line in shown.decode().split("\r") if "frames/s, 0 failures" in line]
+    assert bars[-1].startswith("8/8 videos, 59 frames |")
+    assert "100% 00:" in bars[-1]
