@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import sys
@@ -22,6 +21,7 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 
 from vfx import CONF_DIR
 from vfx.errors import UsageError, VfxError
+from vfx.files import sha256
 
 log = logging.getLogger("vfx")
 
@@ -170,7 +170,7 @@ def options(node: DictConfig) -> dict[str, Any]:
     """A node as an ingredient of a recipe: the name of what it instantiates, and its keys; of a file, the content."""
     chosen = {str(key): value for key, value in node.items() if not str(key).startswith("_")}
     if "file" in chosen:
-        chosen["file"] = hashlib.sha256(Path(chosen["file"]).read_bytes()).hexdigest()
+        chosen["file"] = sha256(Path(chosen["file"]))
     return {"name": node["_target_"].rpartition(".")[2], **chosen}
 
 

@@ -32,6 +32,7 @@ from vfx import workers
 from vfx.collection import FRAME_SUFFIXES, Source, video_id
 from vfx.decoding import Reading
 from vfx.errors import OutputError, UsageError, VfxError
+from vfx.files import sync, sync_all
 from vfx.timeline import Timeline
 
 RECORD = ".vfx.json"
@@ -177,22 +178,12 @@ def _empty(folder: Path) -> None:
 
 def _publish(temporary: Path, final: Path) -> None:
     """Give a finished folder its final name, so that no crash can leave the name without the content."""
-    for path in temporary.iterdir():
-        _sync(path)
-    _sync(temporary)
+    sync_all(temporary)
     if final.is_dir():  # it holds no frame, else the video would count as done; but perhaps something of the user's
         for path in final.iterdir():
             path.rename(temporary / path.name)
     temporary.rename(final)
-    _sync(final.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(final.parent)
 
 
 def frame_indices(folder: Path, id: str) -> dict[int, str]:

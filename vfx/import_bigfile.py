@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import logging
-import platform
 import shutil
 import tempfile
 from array import array
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -21,12 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
-from vfx import __version__, app
+from vfx import app
 from vfx.collection import collection_name, video_id
 from vfx.derive import is_made
 from vfx.errors import OutputError, UsageError
+from vfx.files import sha256
 from vfx.formats import BLOCK_BYTES, Matrix, bigfile, text
 from vfx.output import Output
+from vfx.provenance import versions
 from vfx.store import LEVELS, Failure, FeatureFileWriter, Level, Rows
 
 log = logging.getLogger("vfx.import_bigfile")  # not __name__, which is __main__ when run
@@ -59,7 +58,7 @@ def import_bigfile(config: DictConfig) -> Path:
             "config": OmegaConf.to_yaml(config),
             "provenance": json.dumps(
                 {
-                    "versions": _versions(),
+                    "versions": versions(),
                     "imported": {"source": str(source.path.absolute()), **making["imported"], "rows": matrix.rows},
                     "recipe": making,
                 }
@@ -97,8 +96,8 @@ class Source(NamedTuple):
     def hashes(self) -> dict[str, str]:
         """What tells it from another source."""
         if self.format == "bigfile":
-            return {"sha256": _sha256(self.path / "feature.bin"), "ids_sha256": _sha256(self.path / "id.txt")}
-        return {"sha256": _sha256(self.path)}
+            return {"sha256": sha256(self.path / "feature.bin"), "ids_sha256": sha256(self.path / "id.txt")}
+        return {"sha256": sha256(self.path)}
 
     @contextmanager
     def opened(self, folder: Path) -> Iterator[tuple[Iterator[str], Matrix]]:
@@ -226,19 +225,6 @@ def _level(level: str | None, source: Source) -> Level:
         f"level: without a video2frames.txt, an id such as {first} of {source.path} can be that of a frame or of a"
         " video; give level=frame or level=video"
     )
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _versions() -> dict[str, str]:
-    packages = {package: version(package) for package in ("numpy", "h5py")}
-    return {"vfx": __version__, "python": platform.python_version(), "platform": platform.platform(), **packages}
 
 
 if __name__ == "__main__":

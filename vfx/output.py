@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.errors import ExtractionError, OutputError
-from vfx.store import Failure, FeatureFile, FeatureFileWriter, Rows, replace_durably
+from vfx.files import replace_durably
+from vfx.store import Failure, FeatureFile, FeatureFileWriter, Rows
 
 SPOOL_BYTES = 32 << 20  # a video's rows beyond this wait on the disk, not in memory
 OPEN_FILES = 200  # parts held open while they are merged; the usual limit of a process is 1024

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from pathlib import Path
@@ -15,6 +14,7 @@ from vfx import app
 from vfx.collection import collection_name
 from vfx.derive import Pooled, is_made, open_feature, pool_segments, pool_videos, source, without_rows
 from vfx.errors import UsageError
+from vfx.files import sha256
 from vfx.output import Output
 from vfx.segments import read_segments
 from vfx.store import FeatureFileWriter
@@ -40,7 +40,7 @@ def pool(config: DictConfig) -> Path:
     if config.segments is not None:
         table = read_segments(config.segments)
         name += f",{Path(config.segments).stem}"
-        making["segments"] = hashlib.sha256(Path(config.segments).read_bytes()).hexdigest()
+        making["segments"] = sha256(Path(config.segments))
     with open_feature(folder, config.feature) as file:
         if file.level != "frame":
             raise UsageError(f"feature {config.feature} is of {file.level} level already; pool takes frame level")

@@ -6,10 +6,12 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vfx import __version__
-from vfx.models import Network
+
+if TYPE_CHECKING:
+    from vfx.models import Network
 
 PACKAGES = [
     "torch",
@@ -53,12 +55,17 @@ def recipe(
     }
 
 
-def provenance(network: Network) -> dict[str, Any]:
-    """The versions of what made the features, and the source, hash and licence of the weights."""
-    versions = {"vfx": __version__, "python": platform.python_version(), "platform": platform.platform()}
+def versions() -> dict[str, str]:
+    """The versions of what makes features."""
+    found = {"vfx": __version__, "python": platform.python_version(), "platform": platform.platform()}
     for package in PACKAGES:
         try:
-            versions[package] = version(package)
+            found[package] = version(package)
         except PackageNotFoundError:
             continue
-    return {"versions": versions, "weights": asdict(network.weights)}
+    return found
+
+
+def provenance(network: Network) -> dict[str, Any]:
+    """The versions, and the source, hash and licence of the weights."""
+    return {"versions": versions(), "weights": asdict(network.weights)}

@@ -6,7 +6,6 @@ The schema is laid out in docs/schema.md. This is the only module that knows h5p
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.errors import OutputError
+from vfx.files import replace_durably
 
 if TYPE_CHECKING:
     import pandas
@@ -185,18 +185,6 @@ class _Column:
             self._data.resize(self.length, axis=0)
             self._data[self.length - self._waiting :] = np.concatenate(self._pending)
         self._pending, self._waiting = [], 0
-
-
-def replace_durably(temporary: Path, path: Path) -> None:
-    """Give a finished file its final name so that no crash can leave the name without the content."""
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 class FeatureFile(Mapping[str, NDArray[Any]]):

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.errors import OutputError
+from vfx.files import sync, sync_all
 from vfx.store import FeatureFile
 
 log = logging.getLogger(__name__)
@@ -121,7 +122,7 @@ def whole(destination: Path, *, files: tuple[str, ...], overwrite: bool) -> Iter
         with tempfile.TemporaryDirectory(prefix=".export.", dir=real.parent, ignore_cleanup_errors=True) as aside:
             target = Path(aside, "new")
             yield target
-            _sync(target)
+            sync_all(target)
             if not real.exists() or (real.is_dir() and not os.listdir(real)):  # noqa: PTH208
                 target.rename(real)
             elif _same(target, real):
@@ -132,7 +133,7 @@ def whole(destination: Path, *, files: tuple[str, ...], overwrite: bool) -> Iter
                 target.replace(real)
             else:
                 _swap(target, real, Path(aside, "old"))
-            _sync_folder(real.parent)
+            sync(real.parent)
     except OSError as error:
         raise OutputError(f"{destination} could not be written, and nothing is left of it: {error}") from error
 
@@ -167,19 +168,3 @@ def _swap(new: Path, real: Path, old: Path) -> None:
         old.rename(real)
         raise
     shutil.rmtree(old)
-
-
-def _sync(target: Path) -> None:
-    for path in sorted(target.iterdir()) if target.is_dir() else [target]:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    if target.is_dir():
-        _sync_folder(target)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import logging
 import pickle
 import re
@@ -22,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vfx.errors import WeightsError
+from vfx.files import sha256
 from vfx.models.network import Weights
 
 log = logging.getLogger("vfx")
@@ -124,18 +124,18 @@ def read(weights: str, published: Published | None) -> tuple[StateDict, Weights]
     Raises WeightsError where the file cannot be had, is not what its name says, or would need code to be run.
     """
     path = _locate(weights, published)
-    sha256 = _sha256(path)
-    genuine = published is not None and published.sha256 != "" and sha256.startswith(published.sha256)
+    digest = sha256(path)
+    genuine = published is not None and published.sha256 != "" and digest.startswith(published.sha256)
     if published and published.sha256 and path.name == published.path.name and not genuine:
         raise WeightsError(
-            f"{path} is damaged or not what its name says: its sha256 begins {sha256[:8]}, "
+            f"{path} is damaged or not what its name says: its sha256 begins {digest[:8]}, "
             f"not {published.sha256}. Delete it, and it is fetched again from {published.url}"
         )
     if published and weights == "pretrained":
-        loaded = Weights(published.url, published.licence, sha256)
+        loaded = Weights(published.url, published.licence, digest)
     else:
         licence = published.licence if published and genuine else "unknown (a local file)"
-        loaded = Weights(str(path), licence, sha256)
+        loaded = Weights(str(path), licence, digest)
     _announce(loaded)
     return _unwrap(_open(path), path), loaded
 
@@ -179,14 +179,6 @@ def _locate(weights: str, published: Published | None) -> Path:
     if published is None:
         raise WeightsError("no pretrained weights of this network are published; give a file: model.weights=<file>")
     return published.path if published.path.is_file() else published.fetch(published)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _announce(weights: Weights) -> None:
