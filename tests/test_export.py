@@ -23,7 +23,7 @@ MEMORY_MB = 400
 
 
 def read_bigfile(folder: Path) -> tuple[dict[str, tuple[float, ...]], dict[str, list[str]] | None]:
-    """A reader made from LINEAGE.md alone: rows by id, and the frames of each video."""
+    """A reader made from docs/formats.md alone: rows by id, and the frames of each video."""
     rows, dims = map(int, (folder / "shape.txt").read_text().split())
     ids = (folder / "id.txt").read_text().split(" ")
     data = (folder / "feature.bin").read_bytes()

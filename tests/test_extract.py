@@ -96,7 +96,7 @@ def test_what_made_it_is_written_down(toy_features: FeatureFile) -> None:
 
 
 def reference(file: FeatureFile, ten_crop: bool) -> Matrix:
-    """LINEAGE.md's pipeline on the same decoded frames: PIL resize, torchvision's crops, a network by itself."""
+    """The lineage's pipeline on the same decoded frames: PIL resize, torchvision's crops, a network by itself."""
     network = efficientnet_lite.build()
     t = network.transform
     crop = (

@@ -21,7 +21,7 @@ ROWS = {"b_7": [1, 2], "a_1_12": [3, 4], "b_0": [5, 6], "a_1_0": [7, 8], "a_1_10
 
 
 def bigfile(folder: Path, ids: list[str], rows: list[list[float]], frames: bool = True) -> Path:
-    """A BigFile as LINEAGE.md has it, made with no help of vfx."""
+    """A BigFile as docs/formats.md has it, made with no help of vfx."""
     folder.mkdir(parents=True)
     np.array(rows, "<f4").tofile(folder / "feature.bin")
     (folder / "id.txt").write_text(" ".join(ids))

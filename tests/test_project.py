@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 from vfx import CONF_DIR
 from vfx.app import resolved
 
-# DESIGN: apps -> what a run is made of -> parts. A module may import its own layer's helpers and what is below.
+# Apps -> what a run is made of -> parts. A module may import its own layer and what is below.
 APPS = {"extract", "frames", "pool", "concat", "export", "import_bigfile"}
 RUN = {
     "datamodules", "batches", "clips", "extractor", "writer", "progress", "output", "provenance", "tally",
