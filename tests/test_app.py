@@ -13,6 +13,9 @@ def test_names_with_commas_are_quoted_for_hydra() -> None:
         "feature='a,b,os'", "features='A,x+B,y'", "feature=plain", "feature='a,b'", "model=a,b", "--help",
     ]  # fmt: skip
     assert quote_commas(quote_commas(given)) == quote_commas(given)
+    assert quote_commas(["segments=/a,b.tsv", "segments=~/x.tsv", "sampler.file=~/x"]) == [
+        "segments='/a,b.tsv'", "segments='~/x.tsv'", "sampler.file='~/x'",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("flag", ["-m", "--multirun"])

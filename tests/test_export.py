@@ -2,6 +2,7 @@
 
 import ast
 import logging
+import re
 import struct
 import subprocess
 import sys
@@ -227,6 +228,23 @@ def test_a_folder_with_other_files_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"mine is a folder"):
         export.main(*make(tmp_path), f"destination={tmp_path / 'mine'}", "overwrite=true", "format=txt")
     assert tree(tmp_path / "mine") == {"id.feature.txt": b"the only copy"}
+
+
+@pytest.mark.parametrize("name", ["precious.npz", ".git"])
+def test_overwrite_removes_nothing_that_it_does_not_write(tmp_path: Path, name: str) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / name).write_text("the only copy")
+    with pytest.raises(OutputError, match=f"mine holds what this export does not write: {re.escape(name)}"):
+        export.main(*make(tmp_path), f"destination={tmp_path / 'mine'}", "overwrite=true", "format=npz")
+    assert tree(tmp_path / "mine") == {name: b"the only copy"}
+
+
+def test_a_stray_file_does_not_make_it_another_export(tmp_path: Path) -> None:
+    folder = export.main(*make(tmp_path))
+    (folder / ".DS_Store").write_bytes(b"")
+    before = tree(folder)
+    assert export.main(*make(tmp_path)) == folder
+    assert tree(folder) == before
 
 
 def test_an_overwrite_that_fails_keeps_the_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

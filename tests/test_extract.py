@@ -244,6 +244,9 @@ def test_segments_that_sampling_misses_get_their_middle_frame(tmp_path: Path, fe
     assert [i for i in file.ids if not i.startswith("shuttle")] == [
         "coffee_phone_0", "coffee_phone_6", "coffee_phone_30", "coffee_phone_60", "retina_0", "retina_4",
     ]  # fmt: skip
+    table.write_text("s1\tretnia\t0\t0.3\n")
+    with pytest.raises(UsageError, match="1 segments are of videos that the collection does not have: line 1: retnia"):
+        run(tmp_path, "sampler=segments", f"sampler.file={table}", collection=few)
     table.write_text("s1\tretina\t0\t0.3\n")
     with pytest.raises(OutputError, match=r"sampler\.file: .* there, "):
         run(tmp_path, "sampler=segments", f"sampler.file={table}", "sampler.fps=1", collection=few)

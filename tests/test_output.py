@@ -221,7 +221,7 @@ def test_the_first_error_of_a_commit_is_the_one_that_is_seen(output: Output) -> 
     writer = parts(output)
     finish(writer, "a", 1)
     shutil.rmtree(output.parts)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(OutputError, match=r"part-.*\.h5 cannot be written"):
         writer.commit()
     writer.close()  # as the run does on its way out: nothing more to say
 
@@ -241,3 +241,17 @@ def test_parts_are_opened_one_after_the_other(output: Output, monkeypatch: pytes
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     with FeatureFile(output.features) as file:
         assert len(file) == 60
+
+
+def test_a_second_run_is_told_of_the_first(output: Output) -> None:
+    left = output.folder / ".features.h5.0123abcd.tmp"
+    left.write_bytes(b"of a killed run")
+    with output.alone():
+        assert not left.exists()
+        with (
+            pytest.raises(OutputError, match=f"another run is writing to {output.folder}; let it end first"),
+            output.alone(),
+        ):
+            pass
+    with output.alone():
+        pass

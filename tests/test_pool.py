@@ -97,7 +97,31 @@ def test_two_features_stand_side_by_side(outputs: Path) -> None:
 def test_each_part_can_be_brought_to_length_one(outputs: Path) -> None:
     pooled(outputs)
     file = joined(outputs, f"mean_{NAME}+mean_{NAME}", "normalize=l2")
-    np.testing.assert_allclose(np.linalg.norm(file.features[:, :1280], axis=1), 1, rtol=1e-6)
+    mean = pooled(outputs).features[:].astype("f8")
+    unit = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+    np.testing.assert_allclose(file.features[:], np.concatenate([unit, unit], axis=1), rtol=1e-6, atol=1e-9)
+
+
+def test_kept_crops_are_pooled_crop_by_crop(tmp_path: Path) -> None:
+    attributes = {"feature": "A", "collection": "toydata", "config": "", "provenance": '{"recipe": {}}'}
+    (tmp_path / "toydata" / "A").mkdir(parents=True)
+    rows = np.random.default_rng(0).random((5, 10, 3), np.float32)
+    with FeatureFileWriter(
+        tmp_path / "toydata" / "A" / "features.h5", level="frame", shape=(10, 3), attributes=attributes
+    ) as writer:
+        writer.add_video("v", iter([Rows(rows, np.arange(5), np.arange(5) / 2)]))
+    file = FeatureFile(pool.main("collection=toydata", "feature=A", f"output_dir={tmp_path}"))
+    np.testing.assert_allclose(file["v"], rows.astype("f8").mean(0), rtol=1e-6)
+
+
+def test_segments_of_videos_that_failed_are_failures_in_the_tables_order(tmp_path: Path) -> None:
+    write(tmp_path, "A", {"a": [0, 5]})
+    (tmp_path / "shots.tsv").write_text("s2\tz\t0\t1\ns0\ta\t0\t1\ns1\tz\t1\t2\n")
+    file = FeatureFile(
+        pool.main("collection=toydata", "feature=A", f"output_dir={tmp_path}", f"segments={tmp_path}/shots.tsv")
+    )
+    assert list(file.ids) == ["s0"]
+    assert [f.id for f in file.failures if f.stage == "pool"] == ["s2", "s1"]
 
 
 def write(path: Path, name: str, videos: dict[str, list[int]], dims: int = 2) -> None:

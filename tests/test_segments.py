@@ -34,6 +34,7 @@ def test_a_table_without_a_header(tmp_path: Path) -> None:
         ("s1\tcat\t0\t1\ns1\tcat\t1\t2\n", r"line 2: id s1 is that of line 1"),
         ("s1\tcat\t0\t1\ns2 cat 1 2\n", r"line 2: not segment id, video id, start, end"),
         ("s 1\tcat\t0\t1\n", r"line 1: id \('s 1'\) must not be empty or hold white space"),
+        ("s0\tcat\t00:00\t1\ns1\tcat\t0\t1\n", r"line 1: not segment id, video id, start, end"),
         ("# nothing\n", "holds no segment"),
     ],
 )

@@ -1,6 +1,8 @@
 """Feature files: written whole or not at all, and read back as a mapping."""
 
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 import vfx
+from tests.conftest import ROOT
 from vfx.errors import OutputError
 from vfx.store import Failure, FeatureFile, FeatureFileWriter, Rows
 
@@ -137,3 +140,30 @@ def test_text_that_hdf5_cannot_hold_is_kept_readable(tmp_path: Path) -> None:
         writer.add_failures([Failure("a", "open", "caf\udce9.jpg has a \0")])
     with FeatureFile(tmp_path / "f.h5") as file:
         assert file.failures == [Failure("a", "open", "caf\\udce9.jpg has a \\0")]
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
+    """The kernel's limit on the size of a file stands for a full disk."""
+    code = (
+        "import resource, signal, sys; from pathlib import Path; import numpy as np\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
+        "from vfx.store import FeatureFileWriter\n"
+        f"path = Path({str(tmp_path)!r}) / 'f.h5'\n"
+        "with FeatureFileWriter(path, level='video', shape=(1000,), attributes={}) as w:\n"
+        "    for n in range(20): w.add_rows([str(200 * n + i) for i in range(200)], np.ones((200, 1000), np.float32))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert "OutputError: " in done.stderr
+    assert "f.h5 could not be written, and nothing is left of it" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    with FeatureFileWriter(tmp_path / "f.h5", level="frame", shape=(3,), attributes=ATTRIBUTES) as one:
+        one.add_video("a", iter([rows(2)]))
+        with FeatureFileWriter(tmp_path / "f.h5", level="frame", shape=(3,), attributes=ATTRIBUTES) as two:
+            two.add_video("b", iter([rows(1)]))
+        one.add_video("c", iter([rows(3)]))
+    with FeatureFile(tmp_path / "f.h5") as file:
+        assert list(file) == ["a", "c"]

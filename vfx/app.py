@@ -42,9 +42,9 @@ ALLOWED = (
 # Keys whose values are feature names, which hold commas; Hydra reads an unquoted comma as a sweep.
 COMMA_KEYS = ("feature", "features")
 # Paths to such folders hold them as well.
-COMMA_PATHS = ("source", "destination")
+COMMA_PATHS = ("source", "destination", "segments", "sampler.file")
 # Keys that are text even where YAML would see a number.
-NAMES = ("collection", "rootpath", "output_dir", "segments", *COMMA_KEYS, *COMMA_PATHS)
+NAMES = ("collection", "rootpath", "output_dir", "source", "destination", "segments", *COMMA_KEYS)
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
 App = Callable[[DictConfig], Path]
@@ -90,9 +90,10 @@ def quote_commas(arguments: list[str]) -> list[str]:
 
     def quoted(argument: str) -> str:
         key, _, value = argument.partition("=")
-        if key not in (*COMMA_KEYS, *COMMA_PATHS) or "," not in value or value[0] in "'\"[":
+        home = value.startswith("~") and key in (*NAMES, *COMMA_PATHS)  # which Hydra does not take for a word either
+        if not home and (key not in (*COMMA_KEYS, *COMMA_PATHS) or "," not in value or value[0] in "'\"["):
             return argument
-        if sweep:
+        if sweep and "," in value:
             raise UsageError(
                 f"{argument}: in a sweep a comma separates jobs; quote each name, and the whole for the shell:"
                 f" '{key}=\"{value}\"'"
@@ -170,7 +171,7 @@ def options(node: DictConfig) -> dict[str, Any]:
     """A node as an ingredient of a recipe: the name of what it instantiates, and its keys; of a file, the content."""
     chosen = {str(key): value for key, value in node.items() if not str(key).startswith("_")}
     if "file" in chosen:
-        chosen["file"] = sha256(Path(chosen["file"]))
+        chosen["file"] = sha256(Path(chosen["file"]).expanduser())
     return {"name": node["_target_"].rpartition(".")[2], **chosen}
 
 

@@ -33,7 +33,7 @@ def concat(config: DictConfig) -> Path:
     if config.normalize not in (None, "l2"):
         raise UsageError(f"normalize ({config.normalize}) must be null or l2")
     folder = Path(config.output_dir) / collection_name(config.collection)
-    names = [name for name in str(config.features).split("+") if name]
+    names = str(config.features).split("+")
     if len(names) < 2:
         raise UsageError(f"features ({config.features}) must name at least two, joined by +")
     with Concatenation([open_feature(folder, name) for name in names], normalize=config.normalize) as joint:
@@ -41,19 +41,22 @@ def concat(config: DictConfig) -> Path:
         name = "+".join(names)
         making = {"concat": [source(file) for file in joint.files], "normalize": config.normalize}
         output = Output(folder / name)
-        if is_made(output, making, overwrite=config.overwrite):
-            return output.features
-        output.folder.mkdir(parents=True, exist_ok=True)
-        app.log_to(output.folder / "concat.log")
-        attributes = {
-            "feature": name,
-            "collection": first.attributes["collection"],
-            "config": OmegaConf.to_yaml(config),
-            "provenance": json.dumps({"versions": first.provenance.get("versions", {}), "recipe": making}),
-        }
-        with FeatureFileWriter(output.features, level=first.level, shape=joint.shape, attributes=attributes) as writer:
-            for _ in tqdm(joint.write(writer), total=len(first), unit=f" {first.level}s", disable=None):
-                pass
+        with output.alone():
+            if is_made(output, making, overwrite=config.overwrite):
+                return output.features
+            output.folder.mkdir(parents=True, exist_ok=True)
+            app.log_to(output.folder / "concat.log")
+            attributes = {
+                "feature": name,
+                "collection": first.attributes["collection"],
+                "config": OmegaConf.to_yaml(config),
+                "provenance": json.dumps({"versions": first.provenance.get("versions", {}), "recipe": making}),
+            }
+            with FeatureFileWriter(
+                output.features, level=first.level, shape=joint.shape, attributes=attributes
+            ) as writer:
+                for _ in tqdm(joint.write(writer), total=len(first), unit=f" {first.level}s", disable=None):
+                    pass
     log.info("%s: %d rows of %s values", output.features, writer.rows, " x ".join(map(str, joint.shape)))
     return output.features
 

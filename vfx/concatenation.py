@@ -83,6 +83,12 @@ def _unit(rows: NDArray[Any]) -> NDArray[np.float32]:
 
 def _order(first: FeatureFile, other: FeatureFile) -> NDArray[np.int64] | None:
     """For each id of the first its row in the other; None where the order is the same, as it mostly is."""
+    if first.level == "frame" and all(
+        # not the ids: as text those of millions of frames would fill the memory
+        np.array_equal(*sides)
+        for sides in [(first.videos, other.videos), (first.offsets, other.offsets), (first.index, other.index)]
+    ):
+        return None
     if len(first.ids) == len(other.ids) and (first.ids == other.ids).all():
         return None
     position = {id: row for row, id in enumerate(other.ids)}

@@ -124,7 +124,7 @@ class Cutter:
                 if cut.cut:
                     record = {"recipe": self.recipe, **asdict(cut)}
                     (temporary / RECORD).write_text(json.dumps(record))
-                    _publish(temporary, self.images / source.id)
+                    _publish(temporary, self.images / source.id, source.id)
             finally:
                 if temporary.exists():
                     remove(temporary, source.id)
@@ -176,10 +176,12 @@ def _empty(folder: Path) -> None:
     folder.mkdir()
 
 
-def _publish(temporary: Path, final: Path) -> None:
+def _publish(temporary: Path, final: Path, id: str) -> None:
     """Give a finished folder its final name, so that no crash can leave the name without the content."""
     sync_all(temporary)
-    if final.is_dir():  # it holds no frame, else the video would count as done; but perhaps something of the user's
+    if final.is_dir():
+        remove(final, id)  # frames that were cut before, of which these are a better or another version
+    if final.is_dir():  # it holds something of the user's
         for path in final.iterdir():
             path.rename(temporary / path.name)
     temporary.rename(final)
@@ -202,7 +204,8 @@ def _frames(folder: Path, id: str) -> Iterator[tuple[int, str]]:
 
 
 def done(images: Path, id: str) -> tuple[Cut | None, Mapping[str, Any]] | None:
-    """What was cut of a video before, and by which recipe; (None, {}) if someone else did, None if no one.
+    """What was cut of a video before, and by which recipe; (None, {}) if someone else did, None if no
+    one, or if frames are missing since.
 
     Raises OutputError where the record in the folder is not one.
     """
@@ -213,7 +216,8 @@ def done(images: Path, id: str) -> tuple[Cut | None, Mapping[str, Any]] | None:
         return (None, {}) if folder.is_dir() and frame_indices(folder, id) else None
     try:
         record = json.loads(text)
-        return Cut(**{k: v for k, v in record.items() if k != "recipe"}), record["recipe"]
+        cut = Cut(**{k: v for k, v in record.items() if k != "recipe"})
+        return (cut, record["recipe"]) if len(frame_indices(folder, id)) >= cut.cut else None
     except (ValueError, TypeError, KeyError) as error:
         raise OutputError(
             f"{folder / RECORD} is not a record of vfx ({error!r}); remove the folder or give overwrite=true"
@@ -253,7 +257,13 @@ def cut_all(sources: Iterable[Source], cut: Callable[[Source], Cut], *, num_work
     given up. Raises what `cut` raises on purpose (VfxError); whatever else goes wrong in it is that video's failure.
     """
     if not num_workers:
-        yield from map(cut, sources)
+        for source in sources:
+            try:
+                yield cut(source)
+            except VfxError:
+                raise
+            except Exception as error:  # noqa: BLE001  (a library's surprise costs its video, not the run)
+                yield Cut(source.id, stage="decode", problem=repr(error))
         return
     pending = iter(sources)
     while suspects := (yield from _in_company(pending, cut, num_workers)):

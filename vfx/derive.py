@@ -91,6 +91,7 @@ def without_rows(file: FeatureFile, table: Table) -> list[Failure]:
         raise UsageError(f"{len(unknown)} segments are of videos that {file.path} does not know: {lines}")
     return [
         Failure(segment.id, "pool", f"its video {video} has no row: {failed[video]}")
-        for video in table.keys() - readable
-        for segment in table[video]
+        for video, segments in table.items()
+        if video not in readable
+        for segment in segments
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ def extract(config: DictConfig) -> Path:
     from vfx.output import Output
     from vfx.progress import Progress, summary
     from vfx.provenance import provenance, recipe
+    from vfx.segments import check_videos
     from vfx.tally import Tally
 
     start = time.monotonic()
@@ -55,6 +57,8 @@ def extract(config: DictConfig) -> Path:
     )
     lead = app.first_rank()
     sources = data.sources() if lead else []  # before the network, which takes long to load
+    if lead and "file" in config.sampler:
+        check_videos(config.sampler.file, {source.id for source in sources})
     network = app.build(config.model)
     output = Output(Path(config.output_dir) / collection.name / config.feature)
     making = recipe(
@@ -71,29 +75,31 @@ def extract(config: DictConfig) -> Path:
         "config": OmegaConf.to_yaml(config),
         "provenance": json.dumps(provenance(network) | {"recipe": making}),
     }
-    writer = app.build(config.writer, output=output, attributes=attributes, tally=tally)
-    if lead:
-        output.prepare(making, overwrite=config.overwrite)
-        app.log_to(output.folder / "extract.log")
-        data.plan(sources, done=output.done())
-        log.info("%s of %s: %s", config.feature, collection.name, _state(len(sources), len(data.planned)))
-        if not data.planned and output.is_whole() and not app.started_by_others():
-            return _finish(output, config.strict)
-        (output.folder / "config.yaml").write_text(attributes["config"], encoding="utf-8")
-    trainer = app.build(config.trainer, callbacks=[writer, Progress(tally)])
-    if app.in_sweep() and trainer.strategy.launcher is not None:
-        # Lightning starts the whole sweep again in every rank, and a job that ends on one of them alone (nothing to
-        # do, another recipe) would leave the ranks at work on different jobs.
-        raise UsageError("trainer=ddp cannot be swept: give each job a command of its own")
-    trainer.predict(
-        Extractor(network, oversample=config.oversample, tally=tally),
-        datamodule=data,
-        return_predictions=False,
-    )
-    if not lead:
-        return output.features
-    log.info("%s", summary(writer.total, time.monotonic() - start, ranks=trainer.world_size))
-    return _finish(output, config.strict)
+    with ExitStack() as stack:
+        writer = app.build(config.writer, output=output, attributes=attributes, tally=tally)
+        if lead:
+            stack.enter_context(output.alone())
+            output.prepare(making, overwrite=config.overwrite)
+            app.log_to(output.folder / "extract.log")
+            data.plan(sources, done=output.done())
+            log.info("%s of %s: %s", config.feature, collection.name, _state(len(sources), len(data.planned)))
+            if not data.planned and output.is_whole() and not app.started_by_others():
+                return _finish(output, config.strict)
+            (output.folder / "config.yaml").write_text(attributes["config"], encoding="utf-8")
+        trainer = app.build(config.trainer, callbacks=[writer, Progress(tally)])
+        if app.in_sweep() and trainer.strategy.launcher is not None:
+            # Lightning starts the whole sweep again in every rank, and a job that ends on one of them alone (nothing to
+            # do, another recipe) would leave the ranks at work on different jobs.
+            raise UsageError("trainer=ddp cannot be swept: give each job a command of its own")
+        trainer.predict(
+            Extractor(network, oversample=config.oversample, tally=tally),
+            datamodule=data,
+            return_predictions=False,
+        )
+        if not lead:
+            return output.features
+        log.info("%s", summary(writer.total, time.monotonic() - start, ranks=trainer.world_size))
+        return _finish(output, config.strict)
 
 
 def _state(found: int, todo: int) -> str:

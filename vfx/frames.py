@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +16,13 @@ from tqdm import tqdm
 
 from vfx import app
 from vfx.collection import Collection, Source, find_collection
-from vfx.cutting import Cut, Cutter, Pictures, cut_all, done, remove, remove_leftovers, survey
+from vfx.cutting import Cut, Cutter, Pictures, cut_all, done, remove_leftovers, survey
 from vfx.decoding import check_decoder
 from vfx.errors import ExtractionError, OutputError, UsageError
+from vfx.files import alone_in
 from vfx.listing import meta_line, read_metas, rewrite, write_lists
 from vfx.output import differences
+from vfx.segments import check_videos
 from vfx.timeline import Timeline
 
 log = logging.getLogger("vfx.frames")  # not __name__, which is __main__ when run
@@ -48,23 +48,22 @@ def frames(config: DictConfig) -> Path:
     num_workers = _workers(config.num_workers)
     check_decoder(config.decoder)
     videos = collection.videos()
+    if "file" in config.sampler:
+        check_videos(config.sampler.file, {video.id for video in videos})
     images = collection.root / "ImageData"
     cutter = Cutter(
         images, sample, config.decoder, pictures, {"sampler": app.options(config.sampler), **pictures.recipe()}
     )
-    with _alone_in(images):
+    with alone_in(images):
         app.log_to(collection.root / "frames.log")
         for folder in remove_leftovers(images):
             log.warning("%s was left by a run that was killed, and stays for it holds other files too", folder)
-        if config.overwrite:
-            for video in videos:
-                if (images / video.id).is_dir():
-                    remove(images / video.id, video.id)
-        todo, cuts, others = _sort_out(videos, images, cutter.recipe)
+        todo, cuts, others = (videos, [], []) if config.overwrite else _sort_out(videos, images, cutter.recipe)
         log.info("frames of %s: %s", collection.name, _state(len(videos), len(todo), len(others)))
         start = time.monotonic()
         before = len(cuts)
         cuts += _watched(cut_all(_longest_first(todo), cutter, num_workers=min(num_workers, len(todo))), todo)
+        remove_leftovers(images)  # of workers that were brought down
         if todo:
             log.info("%s", _summary(cuts[before:], time.monotonic() - start))
         _list_failures(cuts, collection)
@@ -87,27 +86,6 @@ def _workers(num_workers: int | None) -> int:
     if num_workers < 0:
         raise UsageError(f"num_workers ({num_workers}) must be 0 or more processes")
     return num_workers
-
-
-@contextmanager
-def _alone_in(images: Path) -> Iterator[None]:
-    """Make the folder of frames, and hold it against a second run. Raises OutputError where there is one."""
-    try:
-        images.mkdir(exist_ok=True)
-        descriptor = os.open(images, os.O_RDONLY)
-    except OSError as error:
-        raise OutputError(f"{images} cannot be written: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise OutputError(f"another run is cutting frames to {images}; let it end first") from None
-    except OSError:
-        pass  # a file system that does not lock folders
-    try:
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _sort_out(

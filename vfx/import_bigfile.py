@@ -46,28 +46,29 @@ def import_bigfile(config: DictConfig) -> Path:
     name = collection_name(config.collection)
     output = Output(Path(config.output_dir) / name / config.feature)
     making = {"imported": {"format": source.format, "level": level, **source.hashes()}}
-    if is_made(output, making, overwrite=config.overwrite):
-        return output.features
-    output.folder.mkdir(parents=True, exist_ok=True)
-    app.log_to(output.folder / "import_bigfile.log")
-    with source.opened(output.folder) as (ids, matrix):
-        log.info("%s: %d rows of %d values", source.path, matrix.rows, matrix.dims)
-        attributes = {
-            "feature": config.feature,
-            "collection": name,
-            "config": OmegaConf.to_yaml(config),
-            "provenance": json.dumps(
-                {
-                    "versions": versions(),
-                    "imported": {"source": str(source.path.absolute()), **making["imported"], "rows": matrix.rows},
-                    "recipe": making,
-                }
-            ),
-        }
-        with FeatureFileWriter(output.features, level=level, shape=(matrix.dims,), attributes=attributes) as writer:
-            failures = (add_frames if level == "frame" else add_rows)(writer, ids, matrix)
-            if not writer.rows:
-                raise OutputError(f"{source.path} holds no row of finite numbers")
+    with output.alone():
+        if is_made(output, making, overwrite=config.overwrite):
+            return output.features
+        output.folder.mkdir(parents=True, exist_ok=True)
+        app.log_to(output.folder / "import_bigfile.log")
+        with source.opened(output.folder) as (ids, matrix):
+            log.info("%s: %d rows of %d values", source.path, matrix.rows, matrix.dims)
+            attributes = {
+                "feature": config.feature,
+                "collection": name,
+                "config": OmegaConf.to_yaml(config),
+                "provenance": json.dumps(
+                    {
+                        "versions": versions(),
+                        "imported": {"source": str(source.path.absolute()), **making["imported"], "rows": matrix.rows},
+                        "recipe": making,
+                    }
+                ),
+            }
+            with FeatureFileWriter(output.features, level=level, shape=(matrix.dims,), attributes=attributes) as writer:
+                failures = (add_frames if level == "frame" else add_rows)(writer, ids, matrix)
+                if not writer.rows:
+                    raise OutputError(f"{source.path} holds no row of finite numbers")
     shutil.rmtree(output.parts, ignore_errors=True)  # of an extraction that overwrite=true gave up
     if failures:
         log.warning(

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.errors import ExtractionError, OutputError
-from vfx.files import replace_durably
+from vfx.files import alone_in, replace_durably
 from vfx.store import Failure, FeatureFile, FeatureFileWriter, Rows
 
 SPOOL_BYTES = 32 << 20  # a video's rows beyond this wait on the disk, not in memory
@@ -42,6 +42,17 @@ class Output:
         self.folder = folder
         self.features = folder / "features.h5"
         self.parts = folder / "parts"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the folder against a second run, and clear away what a killed one left half written.
+
+        Raises OutputError where another run is at work here.
+        """
+        with alone_in(self.folder):
+            for left in self.folder.glob(".features.h5.*.tmp"):
+                left.unlink()
+            yield
 
     def prepare(self, recipe: Recipe, *, overwrite: bool) -> None:
         """Make the folder ready for a run of this recipe, keeping what is done unless `overwrite`.

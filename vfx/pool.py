@@ -40,33 +40,34 @@ def pool(config: DictConfig) -> Path:
     if config.segments is not None:
         table = read_segments(config.segments)
         name += f",{Path(config.segments).stem}"
-        making["segments"] = sha256(Path(config.segments))
+        making["segments"] = sha256(Path(config.segments).expanduser())
     with open_feature(folder, config.feature) as file:
         if file.level != "frame":
             raise UsageError(f"feature {config.feature} is of {file.level} level already; pool takes frame level")
         failures = file.failures + (without_rows(file, table) if table else [])
         making["source"] = source(file)
         output = Output(folder / name)
-        if is_made(output, making, overwrite=config.overwrite):
-            return output.features
-        output.folder.mkdir(parents=True, exist_ok=True)
-        app.log_to(output.folder / "pool.log")
-        attributes = {
-            "feature": name,
-            "collection": file.attributes["collection"],
-            "config": OmegaConf.to_yaml(config),
-            "provenance": json.dumps(file.provenance | {"recipe": making}),
-        }
-        rows = pool_segments(file, pooling, table) if table else pool_videos(file, pooling)
-        total = sum(map(len, table.values())) if table else len(file)
-        with FeatureFileWriter(
-            output.features,
-            level="segment" if table else "video",
-            shape=file.features.shape[1:],
-            attributes=attributes,
-        ) as writer:
-            nearest = _write(writer, rows, total)
-            writer.add_failures(failures)
+        with output.alone():
+            if is_made(output, making, overwrite=config.overwrite):
+                return output.features
+            output.folder.mkdir(parents=True, exist_ok=True)
+            app.log_to(output.folder / "pool.log")
+            attributes = {
+                "feature": name,
+                "collection": file.attributes["collection"],
+                "config": OmegaConf.to_yaml(config),
+                "provenance": json.dumps(file.provenance | {"recipe": making}),
+            }
+            rows = pool_segments(file, pooling, table) if table else pool_videos(file, pooling)
+            total = sum(map(len, table.values())) if table else len(file)
+            with FeatureFileWriter(
+                output.features,
+                level="segment" if table else "video",
+                shape=file.features.shape[1:],
+                attributes=attributes,
+            ) as writer:
+                nearest = _write(writer, rows, total)
+                writer.add_failures(failures)
     if nearest:
         log.info("%d segments hold no frame and have the nearest one's features", nearest)
     log.info("%s: %d rows, %d failures", output.features, writer.rows, len(failures))

@@ -1,13 +1,13 @@
 """Segments: intervals of videos, such as shots, which are pooled and retrieved on their own.
 
 A table has a segment id, a video id, start and end in seconds, tab separated, a line each; lines that begin with #
-and a header (whose start is no number) are passed over. An interval is half open, [start, end).
+and a header (whose start and end are no numbers) are passed over. An interval is half open, [start, end).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -39,7 +39,7 @@ def read_segments(path: str | Path) -> Table:
 
     Raises UsageError that names the lines which are not of that form, where end <= start, or whose id is repeated.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise UsageError(f"segments ({path}) is not a file")
     videos: Table = {}
@@ -68,6 +68,14 @@ def read_segments(path: str | Path) -> Table:
     return videos
 
 
+def check_videos(path: str | Path, known: Container[str]) -> None:
+    """Raise UsageError that names the lines whose video is not `known`."""
+    unknown = [(s.line, video) for video, rows in read_segments(path).items() if video not in known for s in rows]
+    if unknown:
+        lines = "; ".join(f"line {line}: {video}" for line, video in sorted(unknown)[:SHOWN])
+        raise UsageError(f"{path}: {len(unknown)} segments are of videos that the collection does not have: {lines}")
+
+
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     header_possible = True
     with path.open(encoding="utf-8-sig") as file:
@@ -75,7 +83,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
             if not line.strip() or line.startswith("#"):
                 continue
             fields = [field.strip() for field in line.rstrip("\r\n").split("\t")]
-            if header_possible and len(fields) >= 4 and not _is_number(fields[2]):
+            if header_possible and len(fields) >= 4 and not (_is_number(fields[2]) or _is_number(fields[3])):
                 header_possible = False
                 continue
             header_possible = False

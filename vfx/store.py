@@ -5,7 +5,9 @@ The schema is laid out in docs/schema.md. This is the only module that knows h5p
 
 from __future__ import annotations
 
+import contextlib
 import json
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -71,9 +73,12 @@ class FeatureFileWriter:
         attributes: Mapping[str, str],
     ) -> None:
         self.path = path
-        self._temporary = path.with_name(f".{path.name}.tmp")  # of a killed run it is written over
+        self._temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
         self._level = level
-        self._file = h5py.File(self._temporary, "w")
+        try:
+            self._file = h5py.File(self._temporary, "w")
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error}") from error
         row_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
         self._features = _Column(
             self._file,
@@ -132,8 +137,13 @@ class FeatureFileWriter:
             if kind is None:
                 self._complete()
                 replace_durably(self._temporary, self.path)
+            elif issubclass(kind, OSError):
+                raise OutputError(f"{self.path} could not be written, and nothing is left of it: {error}") from error
+        except OSError as failed:
+            raise OutputError(f"{self.path} could not be written, and nothing is left of it: {failed}") from failed
         finally:
-            self._file.close()
+            with contextlib.suppress(OSError):  # the disk is full: closing fails as writing did
+                self._file.close()
             self._temporary.unlink(missing_ok=True)
 
     def _complete(self) -> None:

@@ -131,6 +131,11 @@ def whole(destination: Path, *, files: tuple[str, ...], overwrite: bool) -> Iter
                 raise OutputError(f"{destination} holds another export; overwrite=true replaces it")
             elif real.is_file():
                 target.replace(real)
+            elif others := sorted(set(os.listdir(real)) - set(os.listdir(target))):  # noqa: PTH208
+                raise OutputError(
+                    f"{real} holds what this export does not write: {', '.join(others[:SHOWN])}; move that away, or"
+                    " choose another destination"
+                )
             else:
                 _swap(target, real, Path(aside, "old"))
             sync(real.parent)
@@ -157,7 +162,7 @@ def _same(a: Path, b: Path) -> bool:
     if a.is_file():
         return filecmp.cmp(a, b, shallow=False)
     names = sorted(os.listdir(a))  # noqa: PTH208
-    return names == sorted(os.listdir(b)) and filecmp.cmpfiles(a, b, names, shallow=False)[0] == names  # noqa: PTH208
+    return filecmp.cmpfiles(a, b, names, shallow=False)[0] == names
 
 
 def _swap(new: Path, real: Path, old: Path) -> None:
