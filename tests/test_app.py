@@ -3,6 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
+import vfx
 from vfx.app import build, feature_name, quote_commas
 from vfx.errors import UsageError
 
@@ -60,3 +61,17 @@ def test_what_a_config_may_call_is_called() -> None:
 )
 def test_features_are_named_as_the_lineage_names_them(oversample: bool | str, weights: str, name: str) -> None:
     assert feature_name("m", "avgpool", oversample, weights) == name
+
+
+def test_paths_with_brackets_need_no_quotes_within_quotes() -> None:
+    assert quote_commas(["collection=/my videos (2024)", "rootpath=~/x"]) == [
+        "collection='/my videos (2024)'", "rootpath='~/x'",
+    ]  # fmt: skip
+    assert quote_commas(["collection='a (b)'", "rootpath=${oc.env:X}", "collection=my videos"]) == [
+        "collection='a (b)'", "rootpath=${oc.env:X}", "collection=my videos",
+    ]  # fmt: skip
+
+
+def test_apps_are_there_without_an_import_of_each() -> None:
+    assert vfx.extract.main.__module__ == "vfx.extract"
+    assert {name for name in vfx.APPS if not callable(getattr(vfx, name).main)} == set()

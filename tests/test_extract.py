@@ -269,6 +269,15 @@ def test_videos_added_later_are_added(tmp_path: Path, few: Path) -> None:
     assert "1 videos to do, 3 of 4 done before" in (file.path.parent / "extract.log").read_text()
 
 
+def test_another_collection_of_the_same_name_is_refused_and_a_moved_one_is_not(tmp_path: Path, few: Path) -> None:
+    run(tmp_path / "out", collection=few)
+    shutil.copytree(few, tmp_path / "other" / "few")
+    with pytest.raises(OutputError, match=rf"collection: {few} there, {tmp_path}/other/few here"):
+        run(tmp_path / "out", collection=tmp_path / "other" / "few")
+    shutil.rmtree(few)
+    assert len(run(tmp_path / "out", collection=tmp_path / "other" / "few")) == 3
+
+
 def test_what_was_not_delivered_is_missed_and_the_next_run_brings_it(
     tmp_path: Path, few: Path, toy_features: FeatureFile
 ) -> None:
@@ -334,6 +343,7 @@ def test_random_weights_are_in_the_name(tmp_path: Path, few: Path) -> None:
     (("feature=../evil",), UsageError, r"feature \(\.\./evil\) must be names of folders"),
     (("feature=mine", "model.weights=random"), UsageError, r"feature \(mine\) must end in ,random"),
     (("collection=2024",), CollectionError, "collection 2024: neither "),
+    (("overwrite=no",), UsageError, r"overwrite \(no\) must be true or false"),
     (("batch_size=0",), UsageError, r"batch_size \(0\) must be at least 1 frame"),
     (("dataset.num_workers=-1",), UsageError, r"dataset\.num_workers \(-1\) must be 0 or more"),
     (("dataset.decoder=vlc",), UsageError, r"decoder \(vlc\) must be one of auto, "),

@@ -167,3 +167,13 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
         one.add_video("c", iter([rows(3)]))
     with FeatureFile(tmp_path / "f.h5") as file:
         assert list(file) == ["a", "c"]
+
+
+def test_what_only_frames_have_is_said_of_other_levels(tmp_path: Path) -> None:
+    with FeatureFileWriter(tmp_path / "f.h5", level="video", shape=(3,), attributes=ATTRIBUTES) as writer:
+        writer.add_rows(["a"], np.ones((1, 3)))
+    with (
+        FeatureFile(tmp_path / "f.h5") as file,
+        pytest.raises(OutputError, match="is of video level: it has no seconds"),
+    ):
+        _ = file.seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,8 @@ if TYPE_CHECKING:
     from vfx.store import FeatureFile
 
 __version__ = "0.1.0"
-__all__ = ["CONF_DIR", "FeatureFile", "__version__"]
+APPS = ("frames", "extract", "pool", "concat", "export", "import_bigfile")
+__all__ = ["APPS", "CONF_DIR", "FeatureFile", "__version__"]
 
 
 def _find_conf() -> Path:
@@ -22,7 +24,9 @@ CONF_DIR = _find_conf()
 
 
 def __getattr__(name: str) -> Any:
-    # h5py is loaded when the reader is first asked for: `--help` of an app need not wait for it.
+    # Apps and h5py are loaded when they are first asked for: `--help` need not wait for them.
+    if name in APPS:
+        return importlib.import_module(f"vfx.{name}")
     if name == "FeatureFile":
         from vfx.store import FeatureFile
 

@@ -90,15 +90,18 @@ def quote_commas(arguments: list[str]) -> list[str]:
 
     def quoted(argument: str) -> str:
         key, _, value = argument.partition("=")
-        home = value.startswith("~") and key in (*NAMES, *COMMA_PATHS)  # which Hydra does not take for a word either
-        if not home and (key not in (*COMMA_KEYS, *COMMA_PATHS) or "," not in value or value[0] in "'\"["):
+        comma = key in (*COMMA_KEYS, *COMMA_PATHS) and "," in value
+        # Hydra takes brackets and ~ for its own, and paths have them.
+        odd = not sweep and key in (*NAMES, *COMMA_PATHS) and set(value) & set("()[]{}~")
+        if value[:1] in ("'", '"', "[") or "$" in value or not (comma or odd):
             return argument
-        if sweep and "," in value:
+        if sweep:
             raise UsageError(
                 f"{argument}: in a sweep a comma separates jobs; quote each name, and the whole for the shell:"
                 f" '{key}=\"{value}\"'"
             )
-        return f"{key}='{value}'"
+        text = value.replace("'", "\\'")
+        return f"{key}='{text}'"
 
     return [quoted(a) for a in arguments]
 
@@ -119,6 +122,9 @@ def resolved(config: DictConfig) -> DictConfig:
     for key in NAMES:
         if made.get(key) is not None:
             made[key] = str(made[key])  # a collection may be called 2024
+    for key in ("overwrite", "strict"):
+        if not isinstance(made.get(key, False), bool):
+            raise UsageError(f"{key} ({made[key]}) must be true or false")
     for key in COMMA_KEYS:
         if any(part in ("", ".", "..") or "/" in part for part in str(made.get(key, "-")).split("+")):
             raise UsageError(f"{key} ({made[key]}) must be names of folders, without a slash")

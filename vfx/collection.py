@@ -37,13 +37,16 @@ class Collection:
     name: str
     root: Path
 
+    def _video_folder(self) -> Path:
+        folder = self.root / "VideoData"
+        return folder if folder.is_dir() else self.root
+
     def videos(self) -> list[Source]:
         """The video files at any depth, sorted by id.
 
         Raises CollectionError where there is none, where two share an id, or where an id cannot be stored.
         """
-        folder = self.root / "VideoData"
-        folder = folder if folder.is_dir() else self.root
+        folder = self._video_folder()
         found = [Source(_stem(entry.name), entry.path, _size(entry)) for entry in _walk(folder, VIDEO_SUFFIXES)]
         if not found:
             endings = " ".join(sorted(VIDEO_SUFFIXES))
@@ -66,9 +69,7 @@ class Collection:
                 f"collection {self.name}: no frame in {folder}; wanted {folder}/<video id>/<video id>_<index>.jpg"
                 " (dataset=video reads the videos themselves)"
             )
-        videos = {}
-        if (self.root / "VideoData").is_dir():
-            videos = {_stem(v.name): v.path for v in _walk(self.root / "VideoData", VIDEO_SUFFIXES)}
+        videos = {_stem(v.name): v.path for v in _walk(self._video_folder(), VIDEO_SUFFIXES)}
         folders = [(Path(path).name, path, count) for path, count in counts.items()]
         return _checked([Source(id, path, n, videos.get(id)) for id, path, n in folders], self.name)
 

@@ -63,6 +63,7 @@ def extract(config: DictConfig) -> Path:
     output = Output(Path(config.output_dir) / collection.name / config.feature)
     making = recipe(
         network,
+        collection=collection.root,
         dataset=data.kind,
         sampler=app.options(config.sampler),
         oversample=config.oversample,

@@ -71,11 +71,13 @@ class Output:
     def check(self, recipe: Recipe) -> bool:
         """Whether something is here, made by this recipe. Raises OutputError if by another, with what differs."""
         found = self._recipe()
+        if found is not None and not Path(found.get("collection", "")).is_dir():
+            found = {**found, "collection": recipe.get("collection")}  # it has moved
         changed = [] if found is None else differences(found, recipe)
         if changed:
             raise OutputError(
-                f"{self.folder} was made with another recipe; overwrite=true starts over, another output_dir"
-                " keeps both. It differs in\n  " + "\n  ".join(changed)
+                f"{self.folder} was made with another recipe; overwrite=true starts over, another output_dir or"
+                " feature=<name> keeps both. It differs in\n  " + "\n  ".join(changed)
             )
         return found is not None
 

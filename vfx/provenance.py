@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vfx import __version__
@@ -33,13 +35,17 @@ PRECISIONS = {"64": "64-true", "32": "32-true", "16": "16-mixed", "bf16": "bf16-
 def recipe(
     network: Network,
     *,
+    collection: Path,
     dataset: str,
     sampler: Mapping[str, Any],
     oversample: bool | str,
     dtype: str,
     precision: str | int,
 ) -> dict[str, Any]:
-    """All that changes the numbers of a feature file, and nothing that does not: what a resumed run must share."""
+    """All that changes the numbers of a feature file, and nothing that does not: what a resumed run must share.
+
+    `collection`: its folder, since two collections may have one name.
+    """
     return {
         "model": {
             "name": network.name,
@@ -47,6 +53,7 @@ def recipe(
             "weights": network.weights.sha256 or network.weights.source,
         },
         "transform": asdict(network.transform),
+        "collection": os.path.realpath(collection),
         "oversample": oversample,
         "dataset": dataset,
         "sampler": dict(sampler),

@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.errors import OutputError
+from vfx.errors import OutputError, UsageError
 from vfx.files import replace_durably
 
 if TYPE_CHECKING:
@@ -246,30 +246,35 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
         """(N,) str: frame, video or segment ids, in the order of the rows."""
         return self._file["ids"].asstr()[:]
 
+    def _frame_level(self, name: str) -> h5py.Dataset:
+        if self.level != "frame":
+            raise OutputError(f"{self.feature} is of {self.level} level: it has no {name}")
+        return self._file[name]
+
     @cached_property
     def videos(self) -> NDArray[np.object_]:
         """(V,) str: frame level, the videos that have rows, sorted."""
-        return self._file["videos/ids"].asstr()[:]
+        return self._frame_level("videos/ids").asstr()[:]
 
     @cached_property
     def offsets(self) -> NDArray[np.int64]:
         """(V+1,): frame level, the rows of video v are [offsets[v], offsets[v+1])."""
-        return self._file["videos/offsets"][:]
+        return self._frame_level("videos/offsets")[:]
 
     @cached_property
     def decoders(self) -> NDArray[np.object_]:
         """(V,) str: frame level, which decoder served each of `videos`."""
-        return self._file["videos/decoder"].asstr()[:]
+        return self._frame_level("videos/decoder").asstr()[:]
 
     @cached_property
     def index(self) -> NDArray[np.int64]:
         """(N,): frame level, 0-based position in display order."""
-        return self._file["index"][:]
+        return self._frame_level("index")[:]
 
     @cached_property
     def seconds(self) -> NDArray[np.float64]:
         """(N,): frame level, presentation time in the source; NaN where it is not known."""
-        return self._file["seconds"][:]
+        return self._frame_level("seconds")[:]
 
     @cached_property
     def failures(self) -> list[Failure]:
@@ -358,8 +363,10 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
 
         At frame level the index has the levels video, index, seconds. Needs the extra `pandas`.
         """
-        import pandas
-
+        try:
+            import pandas
+        except ImportError as error:
+            raise UsageError("to_pandas needs pandas: pip install vfx[pandas]") from error
         values = self.features[:].reshape(len(self.ids), -1)
         if self.level != "frame":
             return pandas.DataFrame(values, index=pandas.Index(self.ids, name="id"))
