@@ -257,6 +257,16 @@ def test_frames_cut_by_another_tool_are_left_and_count_as_done(few: Path) -> Non
     assert "retina_5 ImageData/retina/retina_5.jpg\n" in (few / "id.imagepath.txt").read_text()
 
 
+def test_frames_that_lie_deeper_are_someone_elses(few: Path) -> None:
+    theirs = few / "ImageData" / "part1" / "retina"
+    theirs.mkdir(parents=True)
+    (theirs / "retina_5.jpg").write_bytes(b"as it is")
+    for overwrite in ["false", "true"]:
+        run(few, f"overwrite={overwrite}")
+        assert not (few / "ImageData" / "retina").exists()
+        assert "retina_5 ImageData/part1/retina/retina_5.jpg\n" in (few / "id.imagepath.txt").read_text()
+
+
 def test_frames_that_went_missing_are_cut_again(few: Path) -> None:
     run(few, "sampler=all")
     (few / "ImageData" / "retina" / "retina_3.jpg").unlink()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from vfx.errors import CollectionError
+from vfx.errors import CollectionError, NoFramesError
 
 VIDEO_SUFFIXES = frozenset([".mp4", ".avi", ".webm", ".gif", ".mkv", ".mov", ".m4v", ".mpg", ".ts", ".flv", ".wmv"])
 FRAME_SUFFIXES = frozenset([".jpg", ".jpeg", ".png"])
@@ -65,7 +65,7 @@ class Collection:
                 parent = os.path.dirname(entry.path)  # noqa: PTH120  (millions of frames: no Path for each)
                 counts[parent] = counts.get(parent, 0) + 1
         if not counts:
-            raise CollectionError(
+            raise NoFramesError(
                 f"collection {self.name}: no frame in {folder}; wanted {folder}/<video id>/<video id>_<index>.jpg"
                 " (dataset=video reads the videos themselves)"
             )

@@ -3,6 +3,7 @@
 VfxError
 ├── UsageError            what was asked for cannot be done as written
 │   ├── CollectionError   the collection is missing, empty or ambiguous
+│   │   └── NoFramesError no frames have been cut of it
 │   ├── SamplerError      a sampler's option is out of its range
 │   ├── ModelError        no such network, or one that vfx cannot take features from
 │   ├── WeightsError      weights that cannot be had, trusted or fitted
@@ -24,6 +25,10 @@ class UsageError(VfxError):
 
 class CollectionError(UsageError):
     """The collection is missing, empty or ambiguous."""
+
+
+class NoFramesError(CollectionError):
+    """No frames have been cut of the collection."""
 
 
 class SamplerError(UsageError):

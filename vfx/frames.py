@@ -18,7 +18,7 @@ from vfx import app
 from vfx.collection import Collection, Source, find_collection
 from vfx.cutting import Cut, Cutter, Pictures, cut_all, done, remove_leftovers, survey
 from vfx.decoding import check_decoder
-from vfx.errors import ExtractionError, OutputError, UsageError
+from vfx.errors import ExtractionError, NoFramesError, OutputError, UsageError
 from vfx.files import alone_in
 from vfx.listing import meta_line, read_metas, rewrite, write_lists
 from vfx.output import differences
@@ -58,7 +58,10 @@ def frames(config: DictConfig) -> Path:
         app.log_to(collection.root / "frames.log")
         for folder in remove_leftovers(images):
             log.warning("%s was left by a run that was killed, and stays for it holds other files too", folder)
-        todo, cuts, others = (videos, [], []) if config.overwrite else _sort_out(videos, images, cutter.recipe)
+        nested = _nested(collection, images)
+        here = [video for video in videos if video.id not in nested]
+        todo, cuts, others = (here, [], []) if config.overwrite else _sort_out(here, images, cutter.recipe)
+        others += [video for video in videos if video.id in nested]
         log.info("frames of %s: %s", collection.name, _state(len(videos), len(todo), len(others)))
         start = time.monotonic()
         before = len(cuts)
@@ -86,6 +89,18 @@ def _workers(num_workers: int | None) -> int:
     if num_workers < 0:
         raise UsageError(f"num_workers ({num_workers}) must be 0 or more processes")
     return num_workers
+
+
+def _nested(collection: Collection, images: Path) -> set[str]:
+    """The videos whose frames lie deeper in ImageData than vfx would put them: someone else's, who ordered them so.
+
+    Raises CollectionError where two folders are of one video.
+    """
+    try:
+        folders = collection.frame_folders()
+    except NoFramesError:
+        return set()
+    return {folder.id for folder in folders if Path(folder.path).parent != images}
 
 
 def _sort_out(
