@@ -192,7 +192,8 @@ def test_a_decoder_that_fails_hands_over(backend: str, clip: MakeClip, tmp_path:
     sound = replace(CLIPS["h264.mp4"], name="long.mp4", num_frames=100).write(tmp_path)
     path = corrupt(sound, tmp_path / "bad.mp4", packets=[62], at=0.0)
     frames, reading = read_all(path, backend)
-    assert reading.decoder == f"{backend}+pyav"
+    # decord decodes ahead in a thread, and may meet the damage before it has delivered a frame
+    assert reading.decoder in {f"{backend}+pyav", *(["pyav"] if backend == "decord" else [])}
     indices = [frame.index for frame in frames]
     assert indices == sorted(set(indices))
     assert numbers(frames) == indices
