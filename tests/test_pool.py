@@ -41,9 +41,7 @@ def test_each_video_has_the_mean_of_its_rows(outputs: Path, toy_features: Featur
     assert file.provenance["recipe"]["source"]["recipe"] == toy_features.provenance["recipe"]
 
 
-def test_segments_of_a_table_are_pooled_in_one_file(
-    outputs: Path, toy_features: FeatureFile, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_segments_of_a_table_are_pooled_in_one_file(outputs: Path, toy_features: FeatureFile, tmp_path: Path) -> None:
     (tmp_path / "shots.tsv").write_text(
         "shot\tvideo\tstart\tend\nb\tcat\t1\t2.5\na\tcat\t0\t1\nc\tcoffee\t0\t9\nd\tcat\t1.1\t1.2\n"
     )
