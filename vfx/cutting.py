@@ -10,12 +10,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import multiprocessing
 import os
 import re
 import shutil
-import signal
-import threading
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -281,7 +278,7 @@ def _in_company(
     context = workers.context()
     # Nothing here needs torch, which takes seconds to import.
     context.set_forkserver_preload([__name__])
-    with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker) as pool:
+    with ProcessPoolExecutor(num_workers, mp_context=context, initializer=workers.end_with_run) as pool:
         try:
             while True:
                 with workers.without_main():
@@ -306,16 +303,3 @@ def _in_company(
                         yield future.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Let a worker end with its run, however that ends: at once on Ctrl-C, and when the main process is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
