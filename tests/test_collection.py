@@ -38,6 +38,16 @@ def test_videos_of_any_depth_and_case_are_found_and_sorted(tmp_path: Path) -> No
     assert [(v.id, Path(v.path).name) for v in videos] == [("a", "a.webm"), ("z", "z.MP4")]
 
 
+def test_files_are_listed_whatever_their_ids_and_others_are_counted(tmp_path: Path) -> None:
+    for name in ["x.mp4", "a/x.avi", "two words.gif", "notes.TXT", "a/b.txt", "a/README", "a/.hidden.txt"]:
+        touch(tmp_path / "VideoData" / name)
+    files, others = find_collection(str(tmp_path), tmp_path).files()
+    assert [(f.id, Path(f.path).name) for f in files] == [
+        ("two words", "two words.gif"), ("x", "x.avi"), ("x", "x.mp4"),
+    ]  # fmt: skip
+    assert others == {".txt": 2, "": 1}
+
+
 def test_a_folder_without_videodata_is_the_collection_itself(tmp_path: Path) -> None:
     touch(tmp_path / "c.mp4")
     assert [v.id for v in find_collection(str(tmp_path), tmp_path).videos()] == ["c"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,12 +47,22 @@ class Collection:
 
         Raises CollectionError where there is none, where two share an id, or where an id cannot be stored.
         """
+        return _checked(self.files()[0], self.name)
+
+    def files(self) -> tuple[list[Source], Counter[str]]:
+        """The video files at any depth, sorted by id, also where two share one or it cannot be stored; and how many
+        other files there are of each suffix, in lower case.
+
+        Raises CollectionError where there is no video.
+        """
         folder = self._video_folder()
-        found = [Source(_stem(entry.name), entry.path, _size(entry)) for entry in _walk(folder, VIDEO_SUFFIXES)]
+        others: Counter[str] = Counter()
+        walked = _walk(folder, VIDEO_SUFFIXES, others)
+        found = sorted(Source(_stem(entry.name), entry.path, _size(entry)) for entry in walked)
         if not found:
             endings = " ".join(sorted(VIDEO_SUFFIXES))
             raise CollectionError(f"collection {self.name}: no video in {folder} (looked for {endings})")
-        return _checked(found, self.name)
+        return found, others
 
     def frame_folders(self) -> list[Source]:
         """The folders of frames in `ImageData`, `<video id>/<video id>_<index>.jpg`, sorted by video id.
@@ -110,8 +121,13 @@ def _stem(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def _walk(folder: str | Path, suffixes: frozenset[str]) -> Iterator[os.DirEntry[str]]:
-    """The files under a folder that end so, links followed, a folder met twice (a loop of links) entered once."""
+def _walk(
+    folder: str | Path, suffixes: frozenset[str], others: Counter[str] | None = None
+) -> Iterator[os.DirEntry[str]]:
+    """The files under a folder that end so, links followed, a folder met twice (a loop of links) entered once.
+
+    `others` counts those that end otherwise.
+    """
     seen: set[tuple[int, int]] = set()
     stack = [os.fspath(folder)]
     while stack:
@@ -128,14 +144,17 @@ def _walk(folder: str | Path, suffixes: frozenset[str]) -> Iterator[os.DirEntry[
             for entry in entries:
                 if entry.name.startswith("."):
                     continue  # the system's own: ._clip.mp4 of macOS, .snapshot of file servers
+                suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
                 if entry.is_dir():
                     stack.append(entry.path)
-                elif os.path.splitext(entry.name)[1].lower() in suffixes:  # noqa: PTH122
+                elif suffix in suffixes:
                     yield entry
+                elif others is not None:
+                    others[suffix] += 1
 
 
 def _checked(sources: list[Source], name: str) -> list[Source]:
-    bad = [s for s in sources if not _storable(s.id)]
+    bad = [s for s in sources if not is_storable(s.id)]
     if bad:
         raise CollectionError(
             f"collection {name}: {len(bad)} names hold white space or cannot be written as UTF-8, which no reader"
@@ -151,7 +170,8 @@ def _checked(sources: list[Source], name: str) -> list[Source]:
     return sources
 
 
-def _storable(id: str) -> bool:
+def is_storable(id: str) -> bool:
+    """Whether a video may have this id: feature files hold it, and readers of them split at white space and slashes."""
     try:
         id.encode()
     except UnicodeEncodeError:
