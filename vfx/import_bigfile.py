@@ -6,13 +6,11 @@ import itertools
 import json
 import logging
 import shutil
-import tempfile
 from array import array
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +20,8 @@ from vfx import app
 from vfx.collection import collection_name, video_id
 from vfx.derive import is_made
 from vfx.errors import OutputError, UsageError
-from vfx.files import sha256
-from vfx.formats import BLOCK_BYTES, Matrix, bigfile, text
+from vfx.formats import BLOCK_BYTES, Matrix, bigfile
+from vfx.formats.lineage import Source, find_source
 from vfx.output import Output
 from vfx.provenance import versions
 from vfx.store import LEVELS, Failure, FeatureFileWriter, Level, Rows
@@ -51,7 +49,7 @@ def import_bigfile(config: DictConfig) -> Path:
             return output.features
         output.folder.mkdir(parents=True, exist_ok=True)
         app.log_to(output.folder / "import_bigfile.log")
-        with source.opened(output.folder) as (ids, matrix):
+        with source.as_bigfile(output.folder) as folder, bigfile.opened(folder) as matrix:
             log.info("%s: %d rows of %d values", source.path, matrix.rows, matrix.dims)
             attributes = {
                 "feature": config.feature,
@@ -66,6 +64,7 @@ def import_bigfile(config: DictConfig) -> Path:
                 ),
             }
             with FeatureFileWriter(output.features, level=level, shape=(matrix.dims,), attributes=attributes) as writer:
+                ids = bigfile.read_ids(folder)
                 failures = (add_frames if level == "frame" else add_rows)(writer, ids, matrix)
                 if not writer.rows:
                     raise OutputError(f"{source.path} holds no row of finite numbers")
@@ -78,50 +77,6 @@ def import_bigfile(config: DictConfig) -> Path:
         )
     log.info("%s: %d rows", output.features, writer.rows)
     return output.features
-
-
-class Source(NamedTuple):
-    """What is imported: `bigfile`, a folder, or `txt`, a file."""
-
-    path: Path
-    format: str
-
-    def first_id(self) -> str:
-        return next(bigfile.read_ids(self.path)) if self.format == "bigfile" else text.first_id(self.path)
-
-    def has_frames(self) -> bool:
-        """Whether it says of itself that its rows are those of frames."""
-        folder = self.path if self.format == "bigfile" else self.path.parent
-        return (folder / "video2frames.txt").is_file()
-
-    def hashes(self) -> dict[str, str]:
-        """What tells it from another source."""
-        if self.format == "bigfile":
-            return {"sha256": sha256(self.path / "feature.bin"), "ids_sha256": sha256(self.path / "id.txt")}
-        return {"sha256": sha256(self.path)}
-
-    @contextmanager
-    def opened(self, folder: Path) -> Iterator[tuple[Iterator[str], Matrix]]:
-        """Its ids and its rows; those of a text become a BigFile in `folder` first, so that each is read once."""
-        with ExitStack() as stack:
-            path = self.path
-            if self.format == "txt":
-                path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".import.", dir=folder)))
-                text.to_bigfile(self.path, path)
-            yield bigfile.read_ids(path), stack.enter_context(bigfile.opened(path))
-
-
-def find_source(path: Path) -> Source:
-    """Raises UsageError where there is neither a whole BigFile nor a text."""
-    folder = path.parent if path.name in bigfile.FILES else path
-    if (folder / text.NAME).is_file() and not (folder / "feature.bin").is_file():
-        return Source(folder / text.NAME, "txt")
-    if folder.is_dir():
-        bigfile.check(folder)
-        return Source(folder, "bigfile")
-    if path.is_file():
-        return Source(path, "txt")
-    raise UsageError(f"source ({path}) is neither the folder of a BigFile nor an id.feature.txt")
 
 
 def add_frames(writer: FeatureFileWriter, ids: Iterator[str], matrix: Matrix) -> list[Failure]:
