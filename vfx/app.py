@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -42,15 +42,16 @@ ALLOWED = (
 # Keys whose values are feature names, which hold commas; Hydra reads an unquoted comma as a sweep.
 COMMA_KEYS = ("feature", "features")
 # Paths to such folders hold them as well.
-COMMA_PATHS = ("source", "destination", "segments", "sampler.file")
+COMMA_PATHS = ("source", "destination", "segments", "sampler.file", "a", "b", "output")
 # Keys that are text even where YAML would see a number.
-NAMES = ("collection", "rootpath", "output_dir", "source", "destination", "segments", *COMMA_KEYS)
+NAMES = ("collection", "rootpath", "output_dir", "source", "destination", "segments", "a", "b", "output", *COMMA_KEYS)
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
-App = Callable[[DictConfig], Path]
+Result = TypeVar("Result")  # the path that an app wrote, or what it found
+App = Callable[[DictConfig], Result]
 
 
-def command(app: App, name: str) -> None:
+def command(app: App[Any], name: str) -> None:
     """Run an app from the command line. Its result is the last line on standard output; an error of vfx is a
     message and exit code 1."""
     _log_to_terminal()
@@ -63,20 +64,20 @@ def command(app: App, name: str) -> None:
     @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=name)
     def run(config: DictConfig) -> None:
         try:
-            path = app(resolved(config))
+            result = app(resolved(config))
         except VfxError as error:
             log.error("error: %s", error)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # the launcher goes on with the sweep
             sys.exit(1)
         if first_rank():
-            print(path, flush=True)
+            print(result, flush=True)
 
     run()
 
 
-def call(app: App, name: str, overrides: tuple[str, ...]) -> Path:
-    """Run an app from Python with Hydra overrides, as one would type them; returns the path that it wrote."""
+def call(app: App[Result], name: str, overrides: tuple[str, ...]) -> Result:
+    """Run an app from Python with Hydra overrides, as one would type them; returns its result."""
     _log_to_terminal()
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
@@ -122,7 +123,7 @@ def resolved(config: DictConfig) -> DictConfig:
     for key in NAMES:
         if made.get(key) is not None:
             made[key] = str(made[key])  # a collection may be called 2024
-    for key in ("overwrite", "strict"):
+    for key in ("overwrite", "strict", "subset"):
         if not isinstance(made.get(key, False), bool):
             raise UsageError(f"{key} ({made[key]}) must be true or false")
     for key in COMMA_KEYS:

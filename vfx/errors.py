@@ -9,6 +9,7 @@ VfxError
 │   ├── WeightsError      weights that cannot be had, trusted or fitted
 │   └── OutputError       the output folder holds something else, or is not a feature file
 ├── ExtractionError       the run ended without what was asked for
+├── DifferenceError       two features differ by more than is allowed
 └── VideoError            one video or frame cannot be read: recorded, and the run goes on
 """
 
@@ -49,6 +50,10 @@ class OutputError(UsageError):
 
 class ExtractionError(VfxError):
     """The run ended without what was asked for."""
+
+
+class DifferenceError(VfxError):
+    """Two features differ by more than is allowed."""
 
 
 class VideoError(VfxError):

@@ -170,9 +170,14 @@ def _merged(files: list[FeatureFile]) -> Iterator[tuple[str, Iterator[Rows], str
 
 def differences(a: Recipe, b: Recipe) -> list[str]:
     """The leaves in which two recipes differ, one a line: `sampler.fps: 2 there, 4 here`."""
+    return [f"{key}: {left} there, {right} here" for key, left, right in differing(a, b)]
+
+
+def differing(a: Recipe, b: Recipe) -> list[tuple[str, Any, Any]]:
+    """The leaves in which two recipes differ, `("sampler.fps", 2, 4)`; of one that is not there, "nothing"."""
     left, right = dict(_leaves(a)), dict(_leaves(b))
     return [
-        f"{key}: {left.get(key, 'nothing')} there, {right.get(key, 'nothing')} here"
+        (key, left.get(key, "nothing"), right.get(key, "nothing"))
         for key in sorted(left.keys() | right.keys())
         if left.get(key) != right.get(key)
     ]
