@@ -191,3 +191,15 @@ def join(first: Path, second: Path, target: Path) -> Path:
                         packet.stream = copy
                         writer.mux(packet)
     return target
+
+
+def silence(target: Path) -> Path:
+    """Half a second of sound, and no video."""
+    with av.open(str(target), "w") as container:
+        stream = container.add_stream("aac", rate=16000, layout="mono")
+        for i in range(8):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 16000, i * 1024
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return target

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.clips import CLIPS, corrupt, cut, join, read, truncate
+from tests.clips import CLIPS, corrupt, cut, join, read, silence, truncate
 from vfx import sampling
 from vfx.decoding import DECODERS, Frame, Reading, demux
 from vfx.decoding.pyav import decoded_timeline
@@ -103,15 +103,7 @@ def test_no_junk_raises(name: str, clip: MakeClip, tmp_path: Path) -> None:
 
 
 def test_audio_only(tmp_path: Path) -> None:
-    path = tmp_path / "sound.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=16000, layout="mono")
-        for i in range(8):
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-            frame.sample_rate, frame.pts = 16000, i * 1024
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    assert read_all(path)[1].problem == "sound.mp4 has no video stream"
+    assert read_all(silence(tmp_path / "sound.mp4"))[1].problem == "sound.mp4 has no video stream"
 
 
 @pytest.mark.parametrize(

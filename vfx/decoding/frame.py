@@ -30,5 +30,9 @@ class DamageError(VideoError):
     """The file is damaged: a decoder that conceals errors would only hide it, so no other is asked."""
 
 
+class SoundOnlyError(VideoError):
+    """The file holds sound, and no video beside it."""
+
+
 class TimelineError(VideoError):
     """The frames that come out are not those that the timeline announces."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from vfx.decoding.frame import DamageError, Frame, TimelineError
+from vfx.decoding.frame import DamageError, Frame, SoundOnlyError, TimelineError
 from vfx.errors import VideoError
 from vfx.timeline import Timeline
 
@@ -34,8 +35,54 @@ FALLBACK_RATE = Fraction(25)
 """Frames a second where neither packets nor container tell: PAL's rate, FFmpeg's own default."""
 
 
+@dataclass(frozen=True)
+class Headers:
+    """What a file says of its best video stream before the packets are read.
+
+    `container`, `codec`, `pixel_format`: FFmpeg's names; `bits` of a component. `width`, `height`: pixels, as shown.
+    `rate` (frames a second), `seconds` and `frames` are 0 where the file does not state them. `audio`: the codecs of
+    its sound, joined by "+". `rotation`: degrees counter-clockwise by which frames are to be turned, which the first
+    frame tells; None where no frame can be decoded.
+    """
+
+    container: str
+    codec: str
+    pixel_format: str
+    bits: int
+    width: int
+    height: int
+    rotation: int | None
+    rate: float
+    seconds: float
+    frames: int
+    audio: str
+
+
 def load() -> None:
     """PyAV is always installed."""
+
+
+def headers(path: Path) -> Headers:
+    """What a file says of itself; the first frame is decoded. Raises VideoError if it cannot be opened."""
+    with _open(path) as (container, stream):
+        context = stream.codec_context
+        first = next(iter(_Decoding(container, stream)), None)
+        width, height = (first.width, first.height) if first else (context.width, context.height)
+        if first and first.rotation % 180 == 90:
+            width, height = height, width
+        return Headers(
+            container=container.format.name,
+            codec=context.codec.canonical_name,
+            pixel_format=context.pix_fmt or "",
+            bits=max((part.bits for part in context.format.components), default=0) if context.format else 0,
+            width=width,
+            height=height,
+            rotation=first.rotation % 360 if first else None,
+            rate=_rate(stream),
+            seconds=_stated_seconds(container, stream),
+            frames=stream.frames,
+            audio="+".join(a.codec_context.codec.canonical_name for a in container.streams.audio if a.codec_context),
+        )
 
 
 def demux(path: Path) -> Timeline:
@@ -215,7 +262,8 @@ def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         with av.open(str(path.absolute()), options=SAFE, metadata_errors="replace") as container:
             videos = [s for s in container.streams.video if not _is_cover(s)]
             if not videos:
-                raise VideoError(f"{path.name} has no video stream")
+                kind = SoundOnlyError if container.streams.audio else VideoError
+                raise kind(f"{path.name} has no video stream")
             best = container.streams.best("video")
             stream = best if best in videos else videos[0]
             if stream.codec_context is None:
@@ -244,15 +292,25 @@ def _missing(container: InputContainer, stream: VideoStream, last: float) -> int
 
     0 if it states none for this very stream (audio may be longer), or if the difference is below SLACK.
     """
-    tag = re.match(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
-    duration = 0.0
-    if tag:  # Matroska's, as FFmpeg and mkvmerge write it
-        hours, minutes, seconds = map(float, tag.groups())
-        duration = hours * 3600 + minutes * 60 + seconds
-    elif len(container.streams) == 1 and container.duration:
+    duration = _tagged_seconds(stream)
+    if not duration and len(container.streams) == 1 and container.duration:
         duration = container.duration / av.time_base
     short = duration - last
     return round(short * (stream.average_rate or FALLBACK_RATE)) if short > SLACK else 0
+
+
+def _tagged_seconds(stream: VideoStream) -> float:
+    """The duration in the tag that FFmpeg and mkvmerge give a stream in Matroska, 0 without one."""
+    tag = re.match(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    hours, minutes, seconds = map(float, tag.groups()) if tag else (0.0, 0.0, 0.0)
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def _stated_seconds(container: InputContainer, stream: VideoStream) -> float:
+    """The stream's duration as the file states it, else that of the whole file, else 0."""
+    if stream.duration:
+        return float(stream.duration * _time_base(stream))
+    return _tagged_seconds(stream) or (container.duration or 0) / av.time_base
 
 
 def _believable(ticks: list[int | None], container: InputContainer, stream: VideoStream) -> NDArray[np.int64] | None:

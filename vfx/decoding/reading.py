@@ -27,6 +27,16 @@ def check_decoder(decoder: str) -> None:
         BACKENDS[decoder].load()
 
 
+def can_read(decoder: str, path: Path, timeline: Timeline) -> bool:
+    """Whether a decoder is installed, agrees with a video's timeline, and gives its first frame."""
+    try:
+        BACKENDS[decoder].load()
+        with closing(BACKENDS[decoder].frames(path, timeline, np.zeros(1, np.int64))) as frames:
+            return next(frames, None) is not None
+    except (VideoError, UsageError):
+        return False
+
+
 class Reading:
     """Iterates over the sampled frames of a video, ascending by index; never raises for a bad video.
 
