@@ -2,7 +2,9 @@
 
 import ast
 import logging
+import os
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import pytest
 from tests.conftest import ROOT, TOYDATA
 from vfx import export
 from vfx.errors import CollectionError, OutputError, UsageError
+from vfx.files import remove_abandoned, working_folder
 from vfx.formats import bigfile, npy, npz
 from vfx.store import FeatureFile, FeatureFileWriter, Rows
 
@@ -195,16 +198,13 @@ def test_a_break_in_the_middle_leaves_nothing(tmp_path: Path, format: str, monke
 
 
 @pytest.mark.parametrize("format", ["bigfile", "npy", "npz", "txt"])
-def test_what_is_there_is_kept_if_equal_and_replaced_if_asked(
-    tmp_path: Path, format: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logging.getLogger("vfx"), "propagate", True)
+def test_what_is_there_is_kept_if_equal_and_replaced_if_asked(tmp_path: Path, format: str) -> None:
     path = export.main(*make(tmp_path), f"format={format}")
     folder = path if path.is_dir() else path.parent
     before, number = tree(folder), path.stat().st_ino
-    with caplog.at_level(logging.INFO):
-        assert export.main(*make(tmp_path), f"format={format}") == path
-    assert "is there already and holds the very same export" in caplog.text
+    assert export.main(*make(tmp_path), f"format={format}") == path
+    log = tmp_path / "outputs" / "c" / FEATURE / "export.log"
+    assert "is there already and holds the very same export" in log.read_text()
     assert path.stat().st_ino == number
 
     changed = make(tmp_path, value=0.25)
@@ -218,6 +218,75 @@ def test_what_is_there_is_kept_if_equal_and_replaced_if_asked(
     assert after.keys() == before.keys()
     assert after != before
     assert not list(tmp_path.rglob(".export.*"))
+
+
+@pytest.mark.parametrize("format", ["bigfile", "txt"])
+def test_another_export_is_refused_before_any_work(
+    tmp_path: Path, format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = [*make(tmp_path), f"format={format}"]
+    path = export.main(*overrides)
+    before = tree(path.parent)
+    os.utime(tmp_path / "outputs" / "c" / FEATURE / "features.h5", (1e9, 1e9))
+    with monkeypatch.context() as patch:
+        patch.setattr(export.FORMATS[format], "write", lambda *_: pytest.fail("it is written"))
+        with pytest.raises(OutputError, match=r"holds another export, not made of .*h5; overwrite=true replaces it"):
+            export.main(*overrides)
+    assert {k: v for k, v in tree(path.parent).items() if not k.endswith(".log")} == {
+        k: v for k, v in before.items() if not k.endswith(".log")
+    }
+
+
+WRITE_AND_DIE = """
+import os, signal, sys
+from pathlib import Path
+from vfx import export
+rename = Path.rename
+def dying(self, target):
+    if self.name == "new":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(self, target)
+Path.rename = dying
+export.main(*sys.argv[1:])
+"""
+
+
+def die(overrides: list[str]) -> None:
+    """Run an export that is killed as it is about to give what it wrote its name."""
+    assert subprocess.run([sys.executable, "-c", WRITE_AND_DIE, *overrides], cwd=ROOT).returncode == -signal.SIGKILL
+
+
+def test_what_a_killed_export_left_goes_with_the_next(tmp_path: Path) -> None:
+    overrides = make(tmp_path)
+    die(overrides)
+    (left,) = (tmp_path / "c" / "FeatureData").iterdir()
+    assert [p.name for p in left.iterdir()] == ["new"]
+    folder = export.main(*overrides)
+    assert [p.name for p in folder.parent.iterdir()] == [FEATURE]
+    (log,) = (tmp_path / "outputs").rglob("export.log")
+    assert f"removed {left}, left by a run that was killed" in log.read_text()
+
+
+def test_an_export_that_was_killed_as_it_replaced_another_gives_that_back(tmp_path: Path) -> None:
+    folder = export.main(*make(tmp_path))
+    before = tree(folder)
+    die([*make(tmp_path, value=0.25), "overwrite=true"])
+    assert not folder.exists()
+    with pytest.raises(OutputError, match="holds another export"):
+        export.main(*make(tmp_path, value=0.25))
+    assert tree(folder) == before
+    assert [p.name for p in folder.parent.iterdir()] == [FEATURE]
+
+
+def test_a_run_at_work_keeps_its_folder(tmp_path: Path) -> None:
+    with working_folder(tmp_path, ".export.") as folder:
+        (folder / "new").write_text("mine")
+        (tmp_path / ".export.notes").mkdir()
+        with working_folder(tmp_path, ".export.") as other:
+            remove_abandoned(tmp_path, ".export.")
+            assert other.is_dir()
+        assert (folder / "new").read_text() == "mine"
+    assert [p.name for p in tmp_path.iterdir()] == [".export.notes"]
 
 
 def test_a_folder_with_other_files_is_never_replaced(tmp_path: Path) -> None:

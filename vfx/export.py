@@ -47,7 +47,7 @@ def export(config: DictConfig) -> Path:
             )
         destination = _destination(config, file, format)
         app.log_to(file.path.with_name("export.log"))
-        with whole(destination, files=format.FILES, overwrite=config.overwrite) as target:
+        with whole(destination, source=file.path, files=format.FILES, overwrite=config.overwrite) as target:
             format.write(file, target)
     log.info(
         "%s: %s rows of %s values in %.1f s",

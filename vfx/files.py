@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from vfx.errors import OutputError
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -34,6 +40,56 @@ def alone_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def working_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """A new folder `<prefix><random>` to make something in, gone at the end, and held against `remove_abandoned`."""
+    descriptor = None
+    while descriptor is None:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        try:
+            descriptor = _hold(folder)
+        except OSError:
+            break  # no lock is to be had here
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def remove_abandoned(parent: Path, prefix: str, *, rescue: Callable[[Path], None] = lambda folder: None) -> None:
+    """Remove the working folders of runs that were killed, each after `rescue` has seen it; says which.
+
+    Those of runs at work stay. Where a file system knows no locks, which are which cannot be told: all stay.
+    """
+    for folder in parent.iterdir():
+        if not re.fullmatch(re.escape(prefix) + r"\w{8}", folder.name) or folder.is_symlink():
+            continue
+        try:
+            descriptor = _hold(folder)
+        except OSError:
+            log.warning("%s may be left of a run that was killed; remove it if none is at work here", folder)
+            continue
+        if descriptor is not None:
+            rescue(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(descriptor)
+            log.info("removed %s, left by a run that was killed", folder)
+
+
+def _hold(folder: Path) -> int | None:
+    """Lock a folder; None where another run has it, or has removed it since. The lock ends when this is closed."""
+    with suppress(FileNotFoundError, BlockingIOError), ExitStack() as stack:
+        descriptor = os.open(folder, os.O_RDONLY)
+        stack.callback(os.close, descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        folder.stat()
+        stack.pop_all()
+        return descriptor
+    return None
 
 
 def sync(path: Path) -> None:

@@ -7,7 +7,6 @@ import itertools
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,12 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.errors import OutputError
-from vfx.files import sync, sync_all
+from vfx.files import remove_abandoned, sync, sync_all, working_folder
 from vfx.store import FeatureFile
 
 log = logging.getLogger(__name__)
 BLOCK_BYTES = 8 << 20
 SHOWN = 5  # how many offenders an error names
+WORK = ".export."  # beside the destination, since no rename crosses file systems; may hold new and old/<name>
+SLACK_NS = 2_000_000_000  # the coarsest file systems keep times of files in steps of two seconds
 
 
 class Format(Protocol):
@@ -105,23 +106,30 @@ class Matrix:
 
 
 @contextmanager
-def whole(destination: Path, *, files: tuple[str, ...], overwrite: bool) -> Iterator[Path]:
+def whole(destination: Path, *, source: Path, files: tuple[str, ...], overwrite: bool) -> Iterator[Path]:
     """A place to write a file or a folder to, which takes the name `destination` once all of it is on the disk.
 
-    An exception inside leaves nothing. What has that name already stays if it holds the very same bytes.
-    `files`: see Format.FILES; a folder that holds others is never replaced. A file is replaced in one step; a
-    folder is set aside and then removed, so that for an instant the name is free, and never names half an export.
+    An exception inside leaves nothing; what a killed run left is removed by the next. What has the name already stays
+    if it holds the very same bytes. An export has the time of its `source`, so that one of something else is found
+    before any work. `files`: see Format.FILES; a folder that holds others is never replaced. A file is replaced in one
+    step; a folder is set aside and then removed, so that for an instant the name is free, and never names half an
+    export.
 
     Raises OutputError where something else has the name and `overwrite` is not set, or the disk refuses.
     """
     real = destination.resolve()  # a link to another disk stays one
-    _check_kind(real, files)
+    time_ns = source.stat().st_mtime_ns
     try:
         real.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the destination, since a rename cannot cross file systems.
-        with tempfile.TemporaryDirectory(prefix=".export.", dir=real.parent, ignore_cleanup_errors=True) as aside:
-            target = Path(aside, "new")
+        remove_abandoned(real.parent, WORK, rescue=_restore)
+        _check_kind(real, files)
+        if not overwrite and any(abs(path.stat().st_mtime_ns - time_ns) > SLACK_NS for path in _files(real)):
+            raise OutputError(f"{destination} holds another export, not made of {source}; overwrite=true replaces it")
+        with working_folder(real.parent, WORK) as aside:
+            target = aside / "new"
             yield target
+            for path in _files(target):
+                os.utime(path, ns=(time_ns, time_ns))
             sync_all(target)
             if not real.exists() or (real.is_dir() and not os.listdir(real)):  # noqa: PTH208
                 target.rename(real)
@@ -137,10 +145,17 @@ def whole(destination: Path, *, files: tuple[str, ...], overwrite: bool) -> Iter
                     " choose another destination"
                 )
             else:
-                _swap(target, real, Path(aside, "old"))
+                _swap(target, real, aside / "old")
             sync(real.parent)
     except OSError as error:
         raise OutputError(f"{destination} could not be written, and nothing is left of it: {error}") from error
+
+
+def _files(export: Path) -> list[Path]:
+    """The files of an export, [] where there is none."""
+    if export.is_dir():
+        return [path for path in export.iterdir() if not path.name.startswith(".")]
+    return [export] if export.exists() else []
 
 
 def _check_kind(real: Path, files: tuple[str, ...]) -> None:
@@ -149,7 +164,7 @@ def _check_kind(real: Path, files: tuple[str, ...]) -> None:
     if real.is_dir() != bool(files):
         raise OutputError(f"{real} is a {'folder' if real.is_dir() else 'file'}: choose another destination")
     if files:
-        names = sorted(p.name for p in real.iterdir() if not p.name.startswith("."))
+        names = sorted(path.name for path in _files(real))
         others = [name for name in names if not any(fnmatch(name, pattern) for pattern in files)]
         if others:
             raise OutputError(
@@ -165,11 +180,21 @@ def _same(a: Path, b: Path) -> bool:
     return filecmp.cmpfiles(a, b, names, shallow=False)[0] == names
 
 
-def _swap(new: Path, real: Path, old: Path) -> None:
+def _swap(new: Path, real: Path, aside: Path) -> None:
+    aside.mkdir()
+    old = aside / real.name
     real.rename(old)
     try:
         new.rename(real)
     except BaseException:
         old.rename(real)
         raise
-    shutil.rmtree(old)
+    shutil.rmtree(aside)
+
+
+def _restore(folder: Path) -> None:
+    """Give its name back to an export that a killed run had set aside, and not yet put another in place of."""
+    for old in folder.glob("old/*"):
+        if not (folder.parent / old.name).exists():
+            old.rename(folder.parent / old.name)
+            log.warning("%s is there again: a run was killed as it replaced it", folder.parent / old.name)
