@@ -2,7 +2,7 @@
 
 from vfx.decoding.frame import Frame, SoundOnlyError
 from vfx.decoding.pyav import Headers, demux, headers
-from vfx.decoding.reading import DECODERS, Reading, can_read, check_decoder
+from vfx.decoding.reading import DECODERS, Reading, can_read, check_decoder, shortfall
 
 __all__ = [
     "DECODERS",
@@ -14,4 +14,5 @@ __all__ = [
     "check_decoder",
     "demux",
     "headers",
+    "shortfall",
 ]

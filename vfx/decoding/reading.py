@@ -37,6 +37,13 @@ def can_read(decoder: str, path: Path, timeline: Timeline) -> bool:
         return False
 
 
+def shortfall(timeline: Timeline) -> str:
+    """A sentence that says how many of its frames a file lacks, "" if none."""
+    if len(timeline) >= timeline.promised:
+        return ""
+    return f"file holds {len(timeline)} of the {timeline.promised} frames that its header promises"
+
+
 class Reading:
     """Iterates over the sampled frames of a video, ascending by index; never raises for a bad video.
 
@@ -126,8 +133,8 @@ class Reading:
         problems = []
         if self.decoded < self.expected:
             problems.append(self._tell(failure))
-        if len(timeline) < timeline.promised:
-            problems.append(f"file holds {len(timeline)} of the {timeline.promised} frames that its header promises")
+        if lacking := shortfall(timeline):
+            problems.append(lacking)
         self.stage, self.problem = "decode" if problems else "", "; ".join(problems)
 
     def _tell(self, failure: VideoError | None) -> str:
