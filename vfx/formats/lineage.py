@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vfx.errors import UsageError
-from vfx.files import sha256
+from vfx.files import remove_abandoned, sha256, working_folder
 from vfx.formats import bigfile, text
+
+WORK = ".import."
 
 
 class Source(NamedTuple):
@@ -42,9 +44,11 @@ class Source(NamedTuple):
         if self.format == "bigfile":
             yield self.path
             return
-        with tempfile.TemporaryDirectory(prefix=".import.", dir=scratch) as folder:
-            text.to_bigfile(self.path, Path(folder))
-            yield Path(folder)
+        if scratch is not None:
+            remove_abandoned(scratch, WORK)
+        with working_folder(scratch or Path(tempfile.gettempdir()), WORK) as folder:
+            text.to_bigfile(self.path, folder)
+            yield folder
 
 
 def find_source(path: Path) -> Source:
