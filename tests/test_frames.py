@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -273,6 +274,57 @@ def test_frames_that_went_missing_are_cut_again(few: Path) -> None:
     run(few, "sampler=all")
     assert "1 videos to do, 2 of 3 done before" in log(few)
     assert indices(few, "retina") == list(range(9))
+
+
+def test_a_video_that_was_replaced_is_cut_again(few: Path) -> None:
+    run(few)
+    before = state(few)
+    video = few / "VideoData" / "retina.mp4"
+    video.unlink()
+    video.symlink_to(TOYDATA / "VideoData" / "cat.mp4")
+    run(few)
+    assert "1 videos are other files than those that were cut, and are cut again: retina\n" in log(few)
+    assert indices(few, "retina") == [0, 13, 25, 38, 50, 63, 75, 88, 100, 113, 125]
+    assert {k: v for k, v in state(few).items() if "shuttle" in k} == {
+        k: v for k, v in before.items() if "shuttle" in k
+    }
+    run(few)
+    assert "all 3 videos are done" in log(few)
+
+
+def test_a_video_of_another_time_is_another_file(tmp_path: Path) -> None:
+    shutil.copy(TOYDATA / "VideoData" / "retina.mp4", tmp_path)
+    run(tmp_path)
+    before = state(tmp_path)
+    os.utime(tmp_path / "retina.mp4", (1e9, 1e9))
+    run(tmp_path)
+    assert state(tmp_path)["ImageData/retina/retina_0.jpg"] != before["ImageData/retina/retina_0.jpg"]
+
+
+def test_records_of_before_videos_were_told_apart_still_count(few: Path) -> None:
+    run(few)
+    record = few / "ImageData" / "retina" / ".vfx.json"
+    content = json.loads(record.read_text())
+    assert content.pop("video")["bytes"] == (TOYDATA / "VideoData" / "retina.mp4").stat().st_size
+    record.write_text(json.dumps(content))
+    run(few)
+    assert "all 3 videos are done" in log(few)
+    (few / "VideoData" / "shuttle.gif").unlink()
+    (few / "VideoData" / "shuttle.gif").symlink_to(few / "unmounted.gif")
+    run(few)
+    assert log(few).count("all 3 videos are done") == 2
+
+
+@pytest.mark.parametrize("target", ["empty", "nowhere", "file.txt", "ImageData/retina"])
+def test_a_name_that_is_taken_is_found_before_any_work(few: Path, target: str) -> None:
+    (few / "empty").mkdir()
+    (few / "file.txt").write_text("mine")
+    (few / "ImageData").mkdir()
+    (few / "ImageData" / "retina").symlink_to(few / target)
+    before = state(few)
+    with pytest.raises(OutputError, match=r"1 names in .* are those of links or files; .*ImageData/retina$"):
+        run(few)
+    assert state(few) == before
 
 
 def test_overwrite_drops_no_frame_that_it_cannot_replace(few: Path) -> None:

@@ -19,7 +19,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,12 +114,13 @@ class Cutter:
     def __call__(self, source: Source) -> Cut:
         """Never raises for a bad video; OutputError where the disk does not take the frames."""
         temporary = self.images / f".{source.id}.{uuid.uuid4().hex[:8]}.tmp"
+        video = _file(source)
         try:
             temporary.mkdir()
             try:
                 cut = self._decode(source, temporary)
                 if cut.cut:
-                    record = {"recipe": self.recipe, **asdict(cut)}
+                    record = {"recipe": self.recipe, "video": video, **asdict(cut)}
                     (temporary / RECORD).write_text(json.dumps(record))
                     _publish(temporary, self.images / source.id, source.id)
             finally:
@@ -200,25 +201,52 @@ def _frames(folder: Path, id: str) -> Iterator[tuple[int, str]]:
                     yield index, name
 
 
-def done(images: Path, id: str) -> tuple[Cut | None, Mapping[str, Any]] | None:
-    """What was cut of a video before, and by which recipe; (None, {}) if someone else did, None if no
-    one, or if frames are missing since.
+class Done(NamedTuple):
+    """What was cut of a video before. `cut` and `recipe` are None and {} if someone else did. `replaced`: the video is
+    another file than the one that was cut."""
+
+    cut: Cut | None
+    recipe: Mapping[str, Any]
+    replaced: bool = False
+
+
+def done(images: Path, source: Source) -> Done | None:
+    """What was cut of a video before; None if nothing was, or if frames are missing since.
 
     Raises OutputError where the record in the folder is not one.
     """
-    folder = images / id
+    folder = images / source.id
     try:
         text = (folder / RECORD).read_text()
-    except FileNotFoundError:
-        return (None, {}) if folder.is_dir() and frame_indices(folder, id) else None
+    except OSError:
+        return Done(None, {}) if folder.is_dir() and frame_indices(folder, source.id) else None
     try:
         record = json.loads(text)
-        cut = Cut(**{k: v for k, v in record.items() if k != "recipe"})
-        return (cut, record["recipe"]) if len(frame_indices(folder, id)) >= cut.cut else None
-    except (ValueError, TypeError, KeyError) as error:
+        cut = Cut(**{k: v for k, v in record.items() if k not in ("recipe", "video")})
+        if len(frame_indices(folder, source.id)) < cut.cut:
+            return None
+        before, now = record.get("video"), _file(source)
+        return Done(cut, record["recipe"], replaced=None not in (before, now) and before != now)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise OutputError(
             f"{folder / RECORD} is not a record of vfx ({error!r}); remove the folder or give overwrite=true"
         ) from error
+
+
+def _file(source: Source) -> dict[str, int] | None:
+    """What tells a video file from another of its name; None where there is none to be asked."""
+    try:
+        status = Path(source.path).stat()
+    except OSError:
+        return None
+    return {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+
+def has_place(images: Path, id: str) -> bool:
+    """Whether a video's frames can be put where they belong: no file has the name, and no link, which could not be
+    replaced by a folder."""
+    folder = images / id
+    return not folder.is_symlink() and (folder.is_dir() or not folder.exists())
 
 
 def remove(folder: Path, id: str) -> bool:

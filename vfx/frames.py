@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from vfx import app
 from vfx.collection import Collection, Source, find_collection
-from vfx.cutting import Cut, Cutter, Pictures, cut_all, done, remove_leftovers, survey
+from vfx.cutting import Cut, Cutter, Pictures, cut_all, done, has_place, remove_leftovers, survey
 from vfx.decoding import check_decoder
 from vfx.errors import ExtractionError, NoFramesError, OutputError, UsageError
 from vfx.files import alone_in
@@ -62,6 +62,7 @@ def frames(config: DictConfig) -> Path:
         here = [video for video in videos if video.id not in nested]
         todo, cuts, others = (here, [], []) if config.overwrite else _sort_out(here, images, cutter.recipe)
         others += [video for video in videos if video.id in nested]
+        _check_places(todo, images)
         log.info("frames of %s: %s", collection.name, _state(len(videos), len(todo), len(others)))
         start = time.monotonic()
         before = len(cuts)
@@ -110,24 +111,39 @@ def _sort_out(
 
     Raises OutputError that shows the differing keys where frames were cut by another recipe.
     """
-    todo, cuts, others, mixed = [], [], [], {}
+    todo, cuts, others, replaced, mixed = [], [], [], [], {}
     for video in videos:
-        found = done(images, video.id)
+        found = done(images, video)
         if found is None:
             todo.append(video)
-        elif found[0] is None:
+        elif found.cut is None:
             others.append(video)
+        elif found.replaced:
+            replaced.append(video)
         else:
-            cuts.append(found[0])
-            changed = differences(found[1], recipe)
+            cuts.append(found.cut)
+            changed = differences(found.recipe, recipe)
             if changed:
                 mixed[video.id] = changed
+    if replaced:
+        named = ", ".join(video.id for video in replaced[:SHOWN]) + (", ..." if len(replaced) > SHOWN else "")
+        log.info("%d videos are other files than those that were cut, and are cut again: %s", len(replaced), named)
     if mixed:
         raise OutputError(
             f"frames of {len(mixed)} videos in {images} were cut by another recipe ({', '.join(list(mixed)[:SHOWN])});"
             f" overwrite=true starts over. They differ in\n  " + "\n  ".join(next(iter(mixed.values())))
         )
-    return todo, cuts, others
+    return todo + replaced, cuts, others
+
+
+def _check_places(todo: list[Source], images: Path) -> None:
+    """Raise OutputError where frames could not be put in their place once they are cut."""
+    taken = [str(images / video.id) for video in todo if not has_place(images, video.id)]
+    if taken:
+        raise OutputError(
+            f"{len(taken)} names in {images} that folders of frames must have are those of links or files; remove or"
+            f" rename them: {', '.join(taken[:SHOWN])}"
+        )
 
 
 def _state(found: int, todo: int, others: int) -> str:
