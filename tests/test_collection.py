@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vfx.collection import Source, find_collection, video_id
+from vfx.collection import Source, find_collection, is_storable, video_id
 from vfx.errors import CollectionError
 
 
@@ -66,10 +66,12 @@ def test_two_files_of_one_id_are_both_named(tmp_path: Path) -> None:
         find_collection(str(tmp_path), tmp_path).videos()
 
 
-@pytest.mark.parametrize("name", ["two words.mp4", "tab\there.mp4", "line\nbreak.mp4", os.fsdecode(b"latin\xe9.mp4")])
+@pytest.mark.parametrize(
+    "name", ["two words.mp4", "tab\there.mp4", "line\nbreak.mp4", os.fsdecode(b"latin\xe9.mp4"), "clear\x1b[2J.mp4"]
+)
 def test_an_id_that_no_reader_takes_is_refused_with_its_file(tmp_path: Path, name: str) -> None:
     touch(tmp_path / "VideoData" / name)
-    with pytest.raises(CollectionError, match="white space or cannot be written as UTF-8") as error:
+    with pytest.raises(CollectionError, match="control characters or cannot be written as UTF-8") as error:
         find_collection(str(tmp_path), tmp_path).videos()
     assert repr(str(tmp_path / "VideoData" / name)) in str(error.value)
 
@@ -78,6 +80,31 @@ def test_a_loop_of_links_is_walked_once(tmp_path: Path) -> None:
     touch(tmp_path / "VideoData/a.mp4")
     (tmp_path / "VideoData/again").symlink_to(tmp_path / "VideoData")
     assert [v.id for v in find_collection(str(tmp_path), tmp_path).videos()] == ["a"]
+
+
+def test_odd_names_are_but_names(tmp_path: Path) -> None:
+    names = ["$(id).mp4", "--help.avi", "-rf.mp4", "a..mp4", "con.mp4", "~.mp4"]
+    for name in [*names, "..mp4", "...mp4"]:  # the last two are hidden
+        touch(tmp_path / "VideoData" / name)
+    videos = find_collection(str(tmp_path), tmp_path).videos()
+    assert [Path(v.path).name for v in videos] == names
+    assert [v.id for v in videos] == ["$(id)", "--help", "-rf", "a.", "con", "~"]
+
+
+def test_links_to_themselves_are_read_and_fail_there(tmp_path: Path) -> None:
+    for name in ["a.mp4", "b"]:
+        (tmp_path / name).symlink_to(tmp_path / name)
+    assert find_collection(str(tmp_path), tmp_path).videos() == [Source("a", str(tmp_path / "a.mp4"), 0)]
+
+
+@pytest.mark.parametrize(("id", "good"), [
+    ("shot00001_1", True), ("-x", True), ("con", True), ("é_\u200d_\u4e2d", True), ("x" * 1000, True),
+    ("x" * 1001, False), ("é" * 501, False), ("", False), (".", False), ("..", False), ("../x", False), ("/etc", False),
+    ("a b", False), ("a\u00a0b", False), ("a\tb", False), ("a\nb", False), ("a\0b", False), ("a\x1b[1mb", False),
+    ("a\x85b", False), ("a\udce9b", False),
+])  # fmt: skip
+def test_which_ids_can_be_kept(id: str, good: bool) -> None:
+    assert is_storable(id) == good
 
 
 def test_folders_of_frames_know_the_video_they_were_cut_from(tmp_path: Path) -> None:

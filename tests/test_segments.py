@@ -34,6 +34,12 @@ def test_a_table_without_a_header(tmp_path: Path) -> None:
         ("s1\tcat\t0\t1\ns1\tcat\t1\t2\n", r"line 2: id s1 is that of line 1"),
         ("s1\tcat\t0\t1\ns2 cat 1 2\n", r"line 2: not segment id, video id, start, end"),
         ("s 1\tcat\t0\t1\n", r"line 1: id \('s 1'\) must not be empty or hold white space"),
+        ("s\0\tcat\t0\t1\n", r"line 1: id \('s\\x00'\) must not .* or control characters"),
+        ("s\x1b[2J\tcat\t0\t1\n", r"line 1: id \('s\\x1b\[2J'\) must not"),
+        ("s1\t../cat\t0\t1\n", r"line 1: id \('\.\./cat'\) must not .* or a slash"),
+        ("s1\t/etc/passwd\t0\t1\n", r"line 1: id \('/etc/passwd'\) must not .* or a slash"),
+        ("..\tcat\t0\t1\n", r"line 1: id \('\.\.'\) must not .* be \. or \.\."),
+        ("s" * 10_000 + "\tcat\t0\t1\n", r"line 1: id \('s{79}\) must not .* or be longer than 1000 bytes$"),
         ("s0\tcat\t00:00\t1\ns1\tcat\t0\t1\n", r"line 1: not segment id, video id, start, end"),
         ("# nothing\n", "holds no segment"),
     ],
@@ -41,6 +47,13 @@ def test_a_table_without_a_header(tmp_path: Path) -> None:
 def test_bad_lines_are_named(tmp_path: Path, text: str, error: str) -> None:
     with pytest.raises(UsageError, match=error):
         read_segments(table(tmp_path, text))
+
+
+def test_a_table_that_is_no_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "shots.tsv"
+    path.write_bytes(b"s1\tcaf\xe9\t0\t1\n")
+    with pytest.raises(UsageError, match=r"shots\.tsv is not UTF-8 text: .* can't decode byte 0xe9"):
+        read_segments(path)
 
 
 def test_many_bad_lines_are_counted(tmp_path: Path) -> None:

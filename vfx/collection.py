@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from vfx.errors import CollectionError, NoFramesError
 
 VIDEO_SUFFIXES = frozenset([".mp4", ".avi", ".webm", ".gif", ".mkv", ".mov", ".m4v", ".mpg", ".ts", ".flv", ".wmv"])
 FRAME_SUFFIXES = frozenset([".jpg", ".jpeg", ".png"])
+STRANGE = re.compile(r"[\s/\x00-\x1f\x7f-\x9f]")  # white space, slash and control characters
+LONGEST_ID = 1000  # bytes: those of names of files end at 255, those that come in lists need not end
 SHOWN = 5  # how many offenders an error names
 
 
@@ -114,7 +117,17 @@ def video_id(frame_id: str) -> tuple[str, int]:
 
 
 def _size(entry: os.DirEntry[str]) -> int:
-    return entry.stat().st_size if entry.is_file() else 0  # a link to nothing is read, fails, and is recorded
+    try:
+        return entry.stat().st_size
+    except OSError:
+        return 0  # a link to nothing, or to itself, is read, fails, and is recorded
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _stem(name: str) -> str:
@@ -145,7 +158,7 @@ def _walk(
                 if entry.name.startswith("."):
                     continue  # the system's own: ._clip.mp4 of macOS, .snapshot of file servers
                 suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
-                if entry.is_dir():
+                if _is_folder(entry):
                     stack.append(entry.path)
                 elif suffix in suffixes:
                     yield entry
@@ -157,8 +170,9 @@ def _checked(sources: list[Source], name: str) -> list[Source]:
     bad = [s for s in sources if not is_storable(s.id)]
     if bad:
         raise CollectionError(
-            f"collection {name}: {len(bad)} names hold white space or cannot be written as UTF-8, which no reader"
-            " of feature files could take as an id; rename: " + ", ".join(repr(s.path) for s in bad[:SHOWN])
+            f"collection {name}: {len(bad)} names hold white space or control characters or cannot be written as UTF-8,"
+            " which no reader of feature files could take as an id; rename: "
+            + ", ".join(repr(s.path) for s in bad[:SHOWN])
         )
     sources.sort()
     twice = [(a, b) for a, b in itertools.pairwise(sources) if a.id == b.id]
@@ -171,9 +185,12 @@ def _checked(sources: list[Source], name: str) -> list[Source]:
 
 
 def is_storable(id: str) -> bool:
-    """Whether a video may have this id: feature files hold it, and readers of them split at white space and slashes."""
+    """Whether a video, a frame or a segment may have this id.
+
+    Feature files hold it, exports name files by it, terminals show it, and its readers split at white space.
+    """
     try:
-        id.encode()
+        size = len(id.encode())
     except UnicodeEncodeError:
         return False
-    return bool(id) and not any(c.isspace() or c == "/" for c in id)
+    return id not in ("", ".", "..") and size <= LONGEST_ID and not STRANGE.search(id)

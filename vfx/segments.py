@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx import sampling
+from vfx.collection import LONGEST_ID, is_storable
 from vfx.errors import UsageError
 from vfx.timeline import Timeline
 
@@ -53,8 +54,11 @@ def read_segments(path: str | Path) -> Table:
             continue
         if not (math.isfinite(start) and math.isfinite(end) and end > start):
             wrong.append(f"line {number}: end ({end:g}) must be after start ({start:g})")
-        elif not id or any(c.isspace() or c == "/" for c in id):
-            wrong.append(f"line {number}: id ({id!r}) must not be empty or hold white space or a slash")
+        elif bad := [value for value in (id, video) if not is_storable(value)]:
+            wrong.append(
+                f"line {number}: id ({bad[0]!r:.80}) must not be empty or hold white space or a slash or control"
+                f" characters, be . or .., or be longer than {LONGEST_ID} bytes"
+            )
         elif id in seen:
             wrong.append(f"line {number}: id {id} is that of line {seen[id]}")
         else:
@@ -79,15 +83,18 @@ def check_videos(path: str | Path, known: Container[str]) -> None:
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     header_possible = True
     with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip() or line.startswith("#"):
-                continue
-            fields = [field.strip() for field in line.rstrip("\r\n").split("\t")]
-            if header_possible and len(fields) >= 4 and not (_is_number(fields[2]) or _is_number(fields[3])):
+        try:
+            for number, line in enumerate(file, 1):
+                if not line.strip() or line.startswith("#"):
+                    continue
+                fields = [field.strip() for field in line.rstrip("\r\n").split("\t")]
+                if header_possible and len(fields) >= 4 and not (_is_number(fields[2]) or _is_number(fields[3])):
+                    header_possible = False
+                    continue
                 header_possible = False
-                continue
-            header_possible = False
-            yield number, fields
+                yield number, fields
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{path} is not UTF-8 text: {error}") from error
 
 
 def _is_number(text: str) -> bool:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vfx.collection import LONGEST_ID, is_storable
 from vfx.errors import OutputError
 from vfx.files import remove_abandoned, sync, sync_all, working_folder
 from vfx.store import FeatureFile
@@ -50,7 +51,7 @@ class Block(NamedTuple):
 def blocks(file: FeatureFile) -> Iterator[Block]:
     """All rows in the order of the file, about BLOCK_BYTES at a time.
 
-    Raises OutputError for an id that holds white space or a slash, which no text format and no file name can bear.
+    Raises OutputError for an id that no text format and no file name can bear, see check_id.
     """
     ids = frame_ids(file) if file.level == "frame" else map(str, file.ids)
     total, *row = file.features.shape
@@ -76,9 +77,12 @@ def frames_by_video(file: FeatureFile) -> Iterator[tuple[str, list[str]]]:
 
 
 def check_id(id: str, where: str | Path) -> None:
-    """Raises OutputError for an id that a consumer of the lineage could not read."""
-    if not id or any(c.isspace() or c == "/" for c in id):
-        raise OutputError(f"{where}: id {id!r} is empty or holds white space or a slash")
+    """Raises OutputError for an id that a consumer of the lineage could not read, or that could not name a file."""
+    if not is_storable(id):
+        raise OutputError(
+            f"{where}: id {id!r:.80} is empty or holds white space or a slash or control characters, or is . or .., or"
+            f" is longer than {LONGEST_ID} bytes"
+        )
 
 
 @dataclass(frozen=True)
