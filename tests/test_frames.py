@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -102,6 +103,24 @@ def test_pictures_are_jpeg_as_opencv_writes_it_at_native_size(few: Path) -> None
                 off = np.abs(np.asarray(image).astype(int) - frame.pixels)
             assert off.shape == frame.pixels.shape
             assert off.mean() < 2
+
+
+@pytest.mark.parametrize("name", ["people/astronaut.mp4", "cat.mp4", "coffee.webm", "shuttle.gif"])
+def test_jpeg_is_all_that_a_picture_differs_by(tmp_path: Path, name: str) -> None:
+    """From what PyAV alone decodes. A wrong matrix of colours would shift a channel by 3.6 levels or more (a GIF has
+    none), a wrong range by 5; the frame beside the right one is below 31 dB somewhere in each clip."""
+    path = TOYDATA / "VideoData" / name
+    (tmp_path / path.name).symlink_to(path)
+    run(tmp_path)
+    with av.open(str(path)) as container:
+        decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    cut = indices(tmp_path, path.stem)
+    assert len(cut) > 3
+    for i in cut:
+        with Image.open(tmp_path / "ImageData" / path.stem / f"{path.stem}_{i}.jpg") as image:
+            off = np.asarray(image).astype(float) - decoded[i]
+        assert 10 * np.log10(255**2 / np.square(off).mean()) >= 39
+        assert np.abs(off.mean(axis=(0, 1))).max() < 0.25
 
 
 def test_png_loses_nothing(few: Path) -> None:
