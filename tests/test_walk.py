@@ -1,29 +1,38 @@
 """The whole way of a user of the lineage: frames, features of two networks with ten crops, pool, concat, BigFile."""
 
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 
-from tests.conftest import TOYDATA
+from tests.conftest import ROOT, TOYDATA
 from vfx import concat, export, extract, frames, pool
 from vfx.store import FeatureFile
 
 OURS = "efficientnet_lite0,avgpool,os"
 OTHER = "resnet50,avgpool,os,random"
+VIDEOS = Path(os.environ.get("VFX_TEST_VIDEOS", ROOT.parent / "shared" / "videos"))
+LINEAGE = VIDEOS / "lineage" / "VideoData" / "shot00001_1.webm"  # its own toy clip, where it is at hand
 
 
 def test_all_four_steps_and_the_bridge(tmp_path: Path) -> None:
     collection = tmp_path / "walk"
     (collection / "VideoData").mkdir(parents=True)
-    for name in ["retina.mp4", "coffee_phone.mp4", "shuttle.gif"]:
-        shutil.copy(TOYDATA / "VideoData" / name, collection / "VideoData")
+    clips = [TOYDATA / "VideoData" / name for name in ("coffee_phone.mp4", "retina.mp4", "shuttle.gif")]
+    clips += [LINEAGE] if LINEAGE.is_file() else []
+    for clip in clips:
+        shutil.copy(clip, collection / "VideoData")
+    videos = sorted(clip.stem for clip in clips)
     common = f"collection={collection}"
     out = f"output_dir={tmp_path}/out"
 
     assert frames.main(common, "sampler=lineage") == collection / "ImageData"
     listed = (collection / "id.imagepath.txt").read_text().split("\n")
     assert "coffee_phone_15 ImageData/coffee_phone/coffee_phone_15.jpg" in listed
+    assert [line.split()[0] for line in listed if line.startswith("shot")] == [
+        f"shot00001_1_{i}" for i in (0, 12, 25, 37, 50, 62, 75, 87, 100, 112, 125) if LINEAGE.is_file()
+    ]
 
     extract.main(common, out, "dataset=frame", "oversample=true", "trainer=cpu")
     extract.main(
@@ -35,12 +44,14 @@ def test_all_four_steps_and_the_bridge(tmp_path: Path) -> None:
             assert [i for i in file.ids if i.startswith("coffee")] == [f"coffee_phone_{i}" for i in (0, 15, 30, 45, 60)]
         pool.main(common, out, f"feature={feature}")
     joint = FeatureFile(concat.main(common, out, f"features=mean_{OURS}+mean_{OTHER}"))
-    assert (joint.level, joint.features.shape) == ("video", (3, 1280 + 2048))
+    assert (joint.level, joint.features.shape) == ("video", (len(videos), 1280 + 2048))
 
     folder = export.main(common, out, f"feature={joint.feature}", "format=bigfile")
     assert folder == collection / "FeatureData" / f"mean_{OURS}+mean_{OTHER}"
-    assert (folder / "shape.txt").read_text() == f"3 {1280 + 2048}"
-    assert (folder / "id.txt").read_text().split() == ["coffee_phone", "retina", "shuttle"]
-    matrix = np.fromfile(folder / "feature.bin", "<f4").reshape(3, -1)
-    with FeatureFile(tmp_path / "out/walk" / OURS) as ours:
-        np.testing.assert_allclose(matrix[2, :1280], ours["shuttle"].astype("f8").mean(0), rtol=1e-6, atol=1e-7)
+    assert (folder / "shape.txt").read_text() == f"{len(videos)} {1280 + 2048}"
+    assert (folder / "id.txt").read_text().split() == videos
+    matrix = np.fromfile(folder / "feature.bin", "<f4").reshape(len(videos), -1)
+    for feature, columns in [(OURS, slice(1280)), (OTHER, slice(1280, None))]:
+        with FeatureFile(tmp_path / "out/walk" / feature) as file:
+            means = [file[video].astype("f8").mean(0) for video in videos]
+        np.testing.assert_allclose(matrix[:, columns], means, rtol=1e-6, atol=1e-7)
