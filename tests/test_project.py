@@ -1,6 +1,7 @@
 """The project's own rules: who may import whom, what a wheel holds, that every config composes."""
 
 import ast
+import re
 import subprocess
 import sys
 import zipfile
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import hydra
 import pytest
+from omegaconf import OmegaConf
 
 from tests.conftest import ROOT
 from vfx import CONF_DIR
@@ -102,6 +104,22 @@ def test_every_app_has_help_with_examples(name: str) -> None:
         text = hydra.compose(name, return_hydra_config=True).hydra.help
     assert text.header.count(f"python -m vfx.{name}") >= 2
     assert "== Keys ==" in text.footer
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in CONF_DIR.glob("*.yaml")))
+def test_help_lists_the_groups_that_an_app_chooses_from_and_no_others(name: str) -> None:
+    defaults = OmegaConf.load(CONF_DIR / f"{name}.yaml").defaults
+    chosen = {str(group) for entry in defaults if entry != "_self_" for group in entry} - {"hydra"}
+    chosen -= {group for group in chosen if group.startswith("override ")}
+    if name == "frames":
+        chosen -= {"model"}  # it is there for experiments that name one
+    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        text = hydra.compose(name, return_hydra_config=True).hydra.help.template
+    listed = dict(re.findall(r"^(\w+): (.*)$", text.partition("== Keys ==")[0].partition("== Groups")[2], re.MULTILINE))
+    assert listed.keys() == chosen
+    assert ("== Groups" in text) == bool(chosen)
+    for group, options in listed.items():
+        assert options.split(", ") == sorted(p.stem for p in (CONF_DIR / group).glob("*.yaml"))
 
 
 def test_every_option_opens_with_a_comment() -> None:

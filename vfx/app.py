@@ -237,4 +237,16 @@ def feature_name(name: str, layer: str, oversample: bool | str, weights: str) ->
     return f"{name},{layer}{crops}" + (",random" if weights == "random" else "")
 
 
+def groups(*, _root_: DictConfig) -> str:
+    """The groups that an app's config chooses from, and their options, as its help lists them; "" if there are none."""
+    chosen = {name for name, option in _root_.hydra.runtime.choices.items() if option or name == "experiment"}
+    lines = [
+        f"{folder.name}: {', '.join(sorted(path.stem for path in folder.glob('*.yaml')))}\n"
+        for folder in sorted(CONF_DIR.iterdir())
+        if folder.name in chosen - {"hydra"}
+    ]
+    return "".join(["== Groups (group=option) ==\n", *lines, "\n"]) if lines else ""
+
+
 OmegaConf.register_new_resolver("vfx.feature_name", feature_name, replace=True)
+OmegaConf.register_new_resolver("vfx.groups", groups, replace=True)
