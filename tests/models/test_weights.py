@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vfx.errors import WeightsError
 from vfx.models.network import Weights
-from vfx.models.weights import RANDOM, Published, construct, fit, load, read
+from vfx.models.weights import RANDOM, Published, construct, download, fit, load, read
 
 UNREACHABLE = "http://127.0.0.1:9"  # the discard port: nothing listens there
 
@@ -175,8 +175,9 @@ class Payload:
 def test_weights_that_need_code_are_refused_and_no_code_is_run(tmp_path: Path, legacy: bool) -> None:
     path, proof = tmp_path / "evil.pth", tmp_path / "proof"
     torch.save({"w": torch.zeros(1), "x": Payload(proof)}, path, _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(WeightsError) as error:
-        read(str(path), None)
+    for weights, published in [(str(path), None), ("pretrained", Published("http://x", "MIT", path, download))]:
+        with pytest.raises(WeightsError) as error:
+            read(weights, published)
     assert not proof.exists()
     assert str(error.value).startswith(f"{path} is refused: to read it, code would have to run (")
     assert str(error.value).endswith("None was run. Save the network's state_dict() alone, or as .safetensors")
@@ -267,27 +268,45 @@ def test_the_published_file_given_by_path_keeps_its_licence(tmp_path: Path, hub:
     assert read(str(other), published)[1].licence == "unknown (a local file)"
 
 
-def test_a_download_of_the_wrong_hash_is_not_kept(served: tuple[str, Path], hub: Path) -> None:
+def test_a_download_of_the_wrong_hash_is_set_aside_and_a_good_one_taken_later(
+    served: tuple[str, Path], hub: Path
+) -> None:
     url, folder = served
-    torch.save(toy().state_dict(), folder / "toy-00000000.pth")
-    with pytest.raises(WeightsError, match=r'invalid hash value \(expected "00000000"'):
-        read("pretrained", Published.at(f"{url}/toy-00000000.pth", licence="MIT"))
-    assert not list(hub.iterdir())
+    name, state = publish(folder)
+    good = (folder / name).read_bytes()
+    (folder / name).write_bytes(b"<html>Please log in</html>")
+    published = Published.at(f"{url}/{name}", licence="MIT")
+    with pytest.raises(WeightsError) as error:
+        read("pretrained", published)
+    assert str(error.value) == (
+        f"{hub / name} is damaged or not what its name says: its sha256 begins "
+        f"{hashlib.sha256(b'<html>Please log in</html>').hexdigest()[:8]}, not {published.sha256}. "
+        f"It lies in {hub / name}.refused now; run again to fetch it from {url}/{name}"
+    )
+    assert [path.name for path in hub.iterdir()] == [f"{name}.refused"]
+    assert (hub / f"{name}.refused").read_bytes() == b"<html>Please log in</html>"
+    (folder / name).write_bytes(good)
+    assert same(read("pretrained", published)[0], state)
+    assert sorted(path.name for path in hub.iterdir()) == [name, f"{name}.refused"]
 
 
-def test_a_cached_file_of_the_wrong_hash_is_not_used(hub: Path) -> None:
+def test_a_cached_file_of_the_wrong_hash_is_set_aside_but_not_one_that_was_given(hub: Path) -> None:
     hub.mkdir(parents=True)
     path = hub / "toy-00000000.pth"
     torch.save(toy().state_dict(), path)
     published = Published.at(f"{UNREACHABLE}/toy-00000000.pth", licence="MIT")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    for weights in ("pretrained", str(path)):
-        with pytest.raises(WeightsError) as error:
-            read(weights, published)
-        assert str(error.value) == (
-            f"{path} is damaged or not what its name says: its sha256 begins {digest}, not 00000000. "
-            f"Delete it, and it is fetched again from {UNREACHABLE}/toy-00000000.pth"
-        )
+    wrong = (
+        f"{path} is damaged or not what its name says: its sha256 begins "
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}, not 00000000. "
+    )
+    with pytest.raises(WeightsError) as error:
+        read(str(path), published)
+    assert str(error.value) == wrong + f"Delete it, and it is fetched again from {published.url}"
+    assert path.exists()
+    with pytest.raises(WeightsError) as error:
+        read("pretrained", published)
+    assert str(error.value) == wrong + f"It lies in {path}.refused now; run again to fetch it from {published.url}"
+    assert [path.name for path in hub.iterdir()] == ["toy-00000000.pth.refused"]
 
 
 def test_without_a_network_the_error_says_what_to_fetch_and_where_to_put_it(hub: Path) -> None:

@@ -7,13 +7,15 @@ import logging
 import pickle
 import re
 import sys
+import uuid
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from safetensors import SafetensorError
@@ -67,16 +69,34 @@ class Published:
             f"or give the file: model.weights=<file>"
         )
 
+    def refuse(self, path: Path, digest: str, *, fetched: bool) -> WeightsError:
+        """The error that says that a file is not this one. One that was `fetched`, not given, is set aside first."""
+        wrong = f"is damaged or not what its name says: its sha256 begins {digest[:8]}, not {self.sha256}"
+        aside = self.path.with_name(f"{self.path.name}.refused")
+        if fetched:
+            with suppress(OSError):
+                path.replace(aside)
+                return WeightsError(
+                    f"{self.path} {wrong}. It lies in {aside} now; run again to fetch it from {self.url}"
+                )
+        return WeightsError(f"{path} {wrong}. Delete it, and it is fetched again from {self.url}")
+
 
 def download(published: Published) -> Path:
-    """Fetch a URL into torch's hub cache; a download that fails leaves nothing there."""
-    published.path.parent.mkdir(parents=True, exist_ok=True)
+    """Fetch a URL into torch's hub cache; a download that fails leaves nothing there, one of another hash nothing under
+    that name."""
+    fetched = published.path.with_name(f".{published.path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        torch.hub.download_url_to_file(
-            published.url, str(published.path), published.sha256 or None, progress=sys.stderr.isatty()
-        )
-    except (URLError, OSError, RuntimeError) as error:  # RuntimeError: the hash is not that of the name
+        published.path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(published.url, str(fetched), progress=sys.stderr.isatty())
+        digest = sha256(fetched)
+        if not digest.startswith(published.sha256):
+            raise published.refuse(fetched, digest, fetched=True)
+        fetched.replace(published.path)
+    except (OSError, HTTPException) as error:
         raise published.unreachable(error) from error
+    finally:
+        fetched.unlink(missing_ok=True)
     return published.path
 
 
@@ -127,10 +147,7 @@ def read(weights: str, published: Published | None) -> tuple[StateDict, Weights]
     digest = sha256(path)
     genuine = published is not None and published.sha256 != "" and digest.startswith(published.sha256)
     if published and published.sha256 and path.name == published.path.name and not genuine:
-        raise WeightsError(
-            f"{path} is damaged or not what its name says: its sha256 begins {digest[:8]}, "
-            f"not {published.sha256}. Delete it, and it is fetched again from {published.url}"
-        )
+        raise published.refuse(path, digest, fetched=weights == "pretrained" and published.fetch is download)
     if published and weights == "pretrained":
         loaded = Weights(published.url, published.licence, digest)
     else:
