@@ -3,12 +3,16 @@
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
-from vfx import extract
+from vfx import CONF_DIR, extract
+from vfx.limits import Limits
 from vfx.store import FeatureFile
 
 ROOT = Path(__file__).parent.parent
 TOYDATA = ROOT / "toydata"
+# Those of conf/limits/default.yaml
+LIMITS = Limits(**{k: v for k, v in OmegaConf.load(CONF_DIR / "limits/default.yaml").items() if k != "_target_"})
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,13 @@
 """Batches: clips regrouped to full batches, sources shared out, and read ahead by processes."""
 
-from collections.abc import Iterator
+import ctypes
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
+from tests.conftest import LIMITS
 from vfx.batches import Batch, Batches, regroup, share
 from vfx.clips import Clip
 from vfx.collection import Source
@@ -16,7 +18,7 @@ from vfx.tally import Tally
 
 def clip(video: str, start: int, count: int, *, first: bool = False, last: bool = False) -> Clip:
     index = np.arange(start, start + count)
-    frames = torch.from_numpy(np.broadcast_to(index[:, None, None, None], (count, 2, 2, 3)).astype(np.uint8))
+    frames = np.broadcast_to(index[:, None, None, None], (count, 2, 2, 3)).astype(np.uint8)
     return Clip(video, frames, index, index / 2, first=first, last=last, decoder="pyav" if last else "")
 
 
@@ -47,6 +49,20 @@ def collect(batches: Iterator[Batch]) -> dict[str, list[int]]:
     return rows
 
 
+def batches_of(
+    sources: list[Source], read: Callable[[Source], Iterator[Clip]], num_workers: int, tally: Tally | None = None
+) -> Batches:
+    return Batches(
+        sources,
+        read,
+        batch_size=4,
+        num_workers=num_workers,
+        limits=replace(LIMITS, patience=2),
+        tally=tally or Tally(),
+        check=lambda: None,
+    )
+
+
 SOURCES = [Source(f"v{n:02d}", f"/v{n:02d}", cost) for n, cost in enumerate([7, 0, 1, 12, 3, 3, 0, 20, 2])]
 WANTED = {s.id: list(range(s.cost)) for s in SOURCES}
 
@@ -63,14 +79,14 @@ def test_batches_are_full_and_lose_nothing(batch_size: int) -> None:
 @pytest.mark.parametrize("num_workers", [0, 1, 3])
 def test_any_number_of_workers_reads_each_source_once(num_workers: int) -> None:
     tally = Tally()
-    batches = Batches(SOURCES, clips_of, batch_size=4, num_workers=num_workers, tally=tally)
+    batches = batches_of(SOURCES, clips_of, num_workers, tally)
     assert collect(iter(batches)) == WANTED
     assert tally.done_cost == sum(s.cost for s in SOURCES)
     assert tally.waiting > 0
 
 
 def test_nothing_to_read_is_no_batch() -> None:
-    assert list(Batches([], clips_of, batch_size=4, num_workers=2, tally=Tally())) == []
+    assert list(batches_of([], clips_of, 2)) == []
 
 
 def test_failures_travel_with_the_end_of_their_video() -> None:
@@ -96,19 +112,49 @@ def test_more_ranks_than_sources_leaves_some_with_nothing() -> None:
 def surprising(source: Source) -> Iterator[Clip]:
     yield clip(source.id, 0, 3, first=True)
     if source.id == "v03":
-        raise MemoryError("no room")
+        raise ArithmeticError("no sense")
+    if source.id == "v04":
+        raise MemoryError
     yield clip(source.id, 3, 2, last=True)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_librarys_surprise_costs_its_video_alone(num_workers: int) -> None:
-    batches = Batches(SOURCES, surprising, batch_size=4, num_workers=num_workers, tally=Tally())
+    batches = batches_of(SOURCES, surprising, num_workers)
     ends = {span.video: span for batch in batches for span in batch.spans if span.end}
     assert ends.keys() == {s.id for s in SOURCES}
-    assert [v for v, span in ends.items() if span.failures] == ["v03"]
+    assert sorted(v for v, span in ends.items() if span.failures) == ["v03", "v04"]
     bad = ends["v03"]
     assert bad.start  # the rows that came before are void
-    assert bad.failures[0].error.startswith("unexpected MemoryError: no room (test_batches.py:")
+    assert bad.failures[0].error.startswith("unexpected ArithmeticError: no sense (test_batches.py:")
+    assert ends["v04"].failures[0].error == "it takes more memory than limits.memory_gb allows"
+
+
+def felling(source: Source) -> Iterator[Clip]:
+    """Two videos take their process down after three frames, one only the first time it is read."""
+    yield clip(source.id, 0, 3, first=True)
+    if source.id in ("v03", "v05"):
+        ctypes.string_at(0)
+    if source.id == "v06":
+        ctypes.CDLL(None).sleep(1000)
+    yield clip(source.id, 3, 2, last=True)
+
+
+def test_a_video_that_takes_its_process_down_costs_itself_alone() -> None:
+    tally = Tally()
+    spans = [span for batch in batches_of(SOURCES, felling, 2, tally) for span in batch.spans]
+    ends = {span.video: span for span in spans if span.end}
+    assert ends.keys() == {s.id for s in SOURCES}
+    reasons = {v: span.failures[0].error for v, span in ends.items() if span.failures}
+    assert reasons == {
+        "v03": "decoder crashed (SIGSEGV)",
+        "v05": "decoder crashed (SIGSEGV)",
+        "v06": "no frame for 2 s",
+    }
+    for video in reasons:
+        assert ends[video].start  # the rows that came before are void
+        assert [span.start for span in spans if span.video == video].count(True) == 4  # twice read, twice taken back
+    assert tally.done_cost == sum(s.cost for s in SOURCES)
 
 
 def test_a_request_that_cannot_be_met_ends_the_run() -> None:
@@ -116,7 +162,7 @@ def test_a_request_that_cannot_be_met_ends_the_run() -> None:
         raise UsageError("no such thing")
 
     with pytest.raises(UsageError, match="no such thing"):
-        list(Batches(SOURCES, refuse, batch_size=4, num_workers=0, tally=Tally()))
+        list(batches_of(SOURCES, refuse, 0))
 
 
 def test_videos_without_a_frame_do_not_wait_for_others() -> None:

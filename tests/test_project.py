@@ -19,8 +19,8 @@ from vfx.app import resolved
 # Apps -> what a run is made of -> parts. A module may import its own layer and what is below.
 APPS = {"extract", "frames", "pool", "concat", "export", "import_bigfile"}
 RUN = {
-    "datamodules", "batches", "clips", "extractor", "writer", "progress", "output", "provenance", "tally",
-    "derive", "concatenation", "segments", "cutting", "listing",
+    "datamodules", "batches", "clips", "workers", "extractor", "writer", "interruption", "progress", "output",
+    "provenance", "tally", "derive", "concatenation", "segments", "cutting", "listing",
 }  # fmt: skip
 ANYWHERE = {"errors", "app"}
 MODULES = {p.relative_to(ROOT / "vfx"): p for p in (ROOT / "vfx").rglob("*.py")}

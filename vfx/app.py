@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from vfx import CONF_DIR
-from vfx.errors import UsageError, VfxError
+from vfx.errors import Interrupted, UsageError, VfxError
 from vfx.files import sha256
 
 log = logging.getLogger("vfx")
@@ -29,6 +29,7 @@ log = logging.getLogger("vfx")
 # likes. What such a name leads to must be defined where the name says, not imported there.
 ALLOWED = (
     "vfx.datamodules.*DataModule",
+    "vfx.limits.Limits",
     "vfx.models.*.build",
     "vfx.pooling.*",
     "vfx.sampling.*",
@@ -53,7 +54,7 @@ App = Callable[[DictConfig], Result]
 
 def command(app: App[Any], name: str) -> None:
     """Run an app from the command line. Its result is the last line on standard output; an error of vfx is a
-    message and exit code 1."""
+    message and exit code 1, or 128 and the number of the signal that ended it."""
     _log_to_terminal()
     try:
         sys.argv[1:] = quote_commas(sys.argv[1:])
@@ -67,6 +68,8 @@ def command(app: App[Any], name: str) -> None:
             result = app(resolved(config))
         except VfxError as error:
             log.error("error: %s", error)
+            if isinstance(error, Interrupted):  # the end of a sweep too
+                sys.exit(0 if is_told() else 128 + error.signal)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # the launcher goes on with the sweep
             sys.exit(1)
@@ -203,6 +206,11 @@ def first_rank() -> bool:
 def started_by_others() -> bool:
     """Whether torchrun or SLURM started the ranks: then each must come to the rendezvous, even with no work."""
     return "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) > 1
+
+
+def is_told() -> bool:
+    """Whether the first rank started this one and tells it to end, and will exit for both."""
+    return not (first_rank() or started_by_others())
 
 
 def _log_to_terminal() -> None:

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import heapq
-import queue
+import logging
 import traceback
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, IterableDataset
 
 from vfx import workers
 from vfx.clips import Clip
 from vfx.collection import Source
 from vfx.errors import UsageError, VideoError
+from vfx.limits import Limits
 from vfx.store import Failure
 from vfx.tally import Tally
 
-AHEAD = 2  # clips that each worker may have ready; more only costs memory
+log = logging.getLogger(__name__)
 MOST_SPANS = 256  # in a batch: videos without a frame must not wait for frames of others
 
 
@@ -63,7 +64,9 @@ class Batches:
     """Reads sources with `num_workers` processes (0: in this one) and yields batches of `batch_size` frames.
 
     Workers take the next source when they are free, in the order given, so the order of videos in the batches
-    depends on their speed; that of the rows of one video does not. Nothing is held of sources not yet begun.
+    depends on their speed; that of the rows of one video does not. A source that takes its worker down or holds it
+    up comes again, and is then given up (`workers.run`); where there are no workers it takes the run down.
+    `check` is called while waiting for clips and between them, and may raise.
     """
 
     def __init__(
@@ -73,93 +76,85 @@ class Batches:
         *,
         batch_size: int,
         num_workers: int,
+        limits: Limits,
         tally: Tally,
+        check: Callable[[], None],
     ) -> None:
         self._sources = sources
         self._read = read
         self._batch_size = batch_size
         self._num_workers = num_workers
+        self._limits = limits
         self._tally = tally
+        self._check = check
 
     def __iter__(self) -> Iterator[Batch]:
         return regroup(self._clips(), self._batch_size)
 
     def _clips(self) -> Iterator[Clip]:
-        if not self._sources:
-            return
-        context = workers.context() if self._num_workers else None
-        tasks: Any = context.Queue() if context else queue.SimpleQueue()
-        costs = {}
-        pending = iter(self._sources)
+        with closing(self._read_all()) as deliveries:
+            while True:
+                with self._tally.time("waiting"):
+                    delivery = next(deliveries, None)
+                self._check()
+                if delivery is None:
+                    return
+                source, clip = delivery
+                if isinstance(clip, workers.Down):
+                    log.warning("%s: %s; %s", source.id, clip.reason, "given up" if clip.final else "tried again later")
+                    clip = given_up(source, clip.reason) if clip.final else void(source)
+                self._tally.decode += clip.busy
+                if clip.last:
+                    self._tally.done_cost += source.cost
+                yield clip
 
-        def hand_out() -> None:
-            source = next(pending, None)
-            if source is not None:
-                costs[source.id] = source.cost
-            tasks.put(source)
-
-        for _ in range(AHEAD * max(1, self._num_workers)):
-            hand_out()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "This DataLoader will create .* worker processes")  # it was asked to
-            loader = DataLoader(
-                _Worker(tasks, self._read),
-                batch_size=1,
-                collate_fn=_only,
-                num_workers=self._num_workers,
-                prefetch_factor=AHEAD if self._num_workers else None,
-                multiprocessing_context=context,
-                in_order=False,
-            )
-            with self._tally.time("waiting"), workers.without_main():
-                clips = iter(loader)
-        while True:
-            with self._tally.time("waiting"):
-                clip = next(clips, None)
-            if clip is None:
-                return
-            clip.frames = clip.frames.clone()  # lets go of the shared memory, and of a file descriptor each
-            self._tally.decode += clip.busy
-            if clip.last:
-                self._tally.done_cost += costs.pop(clip.video)
-                hand_out()
-            yield clip
+    def _read_all(self) -> Generator[tuple[Source, Clip | workers.Down]]:
+        read = partial(_read_whole, read=self._read)
+        if not self._num_workers:
+            return ((source, clip) for source in self._sources for clip in read(source))
+        return workers.run(
+            self._sources,
+            read,
+            processes=self._num_workers,
+            patience=self._limits.patience,
+            memory=self._limits.memory,
+            start=_one_thread,
+            check=self._check,
+        )
 
 
-class _Worker(IterableDataset[Clip]):
-    """Reads the sources that it finds in the queue, until it finds None."""
-
-    def __init__(self, tasks: Any, read: Callable[[Source], Iterator[Clip]]) -> None:
-        self._tasks = tasks
-        self._read = read
-
-    def __iter__(self) -> Iterator[Clip]:
-        while (source := self._tasks.get()) is not None:
-            try:
-                yield from self._read(source)
-            except UsageError:
-                raise  # not this video's fault
-            except VideoError as error:
-                yield _failed(source, str(error))
-            except Exception as error:  # noqa: BLE001  (a library's surprise costs its video, not the run)
-                yield _failed(source, f"unexpected {type(error).__name__}: {error} ({_place(error)})")
+def _read_whole(source: Source, *, read: Callable[[Source], Iterator[Clip]]) -> Iterator[Clip]:
+    """The clips of a source, or one that says why there are none."""
+    try:
+        yield from read(source)
+    except UsageError:
+        raise  # not this video's fault
+    except VideoError as error:
+        yield given_up(source, str(error))
+    except MemoryError:
+        yield given_up(source, "it takes more memory than limits.memory_gb allows")
+    except Exception as error:  # noqa: BLE001  (a library's surprise costs its video, not the run)
+        yield given_up(source, f"unexpected {type(error).__name__}: {error} ({_place(error)})")
 
 
-def _failed(source: Source, why: str) -> Clip:
+def _one_thread() -> None:
+    """Let a worker's resize run in one thread: all cores have workers, or the network, of their own."""
+    torch.set_num_threads(1)
+
+
+def void(source: Source) -> Clip:
+    """A clip that takes back what came of a video before."""
+    return Clip(source.id, np.empty((0, 1, 1, 3), np.uint8), np.empty(0, np.int64), np.empty(0), first=True)
+
+
+def given_up(source: Source, why: str) -> Clip:
     """The one and last clip of a video whose reading broke off: what came of it before is void."""
-    clip = Clip(source.id, torch.empty(0, 1, 1, 3, dtype=torch.uint8), np.empty(0, np.int64), np.empty(0))
-    clip.first = clip.last = True
-    clip.failures = [Failure(source.id, "decode", why)]
-    return clip
+    return replace(void(source), last=True, failures=[Failure(source.id, "decode", why)])
 
 
 def _place(error: Exception) -> str:
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"{Path(last.filename).name}:{last.lineno}"
-
-
-def _only(items: list[Clip]) -> Clip:
-    return items[0]
 
 
 def regroup(clips: Iterator[Clip], batch_size: int) -> Iterator[Batch]:
@@ -170,7 +165,7 @@ def regroup(clips: Iterator[Clip], batch_size: int) -> Iterator[Batch]:
         while True:
             stop = min(at + batch_size - len(batch), len(clip))
             end = clip.last and stop == len(clip)
-            batch.frames.append(clip.frames[at:stop])
+            batch.frames.append(torch.from_numpy(clip.frames[at:stop]))
             batch.spans.append(
                 Span(
                     clip.video,

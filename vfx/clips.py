@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from vfx import pulse
 from vfx.collection import FRAME_SUFFIXES, Source, video_id
 from vfx.decoding import Frame, Reading, demux
 from vfx.errors import SamplerError, VideoError
+from vfx.limits import Limits
 from vfx.store import Failure
 from vfx.timeline import Timeline
 from vfx.transforms import Prepare
@@ -36,7 +37,7 @@ class Clip:
     """
 
     video: str
-    frames: torch.Tensor
+    frames: NDArray[np.uint8]
     index: NDArray[np.int64]
     seconds: NDArray[np.float64]
     first: bool = False
@@ -49,13 +50,17 @@ class Clip:
         return len(self.index)
 
 
-def read_video(source: Source, *, sample: Sampler, decoder: str, prepare: Prepare) -> Iterator[Clip]:
+def read_video(
+    source: Source, *, sample: Sampler, decoder: str, prepare: Prepare, limits: Limits | None = None
+) -> Iterator[Clip]:
     """The clips of a video file, decoded by `decoder` (see `decoding.Reading`)."""
-    reading = Reading(source.path, lambda timeline: sample(replace(timeline, video=source.id)), decoder=decoder)
+    reading = Reading(
+        source.path, lambda timeline: sample(replace(timeline, video=source.id)), decoder=decoder, limits=limits
+    )
     yield from _clips(source.id, reading, prepare, lambda: _outcome(source.id, reading))
 
 
-def read_frames(source: Source, *, sample: Sampler, prepare: Prepare) -> Iterator[Clip]:
+def read_frames(source: Source, *, sample: Sampler, prepare: Prepare, limits: Limits | None = None) -> Iterator[Clip]:
     """The clips of a folder of frames `<video id>_<index>.jpg`.
 
     Their presentation times are those of the video that they were cut from, NaN where that is not at hand.
@@ -63,6 +68,8 @@ def read_frames(source: Source, *, sample: Sampler, prepare: Prepare) -> Iterato
     """
     failures: list[Failure] = []
     paths = _frame_paths(source, failures)
+    if limits is not None:
+        limits.check_count(f"the folder of {source.id}", len(paths))
     indices = np.array(sorted(paths), np.int64)
     timeline = Timeline(_seconds(indices, source, failures), np.ones(len(indices), bool), video=source.id)
 
@@ -75,10 +82,13 @@ def read_frames(source: Source, *, sample: Sampler, prepare: Prepare) -> Iterato
         for i in chosen:
             try:
                 with Image.open(paths[int(indices[i])]) as image:
+                    if limits is not None:
+                        limits.check_size("it", *image.size)
                     pixels = np.asarray(image.convert("RGB"))
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, VideoError) as error:
                 unread.append(f"{paths[int(indices[i])].name}: {error}")
                 continue
+            pulse.beat()
             yield Frame(int(indices[i]), float(timeline.seconds[i]), pixels, False)
         if unread:
             text = f"{len(unread)} of {len(chosen)} frames cannot be read, the first being {unread[0]}"
@@ -100,9 +110,7 @@ def _clips(
 
     def clip() -> Clip:
         nonlocal clock, first
-        pixels = (
-            prepare(np.stack([f.pixels for f in waiting])) if waiting else torch.empty(0, 1, 1, 3, dtype=torch.uint8)
-        )
+        pixels = prepare(np.stack([f.pixels for f in waiting])).numpy() if waiting else np.empty((0, 1, 1, 3), np.uint8)
         made = Clip(
             video,
             pixels,

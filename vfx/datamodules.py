@@ -16,6 +16,7 @@ from vfx.collection import Collection, Source
 from vfx.decoding import check_decoder
 from vfx.errors import UsageError
 from vfx.extractor import CROPS, Extractor
+from vfx.limits import Limits
 from vfx.tally import Tally
 from vfx.timeline import Timeline
 
@@ -27,7 +28,8 @@ CPU_IMAGES = 8  # and on a processor, where larger batches leave its caches: lit
 class SourceDataModule(LightningDataModule):
     """What both datasets share: what remains to be done, its sharing out over ranks, and the batches.
 
-    `batch_size`: frames; `num_workers`: processes that read; None takes both from the machine.
+    `batch_size`: frames; `num_workers`: processes that read; None takes both from the machine. `check` is called
+    again and again while batches are made, and ends the run by raising.
     """
 
     kind: str  # the name of the dataset in configs and recipes
@@ -37,9 +39,11 @@ class SourceDataModule(LightningDataModule):
         collection: Collection,
         *,
         sample: Sampler,
+        limits: Limits,
         batch_size: int | None = None,
         num_workers: int | None = None,
         tally: Tally | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
         if batch_size is not None and batch_size < 1:
@@ -53,6 +57,8 @@ class SourceDataModule(LightningDataModule):
         self.planned: list[Source] = []
         self.todo: list[Source] = []
         self._sample = sample
+        self._limits = limits
+        self._check = check
         self._tally = tally or Tally()
 
     def sources(self) -> list[Source]:
@@ -88,7 +94,9 @@ class SourceDataModule(LightningDataModule):
             self.reader(),
             batch_size=self.batch_size,
             num_workers=min(self.num_workers, len(self.todo)),
+            limits=self._limits,
             tally=self._tally,
+            check=self._check,
         )
 
 
@@ -106,7 +114,9 @@ class VideoDataModule(SourceDataModule):
         return self.collection.videos()
 
     def reader(self) -> Read:
-        return partial(read_video, sample=self._sample, decoder=self._decoder, prepare=self._prepare)
+        return partial(
+            read_video, sample=self._sample, decoder=self._decoder, prepare=self._prepare, limits=self._limits
+        )
 
 
 class FrameDataModule(SourceDataModule):
@@ -118,7 +128,7 @@ class FrameDataModule(SourceDataModule):
         return self.collection.frame_folders()
 
     def reader(self) -> Read:
-        return partial(read_frames, sample=self._sample, prepare=self._prepare)
+        return partial(read_frames, sample=self._sample, prepare=self._prepare, limits=self._limits)
 
 
 def default_workers(device: str, *, ranks: int) -> int:

@@ -7,13 +7,18 @@ VfxError
 │   ├── SamplerError      a sampler's option is out of its range
 │   ├── ModelError        no such network, or one that vfx cannot take features from
 │   ├── WeightsError      weights that cannot be had, trusted or fitted
-│   └── OutputError       the output folder holds something else, or is not a feature file
+│   ├── OutputError       the output folder holds something else, or is not a feature file
+│   └── UnknownIdError    a feature file has no row of that id; a KeyError too
 ├── ExtractionError       the run ended without what was asked for
+├── Interrupted           a signal ended the run; what was finished is kept
+├── IntegrityError        a feature file does not hold what was written to it
 ├── DifferenceError       two features differ by more than is allowed
 └── VideoError            one video or frame cannot be read: recorded, and the run goes on
 """
 
 from __future__ import annotations
+
+from signal import Signals
 
 
 class VfxError(Exception):
@@ -48,12 +53,33 @@ class OutputError(UsageError):
     """The output folder holds something else, or is not a feature file."""
 
 
+class UnknownIdError(UsageError, KeyError):
+    """A feature file has no row of that id."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would show it quoted
+
+
 class ExtractionError(VfxError):
     """The run ended without what was asked for."""
 
 
+class IntegrityError(VfxError):
+    """A feature file does not hold what was written to it."""
+
+
 class DifferenceError(VfxError):
     """Two features differ by more than is allowed."""
+
+
+class Interrupted(VfxError):
+    """A signal ended the run; what was finished is kept. `signal` is its number."""
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(
+            f"ended by {Signals(signal).name}; what was finished is kept: the same command goes on from there"
+        )
+        self.signal = signal
 
 
 class VideoError(VfxError):

@@ -39,6 +39,7 @@ def extract(config: DictConfig) -> Path:
     # Late, so that --help and a mistyped key need not wait for torch.
     from vfx.collection import find_collection
     from vfx.extractor import Extractor
+    from vfx.interruption import Interruption
     from vfx.output import Output
     from vfx.progress import Progress, summary
     from vfx.provenance import provenance, recipe
@@ -47,13 +48,16 @@ def extract(config: DictConfig) -> Path:
 
     start = time.monotonic()
     tally = Tally()
+    interruption = Interruption()
     collection = find_collection(config.collection, config.rootpath)
     data = app.build(
         config.dataset,
         collection=collection,
         sample=app.build(config.sampler),
+        limits=app.build(config.limits),
         batch_size=config.batch_size,
         tally=tally,
+        check=interruption.check,
     )
     lead = app.first_rank()
     sources = data.sources() if lead else []  # before the network, which takes long to load
@@ -77,7 +81,7 @@ def extract(config: DictConfig) -> Path:
         "provenance": json.dumps(provenance(network) | {"recipe": making}),
     }
     with ExitStack() as stack:
-        writer = app.build(config.writer, output=output, attributes=attributes, tally=tally)
+        writer = app.build(config.writer, output=output, attributes=attributes, tally=tally, check=interruption.check)
         if lead:
             stack.enter_context(output.alone())
             output.prepare(making, overwrite=config.overwrite)
@@ -87,7 +91,7 @@ def extract(config: DictConfig) -> Path:
             if not data.planned and output.is_whole() and not app.started_by_others():
                 return _finish(output, config.strict)
             (output.folder / "config.yaml").write_text(attributes["config"], encoding="utf-8")
-        trainer = app.build(config.trainer, callbacks=[writer, Progress(tally)])
+        trainer = app.build(config.trainer, callbacks=[writer, Progress(tally), interruption])
         if app.in_sweep() and trainer.strategy.launcher is not None:
             # Lightning starts the whole sweep again in every rank, and a job that ends on one of them alone (nothing to
             # do, another recipe) would leave the ranks at work on different jobs.

@@ -1,35 +1,394 @@
-"""The fork server that reading processes come from."""
+"""Worker processes that may go down: each is watched, replaced when it ends, and costs only the task it was at."""
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 import multiprocessing
 import os
+import pickle
+import resource
 import signal
+import struct
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing import forkserver
+from dataclasses import dataclass, replace
+from multiprocessing import connection, forkserver, reduction
+from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
-# All that a worker needs and what takes long to import: torch, PyAV. Imported once, in the server.
-PRELOAD = ["vfx.clips"]
+from vfx import pulse
+from vfx.errors import ExtractionError
+
+Task = TypeVar("Task")
+Item = TypeVar("Item")
+Work = Callable[[Task], Iterator[Item]]
+
+# All that a reading worker needs and what takes long to import: torch, PyAV. Imported once, in the server.
+PRELOAD = ("vfx.clips",)
+AHEAD = 2  # items that each worker may have ready; more only costs memory
+SLOT_BYTES = 80 << 20  # shared memory for the arrays of one item, taken from the system only as it is used
+TICK_SECONDS = 0.5
+STILLBORN = 5  # workers in turn that may go down before they begin anything
+_HEADER = mmap.PAGESIZE  # of the shared memory: the pulse, and the number of the task at work
+_NUMBER = struct.Struct("8xq")
 
 
-def context() -> BaseContext:
+@dataclass(frozen=True)
+class Down:
+    """The worker went down at this task, and what came of it before is void. `hung`: it had to be killed.
+    `final`: alone, for the second time."""
+
+    reason: str
+    hung: bool = False
+    final: bool = False
+
+
+def run(
+    tasks: Sequence[Task],
+    work: Work[Task, Item],
+    *,
+    processes: int,
+    patience: float,
+    memory: int,
+    start: Callable[[], None] | None = None,
+    preload: Sequence[str] = PRELOAD,
+    check: Callable[[], None] | None = None,
+) -> Generator[tuple[Task, Item | Down]]:
+    """What `work` makes of each task, as it comes: items of one task in order, those of several in turns.
+
+    Tasks are begun in their order, each by the next free process. One that goes down (a crash in native code,
+    no memory left) or gives no sign of life (`pulse.beat`) for `patience` seconds, upon which it is killed, is
+    replaced, and its task is tried once more when the others are done, alone. Either time it comes with a `Down`.
+    `memory`: bytes that a process may take beyond those it starts with. `start` is called first in each process,
+    `check` here at least every TICK_SECONDS. Arrays in items travel through shared memory.
+
+    Raises what `work` and `check` raise, and ExtractionError where processes cannot be started.
+    """
+    made = context(preload)
+
+    def hire() -> _Worker[Task]:
+        return _Worker(made, work, patience=patience, memory=memory, start=start)
+
+    suspects = []
+    with contextlib.closing(_through(tasks, hire, min(processes, len(tasks)), check)) as deliveries:
+        for task, item in deliveries:
+            if isinstance(item, Down):
+                suspects.append(task)
+            yield task, item
+    for suspect in suspects:
+        with contextlib.closing(_through([suspect], hire, 1, check)) as deliveries:
+            for task, item in deliveries:
+                yield task, replace(item, final=True) if isinstance(item, Down) else item
+
+
+def _through(
+    tasks: Sequence[Task],
+    hire: Callable[[], _Worker[Task]],
+    processes: int,
+    check: Callable[[], None] | None,
+) -> Generator[tuple[Task, Any]]:
+    """Every task once, by a crew of `processes` that is kept complete."""
+    todo = deque(range(len(tasks)))
+    crew = [hire() for _ in range(processes)]
+    stillborn = 0
+    try:
+        while True:
+            for worker in crew:
+                # A second task spares the worker a wait; near the end it could be idle workers' work.
+                room = 1 if len(todo) <= 2 * processes else 2
+                while todo and len(worker.numbers) < room:
+                    worker.give(todo[0], tasks[todo.popleft()])
+            if not any(worker.numbers for worker in crew):
+                return
+            if check is not None:
+                check()
+            ready = connection.wait([w for worker in crew for w in worker.waitables], TICK_SECONDS)
+            for n, worker in enumerate(crew):
+                if worker.connection in ready:
+                    for number, item in worker.deliveries(AHEAD + 1):
+                        yield tasks[number], item
+                if (down := worker.down()) is None:
+                    continue
+                for number, item in worker.deliveries(None):
+                    yield tasks[number], item
+                guilty = worker.at_work()
+                todo.extendleft(number for number in reversed(worker.numbers) if number != guilty)
+                crew[n] = hire()
+                worker.end()
+                stillborn = stillborn + 1 if guilty is None else 0
+                if stillborn > STILLBORN:
+                    raise ExtractionError(f"worker processes cannot be started: {down.reason}")
+                if guilty is not None:
+                    yield tasks[guilty], down
+    finally:
+        for worker in crew:
+            worker.end()
+
+
+class _Worker(Generic[Task]):
+    """A process and what passes between it and this one: tasks and receipts to it, items and ends from it."""
+
+    def __init__(
+        self,
+        make: BaseContext,
+        work: Work[Task, Any],
+        *,
+        patience: float,
+        memory: int,
+        start: Callable[[], None] | None,
+    ) -> None:
+        self.numbers: deque[int] = deque()  # of the tasks given and not ended, in order
+        self._patience = patience
+        self._shared = _Shared.made()
+        self.connection, theirs = make.Pipe()
+        with without_main():
+            arguments = (theirs, self._shared.for_child(), work, memory, start)
+            self._process = make.Process(target=_serve, args=arguments, daemon=True)  # type: ignore[attr-defined]
+            self._process.start()
+        theirs.close()
+        self.waitables = [self.connection, self._process.sentinel]
+
+    def give(self, number: int, task: Task) -> None:
+        self.numbers.append(number)
+        self._send((number, task))
+
+    def deliveries(self, most: int | None) -> Iterator[tuple[int, Any]]:
+        """What has arrived, `most` messages of it, or all that a process which is down has sent (None)."""
+        with contextlib.suppress(EOFError, OSError):  # it is down, which is seen elsewhere
+            while most is None or (most > 0 and self.connection.poll()):
+                number, parcel, error = self.connection.recv()
+                most = None if most is None else most - 1
+                if parcel is None:
+                    self.numbers.remove(number)
+                    if error is not None:
+                        raise error
+                else:
+                    item = self._shared.taken(parcel)
+                    self._send(None)
+                    yield number, item
+
+    def down(self) -> Down | None:
+        """Why the process has ended, or had to be; None while it lives."""
+        if self.numbers and pulse.silence(self._shared.clock) > self._patience:
+            self._process.kill()
+            self._process.join()
+            return Down(f"no frame for {self._patience:g} s", hung=True)
+        if self._process.is_alive():
+            return None
+        code = self._process.exitcode or 0
+        if code == -signal.SIGKILL:
+            return Down("its process was killed, as by a system that is out of memory")
+        signal_or_code = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return Down(f"decoder crashed ({signal_or_code})")
+
+    def at_work(self) -> int | None:
+        """The number of the task that the process has begun and not ended."""
+        number = self._shared.number
+        return number if number in self.numbers else None
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self._process.close()
+        self.connection.close()
+        self._shared.close()
+
+    def _send(self, message: object) -> None:
+        with contextlib.suppress(OSError):  # it is down, which is seen elsewhere
+            self.connection.send(message)
+
+
+@dataclass(frozen=True)
+class _Parcel:
+    """An item without its arrays, and where these are: their sizes in a slot, or themselves if too large for one."""
+
+    item: bytes
+    slot: int
+    arrays: list[int] | list[bytes]
+
+
+class _Shared:
+    """Memory that a worker and this process share: the pulse, the number of the task at work, and AHEAD slots."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._memory = mmap.mmap(descriptor, _HEADER + AHEAD * SLOT_BYTES)
+        self.clock = memoryview(self._memory)[:8]
+        self._slot = 0
+
+    @classmethod
+    def made(cls) -> _Shared:
+        """A new piece, which has no name and needs no /dev/shm: that of a container is often 64 MB."""
+        if hasattr(os, "memfd_create"):
+            descriptor = os.memfd_create("vfx")
+        else:
+            with tempfile.TemporaryFile() as file:
+                descriptor = os.dup(file.fileno())
+        os.ftruncate(descriptor, _HEADER + AHEAD * SLOT_BYTES)
+        shared = cls(descriptor)
+        shared.number = -1
+        pulse.keep(shared.clock)
+        pulse.rest()
+        pulse.keep(None)
+        return shared
+
+    def for_child(self) -> Any:
+        """What a process that is being started receives, and makes its own by `detach()`."""
+        return _Descriptor(self._descriptor)
+
+    @property
+    def number(self) -> int:
+        return int(_NUMBER.unpack_from(self._memory)[0])
+
+    @number.setter
+    def number(self, value: int) -> None:
+        struct.pack_into("q", self._memory, 8, value)
+
+    def put(self, item: object) -> _Parcel:
+        """Lay an item's arrays into the next slot, which must be free."""
+        buffers: list[pickle.PickleBuffer] = []
+        rest = pickle.dumps(item, protocol=5, buffer_callback=buffers.append)
+        raw = [buffer.raw() for buffer in buffers]
+        slot, self._slot = self._slot, (self._slot + 1) % AHEAD
+        if sum(array.nbytes for array in raw) > SLOT_BYTES:
+            return _Parcel(rest, slot, [bytes(array) for array in raw])
+        at = _HEADER + slot * SLOT_BYTES
+        for array in raw:
+            self._memory[at : at + array.nbytes] = array
+            at += array.nbytes
+        return _Parcel(rest, slot, [array.nbytes for array in raw])
+
+    def taken(self, parcel: _Parcel) -> Any:
+        """The item of a parcel, whose slot can be used again."""
+        arrays = []
+        at = _HEADER + parcel.slot * SLOT_BYTES
+        for array in parcel.arrays:
+            if isinstance(array, bytes):
+                arrays.append(bytearray(array))
+            else:
+                arrays.append(bytearray(memoryview(self._memory)[at : at + array]))
+                at += array
+        return pickle.loads(parcel.item, buffers=arrays)
+
+    def close(self) -> None:
+        self.clock.release()
+        self._memory.close()
+        os.close(self._descriptor)
+
+
+class _Descriptor:
+    """A file descriptor on its way to a process that is being started."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __reduce__(self) -> Any:
+        return _Descriptor._received, (reduction.DupFd(self._descriptor),)
+
+    @staticmethod
+    def _received(duplicate: Any) -> int:
+        return int(duplicate.detach())
+
+
+def _serve(
+    channel: Connection,
+    descriptor: int,
+    work: Work[Task, Any],
+    memory: int,
+    start: Callable[[], None] | None,
+) -> None:
+    """The life of a worker: tasks in order, for as long as the process that gives them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the main process decides what it means
+    _follow_main()
+    _limit(memory)
+    shared = _Shared(descriptor)
+    pulse.keep(shared.clock)
+    if start is not None:
+        start()
+    tasks: deque[tuple[int, Task]] = deque()
+    free = AHEAD
+
+    def receive() -> None:
+        nonlocal free
+        message = channel.recv()
+        if message is None:
+            free += 1
+        else:
+            tasks.append(message)
+
+    with contextlib.suppress(EOFError, OSError):  # the main process is gone
+        while True:
+            pulse.rest()
+            while not tasks:
+                receive()
+            shared.number, task = tasks.popleft()
+            pulse.beat()
+            error: Exception | None = None
+            try:
+                for item in work(task):
+                    pulse.rest()
+                    while not free:
+                        receive()
+                    free -= 1
+                    channel.send((shared.number, shared.put(item), None))
+                    pulse.beat()
+            except (EOFError, BrokenPipeError):
+                raise
+            except Exception as raised:  # noqa: BLE001  (for the main process to raise)
+                error = raised
+            channel.send((shared.number, None, error))
+
+
+def _follow_main() -> None:
+    """Let this process end when the main one does, however that ends, even while a decoder hangs here."""
+    main = multiprocessing.parent_process()
+    assert main is not None
+
+    def follow() -> None:
+        main.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def end_with_run() -> None:
+    """In a worker: let it end with its run, however that ends: at once on Ctrl-C, and when the main process is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _follow_main()
+
+
+def _limit(memory: int) -> None:
+    """Let this process have `memory` bytes more than it has, where the system can say what that is (Linux)."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return
+    (data,) = [line for line in status.read_text().splitlines() if line.startswith("VmData:")]
+    allowed = int(data.split()[1]) * 1024 + memory
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (allowed if hard == resource.RLIM_INFINITY else min(allowed, hard), hard))
+
+
+def context(preload: Sequence[str] = PRELOAD) -> BaseContext:
     """How workers are started: by a server that has never had a thread or a decoder.
 
     A fork of a process with threads can hang, and decord hangs in a fork of a process that has opened a video;
     spawn is free of both too, but imports torch anew in each worker.
     """
     made = multiprocessing.get_context("forkserver")
-    made.set_forkserver_preload(PRELOAD)
+    made.set_forkserver_preload(list(preload))
     return made
 
 
-def warm_up() -> None:
+def warm_up(preload: Sequence[str] = PRELOAD) -> None:
     """Let the server begin its imports while this process does its own."""
-    context()
+    context(preload)
     with without_main():
         forkserver.ensure_running()
 
@@ -49,16 +408,3 @@ def without_main() -> Iterator[None]:
     finally:
         for name, value in kept.items():
             setattr(main, name, value)
-
-
-def end_with_run() -> None:
-    """In a worker: let it end with its run, however that ends: at once on Ctrl-C, and when the main process is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 DTYPES = ("float32", "float16")
 # Ranks end when their work ends, which on uneven collections can be hours apart.
 PATIENCE = timedelta(days=30)
+POLL_SECONDS = 0.05
 SHOWN = 5
 
 
@@ -30,6 +32,7 @@ class FeatureWriter(BasePredictionWriter):
 
     `dtype`: float32 or float16. `commit_mb`, `commit_seconds`: finished videos wait in memory until they are
     this many MiB or this old; a crash loses no more than that.
+    `check` is called while ranks wait for each other, and ends that by raising.
     After the run `total` is the tally of all ranks together.
     """
 
@@ -39,6 +42,7 @@ class FeatureWriter(BasePredictionWriter):
         *,
         attributes: Mapping[str, str],
         tally: Tally | None = None,
+        check: Callable[[], None] = lambda: None,
         dtype: str = "float32",
         commit_mb: float = 64,
         commit_seconds: float = 60,
@@ -50,6 +54,7 @@ class FeatureWriter(BasePredictionWriter):
         self._output = output
         self._attributes = attributes
         self._tally = tally or Tally()
+        self._check = check
         self._dtype = dtype
         self._commit_mb = commit_mb
         self._commit_seconds = commit_seconds
@@ -107,6 +112,7 @@ class FeatureWriter(BasePredictionWriter):
             self._parts.close()
         tallies = [self._tally]
         if self._group is not None:
+            self._meet()
             tallies = [Tally() for _ in range(trainer.world_size)]
             torch.distributed.all_gather_object(tallies, self._tally, group=self._group)
         self.total = sum(tallies, Tally())
@@ -116,7 +122,20 @@ class FeatureWriter(BasePredictionWriter):
                     self._finish(trainer.datamodule.planned)  # type: ignore[attr-defined]
         finally:
             if self._group is not None:
-                torch.distributed.barrier(group=self._group)  # nobody leaves before the file is there
+                self._meet()  # nobody leaves before the file is there
+
+    def _meet(self) -> None:
+        """Wait for all ranks, open to signals. Raises ExtractionError where one of them is gone."""
+        try:
+            meeting = torch.distributed.barrier(group=self._group, async_op=True)
+            while not meeting.is_completed():
+                self._check()
+                time.sleep(POLL_SECONDS)
+            meeting.wait()
+        except RuntimeError as error:
+            raise ExtractionError(
+                f"a rank has ended before its work was done; run the same command again ({str(error).splitlines()[0]})"
+            ) from error
 
     def _finish(self, planned: Sequence[Source]) -> None:
         """Make the one file of the parts. Raises ExtractionError where a video is in none of them."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vfx import pulse
 from vfx.decoding import pyav
 from vfx.decoding.frame import Frame
 from vfx.errors import UsageError, VideoError
@@ -49,6 +50,7 @@ def frames(path: Path, timeline: Timeline, indices: NDArray[np.int64]) -> Iterat
         wanted = set(indices.tolist())
         for index in range(int(indices[-1]) + 1):
             frame = reader.next()
+            pulse.beat()
             if index in wanted:
                 yield Frame(index, float(timeline.seconds[index]), frame.asnumpy())
     # RuntimeError and AssertionError are what its constructor raises for a file in which it finds no frames.

@@ -16,8 +16,10 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from vfx import pulse
 from vfx.decoding.frame import DamageError, Frame, SoundOnlyError, TimelineError
 from vfx.errors import VideoError
+from vfx.limits import Limits
 from vfx.timeline import Timeline
 
 # Containers that hold a video themselves. Playlists and scripts (hls, dash, concat) name further files to open, and
@@ -85,18 +87,23 @@ def headers(path: Path) -> Headers:
         )
 
 
-def demux(path: Path) -> Timeline:
+def demux(path: Path, limits: Limits | None = None) -> Timeline:
     """The times of all frames of the best video stream, from its packets; nothing is decoded.
 
     `seconds` are those of the container, its start time kept. Where its times cannot be believed (missing, repeated,
     or an AVI with reordered frames, which stores decoding times), frame i is shown at i / frame rate and `pts` is None.
     Packets that show nothing are left out: those an edit list hides, VP8's invisible frames, and what precedes the
-    first key frame. Raises VideoError if the file cannot be opened or holds no frame.
+    first key frame. Raises VideoError if the file cannot be opened, holds no frame, or is beyond the `limits`.
     """
     with _open(path) as (container, stream):
-        packets = []
+        if limits is not None:
+            limits.check_size(path.name, stream.codec_context.width, stream.codec_context.height)
+        packets: list[tuple[int | None, bool, bool]] = []
         empty = 0  # an AVI has one where a frame is shown for longer than its rate says, and counts it
         for packet in container.demux(stream):
+            pulse.beat()
+            if limits is not None:
+                limits.check_count(path.name, len(packets))
             if packet.size:
                 visible = not (packet.is_discard or _is_invisible(packet, stream))
                 packets.append((packet.pts, packet.is_keyframe, visible))
@@ -118,6 +125,8 @@ def demux(path: Path) -> Timeline:
             promised = stream.frames - empty - (len(packets) - len(shown))
         else:
             promised = len(shown) + _missing(container, stream, float(seconds[-1]))
+        if limits is not None:
+            limits.check_duration(path.name, float(seconds[-1] - seconds[0]))
         return Timeline(seconds, keys, pts, max(promised, len(shown)), rate=_rate(stream))
 
 
@@ -279,7 +288,10 @@ def _is_cover(stream: VideoStream) -> bool:
 
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
     """The packets that hold something: an empty one would tell the decoder that the stream has ended."""
-    return (packet for packet in container.demux(stream) if packet.size)
+    for packet in container.demux(stream):
+        pulse.beat()
+        if packet.size:
+            yield packet
 
 
 def _is_invisible(packet: av.Packet, stream: VideoStream) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vfx.decoding import decord, pyav, torchcodec
 from vfx.decoding.frame import DamageError, Frame, TimelineError
 from vfx.errors import UsageError, VideoError
+from vfx.limits import Limits
 from vfx.timeline import Timeline
 
 BACKENDS = {"pyav": pyav, "decord": decord, "torchcodec": torchcodec}
@@ -50,7 +51,7 @@ class Reading:
     `sample` chooses the indices from the timeline. `decoder`: the backend asked first ("auto": PyAV, which is exact
     for all files and cheapest); the others that are installed take over where it refuses or fails, from the frame
     after the last delivered. If the packets' times turn out wrong, the reading starts over with a frame that has
-    `first` set again: those before it are void.
+    `first` set again: those before it are void. A video beyond the `limits` is not begun.
 
     After the iteration these tell what happened:
     `timeline`: None if the file could not be opened. `expected`, `decoded`: counts of sampled and delivered frames.
@@ -63,12 +64,18 @@ class Reading:
     """
 
     def __init__(
-        self, path: str | Path, sample: Callable[[Timeline], NDArray[np.int64]], *, decoder: str = "auto"
+        self,
+        path: str | Path,
+        sample: Callable[[Timeline], NDArray[np.int64]],
+        *,
+        decoder: str = "auto",
+        limits: Limits | None = None,
     ) -> None:
         check_decoder(decoder)
         self._order = sorted(BACKENDS, key=lambda name: name != decoder)
         self._path = Path(path)
         self._sample = sample
+        self._limits = limits
         self.void = False
         self._reset()
 
@@ -81,7 +88,7 @@ class Reading:
         self.void = False
         self._reset()
         try:
-            timeline = pyav.demux(self._path)
+            timeline = pyav.demux(self._path, self._limits)
         except VideoError as error:
             self.stage, self.problem = "open", str(error)
             return

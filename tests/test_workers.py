@@ -1,0 +1,172 @@
+"""Worker processes that go down cost the task they were at, and no other."""
+
+import ctypes
+import functools
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vfx import pulse
+from vfx.errors import ExtractionError, UsageError
+from vfx.workers import SLOT_BYTES, Down, run
+
+ROOM = 1 << 30
+LIBC = ctypes.CDLL(None)
+
+
+def serve(tasks: list[int], work: object, **options: object) -> dict[int, list[object]]:
+    """What came of each task, in order."""
+    got: dict[int, list[object]] = {task: [] for task in tasks}
+    settings = {"processes": 2, "patience": 2.0, "memory": ROOM, "preload": ["numpy"]} | options
+    for task, item in run(tasks, work, **settings):  # type: ignore[arg-type]
+        got[task].append(item)
+    return got
+
+
+def squares(n: int) -> Iterator[int]:
+    yield from (n, n * n)
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_every_task_is_done_once_and_its_items_are_in_order(processes: int) -> None:
+    tasks = list(range(50))
+    assert serve(tasks, squares, processes=processes) == {n: [n, n * n] for n in tasks}
+
+
+def test_no_task_needs_no_process() -> None:
+    assert serve([], squares) == {}
+
+
+def arrays(n: int) -> Iterator[dict[str, np.ndarray]]:
+    for size in (0, 1, 1000, SLOT_BYTES // 8, SLOT_BYTES // 8 + 1):  # the last does not fit into the shared memory
+        yield {"a": np.full(size, n, np.int64), "b": np.arange(3, dtype=np.float32)}
+
+
+def test_arrays_come_whole_whatever_their_size() -> None:
+    for n, items in serve([1, 2, 3], arrays).items():
+        assert [len(item["a"]) for item in items] == [0, 1, 1000, SLOT_BYTES // 8, SLOT_BYTES // 8 + 1]
+        for item in items:
+            assert (item["a"] == n).all()
+            assert item["b"].tolist() == [0, 1, 2]
+            item["a"] += 1  # it is ours
+
+
+def fells(n: int) -> Iterator[int]:
+    yield n
+    if n == 3:
+        ctypes.string_at(0)
+    if n == 5:
+        os.abort()
+    if n == 7:
+        LIBC.sleep(1000)
+    if n == 9:
+        os._exit(3)
+    yield -n
+
+
+def test_a_task_that_fells_its_worker_is_tried_twice_and_given_up() -> None:
+    got = serve(list(range(12)), fells)
+    reasons = {3: "decoder crashed (SIGSEGV)", 5: "decoder crashed (SIGABRT)", 7: "no frame for 2 s"}
+    reasons[9] = "decoder crashed (exit code 3)"
+    for n, items in got.items():
+        down = Down(reasons.get(n, ""), hung=n == 7)
+        assert items == ([n, down, n, replace(down, final=True)] if n in reasons else [n, -n])
+
+
+def busy(n: int) -> Iterator[int]:
+    for _ in range(8):
+        time.sleep(0.5)
+        pulse.beat()
+    yield n
+
+
+def test_work_that_gives_signs_of_life_may_take_long() -> None:
+    assert serve([1, 2], busy) == {1: [1], 2: [2]}
+
+
+def test_a_worker_that_waits_for_us_is_not_taken_to_hang() -> None:
+    got = []
+    for task, item in run([1, 2], arrays, processes=2, patience=1, memory=ROOM, preload=["numpy"]):
+        time.sleep(0.4)
+        got.append(task)
+        assert not isinstance(item, Down)
+    assert sorted(got) == [1] * 5 + [2] * 5
+
+
+def once(n: int, folder: Path) -> Iterator[int]:
+    """Its process is killed the first time that it comes to the task 2."""
+    if n == 2 and not (folder / "seen").exists():
+        (folder / "seen").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    yield n
+
+
+def test_a_worker_killed_from_outside_loses_nothing(tmp_path: Path) -> None:
+    got = serve([1, 2, 3, 4], functools.partial(once, folder=tmp_path))
+    down = Down("its process was killed, as by a system that is out of memory")
+    assert got == {1: [1], 2: [down, 2], 3: [3], 4: [4]}
+
+
+def hungry(n: int) -> Iterator[int]:
+    yield len(np.ones(n, np.uint8))
+
+
+def test_memory_has_a_limit() -> None:
+    with pytest.raises(MemoryError):
+        serve([100 << 20, 2 << 30], hungry, memory=1 << 30)
+    assert serve([100 << 20], hungry, memory=1 << 30) == {100 << 20: [100 << 20]}
+
+
+def refuses(n: int) -> Iterator[int]:
+    yield n
+    raise UsageError(f"task ({n}) must not be")
+
+
+def test_what_work_raises_ends_the_run() -> None:
+    with pytest.raises(UsageError, match=r"task \(4\) must not be"):
+        serve([4], refuses)
+
+
+def test_check_can_end_the_run_while_nothing_arrives() -> None:
+    start = time.monotonic()
+
+    def late() -> None:
+        if time.monotonic() - start > 1:
+            raise UsageError("enough")
+
+    with pytest.raises(UsageError, match="enough"):
+        serve([7], fells, patience=600, check=late)
+    assert time.monotonic() - start < 10
+
+
+def stillborn() -> None:
+    os._exit(1)
+
+
+def test_workers_that_cannot_start_are_an_error_not_a_loop() -> None:
+    with pytest.raises(ExtractionError, match=r"worker processes cannot be started: decoder crashed \(exit code 1\)"):
+        serve([1, 2], squares, start=stillborn)
+
+
+def descriptors_open() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_nothing_is_left_behind() -> None:
+    serve([1], squares)  # the fork server stays
+    descriptors = descriptors_open()
+    threads = threading.active_count()
+    for _ in range(3):
+        serve([3, 1, 2], fells)
+        stream = run([1, 2, 3], squares, processes=2, patience=9, memory=ROOM, preload=["numpy"])
+        next(stream)
+        stream.close()  # type: ignore[attr-defined]
+    assert descriptors_open() == descriptors
+    assert threading.active_count() == threads

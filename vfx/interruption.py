@@ -1,0 +1,74 @@
+"""Ctrl-C and SIGTERM: taken note of, and obeyed between two batches, when finished videos can be committed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from types import FrameType
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
+
+from vfx.errors import ExtractionError, Interrupted
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PATIENCE_SECONDS = 60
+
+
+class Interruption(Callback):
+    """While predict runs, a first signal is noted and `check` raises Interrupted; a second Ctrl-C ends at once.
+
+    Lightning's own handler of SIGTERM only notes it, for training, and has ranks wait for each other inside it.
+    """
+
+    def __init__(self) -> None:
+        self._noted: int | None = None
+        self._before: dict[int, Any] = {}
+        self._launcher: Any = None
+        self._parent: int | None = None
+
+    def check(self) -> None:
+        """Raise Interrupted if a signal has come, and ExtractionError in a rank whose first rank is gone."""
+        if self._noted is not None:
+            raise Interrupted(self._noted)
+        if self._parent not in (None, os.getppid()):
+            raise ExtractionError("the first rank is gone; what was finished is kept")
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return  # where Python delivers none
+        self._launcher = trainer.strategy.launcher
+        if isinstance(self._launcher, _SubprocessScriptLauncher) and trainer.local_rank > 0:
+            external = self._launcher.cluster_environment.creates_processes_externally
+            self._parent = None if external else os.getppid()
+        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._restore()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._restore()
+        if isinstance(exception, Interrupted):
+            for process in self._ranks():  # they commit what they have finished
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(PATIENCE_SECONDS)
+
+    def _ranks(self) -> list[subprocess.Popen[bytes]]:
+        """The processes that Lightning started from this one."""
+        return self._launcher.procs if isinstance(self._launcher, _SubprocessScriptLauncher) else []
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self._noted is not None:
+            raise KeyboardInterrupt
+        self._noted = number
+        for process in self._ranks():
+            process.send_signal(signal.SIGTERM)  # nobody else would tell them
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}

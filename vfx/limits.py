@@ -1,0 +1,48 @@
+"""What one video may ask of the machine before it is given up: an honest video asks for far less."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from vfx.errors import UsageError, VideoError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`pixels` of a frame, `frames` and `hours` of a video, `memory_gb` that its reading may take beyond what the
+    process has at its start, and `patience`, seconds without a frame after which its decoder is taken to hang.
+
+    Raises UsageError for what is no positive number.
+    """
+
+    pixels: float
+    frames: float
+    hours: float
+    memory_gb: float
+    patience: float
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+                raise UsageError(f"limits.{field.name} ({value}) must be a number above 0")
+
+    @property
+    def memory(self) -> int:
+        """`memory_gb` in bytes."""
+        return int(self.memory_gb * 1e9)
+
+    def check_size(self, name: str, width: int, height: int) -> None:
+        """Raise VideoError where a picture is larger than `pixels`."""
+        if width * height > self.pixels:
+            raise VideoError(f"{name} is {width}x{height} pixels, more than limits.pixels ({self.pixels:.0f}) allows")
+
+    def check_count(self, name: str, frames: int) -> None:
+        """Raise VideoError where there are more than `frames`."""
+        if frames > self.frames:
+            raise VideoError(f"{name} has more frames than limits.frames ({self.frames:.0f}) allows")
+
+    def check_duration(self, name: str, seconds: float) -> None:
+        """Raise VideoError where times span more than `hours`."""
+        if seconds > self.hours * 3600:
+            raise VideoError(f"{name} lasts {seconds / 3600:.1f} hours, more than limits.hours ({self.hours:g}) allows")

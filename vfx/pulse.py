@@ -1,0 +1,34 @@
+"""A worker's sign of life: decoders give one with every packet, and a watchdog in another process looks at the last."""
+
+from __future__ import annotations
+
+import math
+import struct
+import time
+
+RESTING = math.inf  # waits for work or for room, and may do so for as long as it likes
+_CLOCK = struct.Struct("d")
+_clock: memoryview | None = None
+
+
+def keep(clock: memoryview | None) -> None:
+    """Let this process give its signs in these 8 bytes of shared memory; None: to nobody."""
+    global _clock
+    _clock = clock
+
+
+def beat() -> None:
+    """Progress has been made just now. In a process that nobody watches it does nothing."""
+    if _clock is not None:
+        _CLOCK.pack_into(_clock, 0, time.monotonic())
+
+
+def rest() -> None:
+    """What follows is no work of this process: it waits for another."""
+    if _clock is not None:
+        _CLOCK.pack_into(_clock, 0, RESTING)
+
+
+def silence(clock: memoryview) -> float:
+    """Seconds since the last sign in a clock; below zero while its process rests."""
+    return time.monotonic() - _CLOCK.unpack_from(clock, 0)[0]
