@@ -14,6 +14,7 @@ VfxError
 ├── IntegrityError        a feature file does not hold what was written to it
 ├── DifferenceError       two features differ by more than is allowed
 └── VideoError            one video or frame cannot be read: recorded, and the run goes on
+    └── LimitError        it asks for more than `limits` allows
 """
 
 from __future__ import annotations
@@ -84,3 +85,7 @@ class Interrupted(VfxError):
 
 class VideoError(VfxError):
     """One video or frame cannot be read: recorded in `failures`, and the run goes on."""
+
+
+class LimitError(VideoError):
+    """A video asks for more than `limits` allows."""

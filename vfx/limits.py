@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from vfx.errors import UsageError, VideoError
+from vfx.errors import LimitError, UsageError
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Limits:
         return int(self.memory_gb * 1e9)
 
     def check_size(self, name: str, width: int, height: int) -> None:
-        """Raise VideoError where a picture is larger than `pixels`."""
+        """Raise LimitError where a picture is larger than `pixels`."""
         if width * height > self.pixels:
-            raise VideoError(f"{name} is {width}x{height} pixels, more than limits.pixels ({self.pixels:.0f}) allows")
+            raise LimitError(f"{name} is {width}x{height} pixels, more than limits.pixels ({self.pixels:.0f}) allows")
 
     def check_count(self, name: str, frames: int) -> None:
-        """Raise VideoError where there are more than `frames`."""
+        """Raise LimitError where there are more than `frames`."""
         if frames > self.frames:
-            raise VideoError(f"{name} has more frames than limits.frames ({self.frames:.0f}) allows")
+            raise LimitError(f"{name} has more frames than limits.frames ({self.frames:.0f}) allows")
 
     def check_duration(self, name: str, seconds: float) -> None:
-        """Raise VideoError where times span more than `hours`."""
+        """Raise LimitError where times span more than `hours`."""
         if seconds > self.hours * 3600:
-            raise VideoError(f"{name} lasts {seconds / 3600:.1f} hours, more than limits.hours ({self.hours:g}) allows")
+            raise LimitError(f"{name} lasts {seconds / 3600:.1f} hours, more than limits.hours ({self.hours:g}) allows")
