@@ -6,7 +6,7 @@ import math
 import time
 
 RESTING = math.inf  # waits for work or for room, and may do so for as long as it likes
-_clock: memoryview | None = None  # of one float64, stored in one go: struct would write zeros first
+_clock: memoryview[float] | None = None  # of one float64, stored in one go: struct would write zeros first
 
 
 def keep(clock: memoryview | None) -> None:
