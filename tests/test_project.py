@@ -17,8 +17,9 @@ from vfx import CONF_DIR
 from vfx.app import resolved
 
 # Apps -> what a run is made of -> parts. A module may import its own layer and what is below.
-APPS = {"extract", "frames", "pool", "concat", "export", "import_bigfile"}
+APPS = {"probe", "extract", "frames", "pool", "concat", "export", "import_bigfile"}
 RUN = {
+    "probing", "overview",
     "datamodules", "batches", "clips", "workers", "extractor", "writer", "interruption", "progress", "output",
     "provenance", "tally", "derive", "concatenation", "segments", "cutting", "listing",
 }  # fmt: skip

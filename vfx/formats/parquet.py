@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,20 @@ FILES: tuple[str, ...] = ()
 CROPS = False
 
 
-def write(file: FeatureFile, target: Path) -> None:
+RECORDS = 4096  # a row group of `write_records`
+
+
+def _load() -> Any:
     try:
         import pyarrow
         import pyarrow.parquet
     except ModuleNotFoundError as error:
         raise UsageError("format=parquet needs pyarrow: pip install vfx[parquet]") from error
+    return pyarrow
+
+
+def write(file: FeatureFile, target: Path) -> None:
+    pyarrow = _load()
     dims = file.features.shape[1]
     fields = [pyarrow.field("id", pyarrow.string())]
     if file.level == "frame":
@@ -51,3 +61,17 @@ def write(file: FeatureFile, target: Path) -> None:
             columns["features"] = pyarrow.FixedSizeListArray.from_arrays(values, dims)
             writer.write_table(pyarrow.table(columns, schema=schema))
             start = stop
+
+
+def write_records(records: Iterable[tuple[Any, ...]], target: Path, columns: Mapping[str, type]) -> None:
+    """Any table: rows of as many values as there are `columns`, of these types or None, taken as they come.
+
+    Raises UsageError without pyarrow, before the first row is taken.
+    """
+    pyarrow = _load()
+    types = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_()}
+    schema = pyarrow.schema([(name, types[type_]) for name, type_ in columns.items()])
+    rows = iter(records)
+    with pyarrow.parquet.ParquetWriter(target, schema) as writer:
+        while group := list(itertools.islice(rows, RECORDS)):
+            writer.write_table(pyarrow.table(list(map(list, zip(*group, strict=True))), schema=schema))

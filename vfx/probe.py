@@ -1,0 +1,165 @@
+"""Step 0: what is in a collection, before a long run, and what that run would give."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from vfx import app
+from vfx.collection import Source, find_collection
+from vfx.errors import ExtractionError, OutputError, UsageError
+from vfx.files import alone_in, replace_durably
+from vfx.formats import parquet
+from vfx.overview import Overview, nbytes, tab_separated
+from vfx.probing import COLUMNS, Prober, Record, probe_all
+from vfx.segments import check_videos
+from vfx.timeline import Timeline
+
+log = logging.getLogger("vfx.probe")  # not __name__, which is __main__ when run
+LINE_SECONDS = 30  # between two lines of progress where there is no terminal
+WIDTH = 120  # of lines where there is no terminal
+CROPS = 10
+# Of a feature file beside its values, as measured with ids of some ten characters.
+ROW_BYTES, FILE_BYTES = 75, 400_000
+
+
+def main(*overrides: str) -> Path:
+    """Probe as the command line does, `main("collection=toydata", "decode=true")`; returns the table.
+
+    Raises VfxError and its kin, see vfx/errors.py.
+    """
+    return app.call(probe, "probe", overrides)
+
+
+def probe(config: DictConfig) -> Path:
+    """Write the table as a resolved config of conf/probe.yaml says; returns its path."""
+    _check(config)
+    collection = find_collection(config.collection, config.rootpath)
+    sample = app.build(config.sampler)
+    sample(Timeline(np.empty(0), np.empty(0, bool)))  # refuses options out of range before any work
+    prober = Prober(collection.root, sample, app.build(config.limits), packets=config.packets, decode=config.decode)
+    processes = _processes(config.num_workers)
+    videos, others = collection.files()
+    if "file" in config.sampler:
+        check_videos(config.sampler.file, {video.id for video in videos})
+    dim = _dim(config) if config.estimate and config.packets else None
+    table = Path(config.output_dir) / collection.name / f"probe.{config.format}"
+    overview = Overview(config.show)
+    with alone_in(table.parent):
+        app.log_to(table.with_name("probe.log"))
+        for left in table.parent.glob(".probe.*.tmp"):
+            left.unlink()
+        records = probe_all(videos, prober, processes=processes)
+        _write(_watched(records, videos, overview), table)
+        width = shutil.get_terminal_size((WIDTH, 0)).columns
+        log.info("%s", "\n".join(overview.lines(collection.name, others, width=width, table=str(table))))
+        if config.packets:
+            log.info("%s", _estimate(config, overview.rows, dim))
+    if overview.bad and config.strict:
+        raise ExtractionError(f"strict=true and {overview.bad} videos with a problem, listed in {table}")
+    return table
+
+
+def _check(config: DictConfig) -> None:
+    """Raise UsageError for a value that is not one of its key's."""
+    for key in ("packets", "decode", "estimate"):
+        if not isinstance(config[key], bool):
+            raise UsageError(f"{key} ({config[key]}) must be true or false")
+    if config.decode and not config.packets:
+        raise UsageError("decode=true reads the packets too: leave packets=false away")
+    if config.format not in ("tsv", "parquet"):
+        raise UsageError(f"format ({config.format}) must be tsv or parquet")
+    if str(config.oversample) not in ("False", "True", "keep"):
+        raise UsageError(f"oversample ({config.oversample}) must be false, true or keep")
+    if config.writer.dtype not in ("float32", "float16"):
+        raise UsageError(f"writer.dtype ({config.writer.dtype}) must be float32 or float16")
+    if not isinstance(config.show, int) or config.show < 0:
+        raise UsageError(f"show ({config.show}) must be 0 or more videos")
+
+
+def _processes(num_workers: int | None) -> int:
+    if num_workers is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if num_workers < 1:
+        raise UsageError(f"num_workers ({num_workers}) must be 1 or more processes, which a bad video may take down")
+    return num_workers
+
+
+def _dim(config: DictConfig) -> int:
+    """Values of a row. The network is built without memory for its weights, where it lets itself be built so."""
+    import torch  # late, as it takes seconds
+
+    try:
+        with torch.device("meta"):
+            return int(app.build(config.model, weights="random").dim)
+    except (RuntimeError, NotImplementedError):  # it computes with tensors while it is built, as RegNet does
+        return int(app.build(config.model, weights="random").dim)
+
+
+def _write(records: Iterable[Record], table: Path) -> None:
+    """Write the table as the records come; it has its name when all of it is on the disk."""
+    temporary = table.with_name(f".{table.name}.{uuid.uuid4().hex[:8]}.tmp")
+    rows = (record.values() for record in records)
+    try:
+        if table.suffix == ".parquet":
+            parquet.write_records(rows, temporary, COLUMNS)
+        else:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.writelines(f"{line}\n" for line in tab_separated(COLUMNS, rows))
+        replace_durably(temporary, table)
+    except OSError as error:
+        raise OutputError(f"{table} cannot be written: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _watched(records: Iterable[Record], videos: Sequence[Source], overview: Overview) -> Iterator[Record]:
+    """Count records, and show their progress: a bar on a terminal, elsewhere a line every so often."""
+    start = last_line = time.monotonic()
+    with tqdm(
+        total=max(1, sum(video.cost for video in videos)),
+        bar_format="{desc} |{bar}| {percentage:3.0f}% {elapsed}<{remaining}{postfix}",
+        disable=not sys.stderr.isatty(),
+    ) as bar:
+        for record in records:
+            overview.add(record)
+            now = time.monotonic()
+            counts = f"{overview.videos}/{len(videos)} videos"
+            rates = f"{overview.videos / max(1e-9, now - start):.1f} videos/s, {overview.bad} with a problem"
+            if not bar.disable:
+                bar.set_description_str(counts, refresh=False)
+                bar.set_postfix_str(rates, refresh=False)
+                bar.update(record.bytes)
+            elif now - last_line > LINE_SECONDS:
+                last_line = now
+                log.info("%s, %s", counts, rates)
+            yield record
+
+
+def _estimate(config: DictConfig, rows: int, dim: int | None) -> str:
+    """What an extraction would give of the frames that the packets announce."""
+    taken = f"sampler {config.sampler._target_.rpartition('.')[2]} takes {rows} frames"
+    if dim is None:
+        return taken
+    name = app.feature_name(config.model.name, config.model.layer, config.oversample, config.model.weights)
+    shape = [rows, CROPS, dim] if config.oversample == "keep" else [rows, dim]
+    size = FILE_BYTES + rows * ROW_BYTES + np.dtype(config.writer.dtype).itemsize * math.prod(shape)
+    return (
+        f"{taken}: {name} would be {' x '.join(map(str, shape))} values of {config.writer.dtype}, about {nbytes(size)}"
+        " on disk, and as much again while its parts are merged"
+    )
+
+
+if __name__ == "__main__":
+    app.command(probe, "probe")
