@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,19 +21,8 @@ from vfx.limits import Limits
 from vfx.sampling import all_frames
 from vfx.timeline import Timeline
 
-# What can be wrong, as the table names it.
-PROBLEMS = {
-    "empty": "no bytes",
-    "open": "not a video that can be opened",
-    "sound": "sound and no video",
-    "short": "fewer frames than the header promises",
-    "damage": "frames that cannot be decoded",
-    "limit": "more than `limits` allows",
-    "crash": "took the process that read it down",
-    "hang": "gave no sign of life for `limits.patience` seconds",
-    "name": "an id that no feature file can hold",
-    "same_id": "an id that another file has too",
-}
+# What can be wrong, as the table names it; docs/probe.md says what each means.
+Problem = Literal["empty", "open", "sound", "short", "damage", "limit", "crash", "hang", "name", "same_id"]
 OTHER_DECODERS = ("torchcodec", "decord")  # beside PyAV, which `auto` asks first; last the one that can hang
 UNEVEN_SECONDS = (
     0.0015  # intervals between frames that differ by less are even: Matroska and FLV round to a millisecond
@@ -52,8 +41,8 @@ class Record:
     `rate`: frames a second as the file states them. `promised`, `frames`, `decoded`: how many frames the header, the
     packets and the decoder have. `rows`: how many of them the sampler takes. `decoder`: who delivered under `auto`;
     `decoders`: all who agree with the packets and gave the first frame, joined by "+". `sha256`: of the content, where
-    another file has the same size; `twin`: path of the first file that holds the very same. `problem`: keys of
-    PROBLEMS, joined by "+"; `error`: sentences that say what.
+    another file has the same size; `twin`: path of the first file that holds the very same. `problem`: each a Problem,
+    joined by "+"; `error`: sentences that say what.
     """
 
     id: str
@@ -85,7 +74,7 @@ class Record:
         """The row, in the order of COLUMNS."""
         return tuple(getattr(self, name) for name in COLUMNS)
 
-    def add(self, problem: str, error: object) -> None:
+    def add(self, problem: Problem, error: object) -> None:
         self.problem = "+".join(filter(None, [self.problem, problem]))
         self.error = "; ".join(filter(None, [self.error, clean(str(error))]))
 
@@ -237,10 +226,12 @@ class Prober:
         record.decoded, record.decoder = reading.decoded, reading.decoder
         if "pyav" in reading.decoder:
             record.decoders = "pyav"
-        kinds = ["damage"] if reading.decoded < reading.expected else []
-        kinds += ["short"] if shortfall(reading.timeline) else []
-        if kinds:
-            record.add("+".join(kinds), reading.problem)
+        error = reading.problem  # one for both
+        if reading.decoded < reading.expected:
+            record.add("damage", error)
+            error = ""
+        if shortfall(reading.timeline):
+            record.add("short", error)
         return reading.timeline
 
 
