@@ -1,0 +1,227 @@
+"""Comparison as its user runs it: features of the toy collection, their exports, and what was done to them."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT, TOYDATA
+from vfx import compare, export, extract
+from vfx.comparison import Comparison
+from vfx.errors import DifferenceError, OutputError, UsageError
+from vfx.store import FeatureFile, FeatureFileWriter, Rows
+
+NAME = "efficientnet_lite0,avgpool"
+
+
+@pytest.fixture(scope="session")
+def others(tmp_path_factory: pytest.TempPathFactory) -> FeatureFile:
+    """The toy collection at one frame a second, and in float16."""
+    folder = tmp_path_factory.mktemp("others")
+    recipe = ["sampler=fps", "sampler.fps=1", "writer.dtype=float16"]
+    return FeatureFile(extract.main(f"collection={TOYDATA}", f"output_dir={folder}", "trainer=cpu", *recipe))
+
+
+@pytest.fixture
+def bigfile(tmp_path: Path, toy_features: FeatureFile) -> Path:
+    outputs = toy_features.path.parent.parent.parent
+    return export.main(
+        "collection=toydata", f"output_dir={outputs}", f"feature={NAME}", f"destination={tmp_path / 'big,file'}"
+    )
+
+
+def change(bigfile: Path, *, rows: np.ndarray | None = None, without: int = 0) -> None:
+    """Put other rows into a BigFile, or take away its last."""
+    ids = (bigfile / "id.txt").read_text().split()
+    count, dims = map(int, (bigfile / "shape.txt").read_text().split())
+    values = np.fromfile(bigfile / "feature.bin", "<f4").reshape(count, dims) if rows is None else rows
+    values[: count - without].tofile(bigfile / "feature.bin")
+    (bigfile / "id.txt").write_text(" ".join(ids[: count - without]))
+    (bigfile / "shape.txt").write_text(f"{count - without} {dims}")
+
+
+def compared(a: Path, b: Path, *overrides: str) -> Comparison:
+    found = compare.main(f"a={a}", f"b={b}", *overrides)
+    assert isinstance(found, Comparison)
+    return found
+
+
+def test_an_export_is_the_same(toy_features: FeatureFile, bigfile: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = compared(toy_features.path, bigfile)
+    assert (found.cosine == 1).all()
+    assert not found.difference.any()
+    assert found.hints == []
+    assert str(found) == "59 rows compared: least cosine 1.00000000, largest difference 0"
+    printed = capsys.readouterr().out
+    assert "59 rows in both, in the same order\n" in printed
+    assert "recipe: b is a BigFile, which keeps none" in printed
+    assert "worst rows" not in printed
+    assert str(compared(bigfile / "feature.bin", toy_features.path.parent, "difference=0")) == str(found)
+
+
+def test_the_lineages_text_is_the_same_to_six_digits(toy_features: FeatureFile, tmp_path: Path) -> None:
+    outputs = toy_features.path.parent.parent.parent
+    text = export.main(
+        "collection=toydata", f"output_dir={outputs}", f"feature={NAME}", "format=txt", f"destination={tmp_path / 'f'}"
+    )
+    found = compared(toy_features.path, text, "difference=0.00001")
+    assert 0 < found.difference.max() < 1e-5
+    assert list(tmp_path.iterdir()) == [text]
+
+
+def test_two_recipes(toy_features: FeatureFile, others: FeatureFile, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(DifferenceError, match=r"^a and b differ: ids: 28 \(astronaut_12, astronaut_36, .*\) only in a"):
+        compare.main(f"a={toy_features.path}", f"b={others.path}")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines if line.startswith("recipe")] == [
+        ["recipe.dtype", "float32", "float16"],
+        ["recipe.sampler.fps", "nothing", "1"],
+        ["recipe.sampler.name", "half_second", "fps"],
+    ]
+    assert "seconds differ in 0 of them" in lines
+    found = compared(toy_features.path, others.path, "subset=true")
+    assert list(found.pairing.a) == [i for i, id in enumerate(toy_features.ids) if id in set(others.ids)]
+    x, y = toy_features["cat_0"].astype("f8"), others["cat_0"].astype("f8")
+    at = list(others.ids).index("cat_0")
+    assert found.cosine[at] == pytest.approx(x @ y / np.linalg.norm(x) / np.linalg.norm(y), abs=1e-12)
+    assert found.difference[at] == np.abs(x - y).max()
+
+
+def test_rows_that_are_missing(toy_features: FeatureFile, bigfile: Path) -> None:
+    change(bigfile, without=3)
+    lost = ", ".join(toy_features.ids[-3:])
+    with pytest.raises(DifferenceError, match=rf"^a and b differ: ids: 3 \({lost}\) only in a; subset=true compares"):
+        compare.main(f"a={toy_features.path}", f"b={bigfile}")
+    with pytest.raises(DifferenceError, match=rf"3 \({lost}\) only in b"):
+        compare.main(f"a={bigfile}", f"b={toy_features.path}")
+    assert len(compared(bigfile, toy_features.path, "subset=true").cosine) == 56
+
+
+def test_the_row_that_was_changed_is_the_worst(toy_features: FeatureFile, bigfile: Path, tmp_path: Path) -> None:
+    rows = toy_features.features[:]
+    rows[17, 40:60] += 1
+    change(bigfile, rows=rows)
+    id, table = toy_features.ids[17], tmp_path / "new" / "rows,1.tsv"
+    with pytest.raises(
+        DifferenceError, match=rf"^a and b differ: 1 of 59 rows have a cosine below 0.9999, .*\({id}\)$"
+    ):
+        compare.main(f"a={toy_features.path}", f"b={bigfile}", f"output={table}")
+    assert compare.main(
+        f"a={toy_features.path}", f"b={bigfile}", "cosine=0.5", f"output={table}", "overwrite=true"
+    ) == (table)
+    head, *lines = table.read_text().splitlines()
+    assert head == "id\tcosine\tmax_abs"
+    values = {line.split("\t")[0]: tuple(map(float, line.split("\t")[1:])) for line in lines}
+    assert list(values) == list(toy_features.ids)
+    assert {name for name, numbers in values.items() if numbers != (1, 0)} == {id}
+    assert 0.5 < values[id][0] < 0.9999
+    assert values[id][1] == pytest.approx(1, rel=1e-5)
+    assert list(table.parent.iterdir()) == [table]
+
+
+def test_a_table_that_is_there_stays(toy_features: FeatureFile, tmp_path: Path) -> None:
+    table = tmp_path / "rows.tsv"
+    table.write_text("mine")
+    sides = [f"a={toy_features.path}", f"b={toy_features.path}", f"output={table}"]
+    with pytest.raises(UsageError, match=r"output \(.*rows.tsv\) is there already; overwrite=true replaces it"):
+        compare.main(*sides)
+    assert table.read_text() == "mine"
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError, match=r"folder could not be written, and nothing is left of it"):
+        compare.main(*sides[:2], f"output={tmp_path / 'folder'}", "overwrite=true")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "rows.tsv"]
+
+
+def crops(path: Path, rows: np.ndarray, dtype: str) -> Path:
+    attributes = {"feature": "f", "collection": "c", "config": "", "provenance": '{"recipe": {}}'}
+    with FeatureFileWriter(path, level="frame", shape=rows.shape[1:], dtype=dtype, attributes=attributes) as writer:
+        writer.add_video("v", iter([Rows(rows, np.arange(len(rows)), np.arange(len(rows)) / 2)]))
+    return path
+
+
+def test_ten_crops_in_two_types(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).random((20, 10, 16), np.float32)
+    a, b = crops(tmp_path / "a.h5", rows, "float32"), crops(tmp_path / "b.h5", rows, "float16")
+    found = compared(a, b)
+    np.testing.assert_array_equal(found.difference, np.abs(rows - rows.astype("f2")).max(axis=(1, 2)))
+    assert found.hints == ["one is the other rounded to float16: they are equal once both are"]
+    assert (found.sides[0].shape, found.sides[1].dtype) == ((20, 10, 16), "float16")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("cosine=2", r"cosine \(2\) must be a number, at most 1"),
+        ("cosine=null", r"cosine \(None\) must be a number, at most 1"),
+        ("difference=some", r"difference \(some\) must be a number"),
+        ("subset=some", r"subset \(some\) must be true or false"),
+        ("b=/nowhere", r"/nowhere holds no feature: neither features\.h5, nor feature\.bin of a BigFile, nor id\.fea"),
+        (f"b={ROOT}", r" holds no feature"),
+    ],
+)
+def test_mistakes_are_named(toy_features: FeatureFile, override: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        compare.main(f"a={toy_features.path}", *([] if override[0] == "b" else [f"b={toy_features.path}"]), override)
+
+
+def test_a_damaged_bigfile_is_refused(toy_features: FeatureFile, bigfile: Path) -> None:
+    (bigfile / "feature.bin").write_bytes(b"short")
+    with pytest.raises(OutputError, match=r"feature\.bin has 5 bytes"):
+        compare.main(f"a={toy_features.path}", f"b={bigfile}")
+
+
+def test_the_command_line(toy_features: FeatureFile, bigfile: Path, tmp_path: Path) -> None:
+    def command(*overrides: str) -> tuple[int, list[str], str]:
+        line = [sys.executable, "-m", "vfx.compare", f"a={toy_features.path.parent}", f"b={bigfile}", *overrides]
+        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout.splitlines(), done.stderr
+
+    code, out, _ = command()
+    assert (code, out[-1]) == (0, "59 rows compared: least cosine 1.00000000, largest difference 0")
+    table = tmp_path / "rows.tsv"
+    code, out, _ = command(f"output={table}")
+    assert (code, out[-1]) == (0, str(table))
+    change(bigfile, without=3)
+    code, out, errors = command()
+    assert code == 1
+    assert "56 rows in both, in the same order" in out
+    assert errors.startswith("error: a and b differ: ids: 3 (")
+    assert len(errors.splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for the peak of a process")
+def test_200_000_rows_in_another_order_compare_within_300_mb(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    numbers = random.permutation(200_000)
+    block = random.random((1000, 2048), "f4")
+    attributes = {"feature": "f", "collection": "c", "config": "", "provenance": '{"recipe": {}}'}
+    (tmp_path / "b").mkdir()
+    with (
+        FeatureFileWriter(tmp_path / "a.h5", level="video", shape=(2048,), attributes=attributes) as writer,
+        (tmp_path / "b" / "feature.bin").open("wb") as matrix,
+    ):
+        for start in range(0, 200_000, 1000):
+            block[:, 0] = np.arange(start, start + 1000)
+            writer.add_rows([f"v{n}" for n in range(start, start + 1000)], block)
+            block[:, 0] = numbers[start : start + 1000]
+            # the other columns go with the row's number, as they do above
+            block_b = block[numbers[start : start + 1000] % 1000]
+            block_b[:, 0] = block[:, 0]
+            block_b.tofile(matrix)
+    (tmp_path / "b" / "id.txt").write_text(" ".join(f"v{n}" for n in numbers))
+    (tmp_path / "b" / "shape.txt").write_text("200000 2048")
+    script = (
+        "import sys; from vfx import compare; found = compare.main(*sys.argv[1:]);"
+        "assert not {'torch', 'pytorch_lightning'} & set(sys.modules);"
+        "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0], found)"
+    )
+    line = [sys.executable, "-c", script, f"a={tmp_path / 'a.h5'}", f"b={tmp_path / 'b'}", "difference=0"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True)
+    memory, told = done.stdout.splitlines()[-1].split(maxsplit=1)
+    assert told == "200000 rows compared: least cosine 1.00000000, largest difference 0"
+    assert int(memory) / 1024 < 300
+    shutil.rmtree(tmp_path)
