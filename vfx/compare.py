@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def _table(path: Path, *, overwrite: bool) -> Iterator[Callable[[Block], None]]:
 
 def _number(config: DictConfig, key: str) -> float | None:
     value = config[key]
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value)):
         raise UsageError(f"{key} ({value}) must be a number")
     return value
 
