@@ -22,9 +22,10 @@ from vfx.derive import is_made
 from vfx.errors import OutputError, UsageError
 from vfx.formats import BLOCK_BYTES, Matrix, bigfile
 from vfx.formats.lineage import Source, find_source
+from vfx.hdf5 import LEVELS, Level
 from vfx.output import Output
 from vfx.provenance import versions
-from vfx.store import LEVELS, Failure, FeatureFileWriter, Level, Rows
+from vfx.store import Failure, FeatureFileWriter, Rows
 
 log = logging.getLogger("vfx.import_bigfile")  # not __name__, which is __main__ when run
 

@@ -1,39 +1,37 @@
 """Feature files: the one HDF5 schema, `vfx.features/1`, written whole or not at all and read as a mapping.
 
-The schema is laid out in docs/schema.md. This is the only module that knows h5py.
+The schema is laid out in docs/schema.md.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.errors import OutputError, UsageError
+from vfx import digests, hdf5
+from vfx.errors import OutputError, UnknownIdError, UsageError
 from vfx.files import replace_durably
+from vfx.hdf5 import FAILURE, SCHEMA, TEXT, Dataset, Level
 
 if TYPE_CHECKING:
     import pandas
     import torch
 
-SCHEMA = "vfx.features/1"
-Level = Literal["frame", "video", "segment"]
-LEVELS = ("frame", "video", "segment")
 CHUNK_BYTES = 128 << 10  # a chunk is read whole for one row and written whole for one video
 BLOCK_BYTES = 8 << 20  # rows are gathered to blocks of about this size before HDF5 sees them
-_TEXT = h5py.string_dtype()
-_FAILURE = np.dtype([("id", _TEXT), ("stage", _TEXT), ("error", _TEXT)])
 
 
 class Failure(NamedTuple):
@@ -74,28 +72,24 @@ class FeatureFileWriter:
     ) -> None:
         self.path = path
         self._temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-        self._level = level
         try:
-            self._file = h5py.File(self._temporary, "w")
+            self._file = hdf5.create(self._temporary)
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error}") from error
+        self._aside = ThreadPoolExecutor(1)  # hashlib lets go of the interpreter, as HDF5's writing does
+        self._columns: dict[str, _Column] = {}
         row_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        self._features = _Column(
-            self._file,
-            "features",
-            np.dtype(dtype),
-            shape,
-            max(1, CHUNK_BYTES // row_bytes),
-            BLOCK_BYTES // row_bytes,
+        self._features = self._column(
+            "features", np.dtype(dtype), shape, max(1, CHUNK_BYTES // row_bytes), max(1, BLOCK_BYTES // row_bytes)
         )
-        self._ids = _Column(self._file, "ids", _TEXT)
-        self._failures = _Column(self._file, "failures", _FAILURE)
+        self._ids = self._column("ids", TEXT)
+        self._failures = self._column("failures", FAILURE)
         if level == "frame":
-            self._index = _Column(self._file, "index", np.dtype(np.int64))
-            self._seconds = _Column(self._file, "seconds", np.dtype(np.float64))
-            self._videos = _Column(self._file, "videos/ids", _TEXT)
-            self._offsets = _Column(self._file, "videos/offsets", np.dtype(np.int64))
-            self._decoders = _Column(self._file, "videos/decoder", _TEXT)
+            self._index = self._column("index", np.dtype(np.int64))
+            self._seconds = self._column("seconds", np.dtype(np.float64))
+            self._videos = self._column("videos/ids", TEXT)
+            self._offsets = self._column("videos/offsets", np.dtype(np.int64))
+            self._decoders = self._column("videos/decoder", TEXT)
             self._offsets.append([0])
         self.attributes: dict[str, str] = {
             "schema": SCHEMA,
@@ -103,6 +97,13 @@ class FeatureFileWriter:
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             **attributes,
         }
+
+    def _column(
+        self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...] = (), chunk: int = 4096, block: int = 16384
+    ) -> _Column:
+        data = self._file.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=(chunk, *shape))
+        self._columns[name] = _Column(data, dtype, block, self._aside)
+        return self._columns[name]
 
     @property
     def rows(self) -> int:
@@ -142,17 +143,21 @@ class FeatureFileWriter:
         except OSError as failed:
             raise OutputError(f"{self.path} could not be written, and nothing is left of it: {failed}") from failed
         finally:
+            self._aside.shutdown()
             with contextlib.suppress(OSError):  # the disk is full: closing fails as writing did
                 self._file.close()
             self._temporary.unlink(missing_ok=True)
 
     def _complete(self) -> None:
-        for column in [v for v in vars(self).values() if isinstance(v, _Column)]:
+        found = {}
+        for name, column in self._columns.items():
             column.flush()
-        self._file.attrs.update(self.attributes)
+            found[name] = column.digest.hexdigest()
+        found[digests.ATTRIBUTES] = digests.attributes_digest(self.attributes)
+        self._file.attrs.update({**self.attributes, digests.NAME: json.dumps(found)})
         self._file.close()
-        with h5py.File(self._temporary, "r") as again:  # what cannot be opened must not take the final name
-            if again["features"].shape[0] != self.rows or again.attrs["schema"] != SCHEMA:
+        with hdf5.open_checked(self._temporary) as again:  # what cannot be opened must not take the final name
+            if again["features"].shape[0] != self.rows:
                 raise OutputError(f"{self._temporary} does not read back as it was written: is the disk sound?")
 
 
@@ -162,39 +167,39 @@ def _storable(text: str) -> str:
 
 
 class _Column:
-    """A dataset that grows at its end, in blocks large enough for HDF5 to be fast."""
+    """A dataset that grows at its end, in blocks large enough for HDF5 to be fast, and the digest of its rows."""
 
-    def __init__(
-        self,
-        file: h5py.File,
-        name: str,
-        dtype: np.dtype[Any],
-        shape: tuple[int, ...] = (),
-        chunk: int = 4096,
-        block: int = 16384,
-    ) -> None:
-        self._data = file.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=(chunk, *shape))
-        self._shape = shape
+    def __init__(self, data: Dataset, dtype: np.dtype[Any], block: int, aside: ThreadPoolExecutor) -> None:
+        self._data = data
         # text and records become arrays of objects, which h5py turns into HDF5's own
-        self._memory = dtype if dtype.kind in "fiu" else np.dtype(object) if dtype.fields is None else dtype
-        self._pending: list[NDArray[Any]] = []
-        self._block = max(1, block)
+        memory = dtype if dtype.kind in "fiu" else np.dtype(object) if dtype.fields is None else dtype
+        self._block = np.empty((block, *data.shape[1:]), memory)
         self._waiting = 0
+        self._aside = aside
+        self.digest = digests.ColumnDigest()
         self.length = 0
 
     def append(self, values: Any) -> None:
-        block = np.array(values, dtype=self._memory).reshape(-1, *self._shape)
-        self._pending.append(block)
-        self._waiting += len(block)
-        self.length += len(block)
-        if self._waiting >= self._block:
-            self.flush()
+        rows = np.asarray(values, self._block.dtype).reshape(-1, *self._block.shape[1:])
+        self.length += len(rows)
+        while len(rows):
+            room = min(len(rows), len(self._block) - self._waiting)
+            self._block[self._waiting : self._waiting + room] = rows[:room]
+            self._waiting += room
+            rows = rows[room:]
+            if self._waiting == len(self._block):
+                self.flush()
 
     def flush(self) -> None:
-        if self._waiting:
-            self._data.resize(self.length, axis=0)
-            self._data[self.length - self._waiting :] = np.concatenate(self._pending)
-        self._pending, self._waiting = [], 0
+        if not self._waiting:
+            return
+        rows = self._block[: self._waiting]
+        hashing = self._aside.submit(self.digest.update, rows)
+        start = len(self._data)
+        self._data.resize(start + len(rows), axis=0)
+        self._data[start:] = rows
+        hashing.result()
+        self._waiting = 0
 
 
 class FeatureFile(Mapping[str, NDArray[Any]]):
@@ -210,16 +215,8 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
             self.path = self.path / "features.h5"
 
     @cached_property
-    def _file(self) -> h5py.File:
-        if not self.path.is_file():
-            raise OutputError(f"no feature file {self.path}; `python -m vfx.extract` makes them")
-        try:
-            file = h5py.File(self.path, "r")
-        except OSError as error:
-            raise OutputError(f"{self.path} is not a readable HDF5 file: {error}") from error
-        if file.attrs.get("schema") != SCHEMA:
-            raise OutputError(f"{self.path}: schema is {file.attrs.get('schema')!r}, wanted {SCHEMA!r}")
-        return file
+    def _file(self) -> hdf5.File:
+        return hdf5.open_checked(self.path)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path}  # an open HDF5 file cannot cross to another process
@@ -237,59 +234,78 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
         self.close()
 
     @property
-    def features(self) -> h5py.Dataset:
+    def features(self) -> Dataset:
         """(N, D) or (N, 10, D), read by slices: `f.features[10:20]`; `f.features[:]` is the whole matrix."""
         return self._file["features"]
 
     @cached_property
     def ids(self) -> NDArray[np.object_]:
         """(N,) str: frame, video or segment ids, in the order of the rows."""
-        return self._file["ids"].asstr()[:]
+        return self._texts("ids")
 
-    def _frame_level(self, name: str) -> h5py.Dataset:
+    def _texts(self, name: str) -> NDArray[np.object_]:
+        with hdf5.reading(self.path):
+            return self._file[name].asstr()[:]
+
+    def _frame_level(self, name: str) -> NDArray[Any]:
         if self.level != "frame":
             raise OutputError(f"{self.feature} is of {self.level} level: it has no {name}")
-        return self._file[name]
+        if self._file[name].dtype == object:
+            return self._texts(name)
+        with hdf5.reading(self.path):
+            return self._file[name][:]
 
     @cached_property
     def videos(self) -> NDArray[np.object_]:
         """(V,) str: frame level, the videos that have rows, sorted."""
-        return self._frame_level("videos/ids").asstr()[:]
+        videos = self._frame_level("videos/ids")
+        for before, after in itertools.pairwise(videos):
+            if before >= after:
+                raise OutputError(f"{self.path}: videos/ids are not sorted: {after!r} comes after {before!r}")
+        return videos
 
     @cached_property
     def offsets(self) -> NDArray[np.int64]:
         """(V+1,): frame level, the rows of video v are [offsets[v], offsets[v+1])."""
-        return self._frame_level("videos/offsets")[:]
+        offsets = self._frame_level("videos/offsets")
+        total = self.features.shape[0]
+        if offsets[0] != 0 or offsets[-1] != total or (offsets[1:] <= offsets[:-1]).any():
+            raise OutputError(f"{self.path}: videos/offsets do not ascend from 0 to {total}, the number of rows")
+        return offsets
 
     @cached_property
     def decoders(self) -> NDArray[np.object_]:
         """(V,) str: frame level, which decoder served each of `videos`."""
-        return self._frame_level("videos/decoder").asstr()[:]
+        return self._frame_level("videos/decoder")
 
     @cached_property
     def index(self) -> NDArray[np.int64]:
         """(N,): frame level, 0-based position in display order."""
-        return self._frame_level("index")[:]
+        return self._frame_level("index")
 
     @cached_property
     def seconds(self) -> NDArray[np.float64]:
         """(N,): frame level, presentation time in the source; NaN where it is not known."""
-        return self._frame_level("seconds")[:]
+        return self._frame_level("seconds")
 
     @cached_property
     def failures(self) -> list[Failure]:
         """What could not be read whole, and why."""
-        rows = self._file["failures"][:]
-        return [Failure(*(v.decode() if isinstance(v, bytes) else v for v in row)) for row in rows]
+        with hdf5.reading(self.path):
+            return [Failure(*(text.decode() for text in row)) for row in self._file["failures"][:].tolist()]
 
     @property
     def attributes(self) -> dict[str, str]:
-        return dict(self._file.attrs)
+        """All that are text, as those of the schema are."""
+        return hdf5.attributes(self._file)
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """Versions, weights, transform, sampler and recipe of the run."""
-        return json.loads(self._file.attrs["provenance"])
+        try:
+            return dict(json.loads(self._file.attrs["provenance"]))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise OutputError(f"{self.path}: attribute provenance is not a JSON object: {error}") from error
 
     @property
     def level(self) -> Level:
@@ -301,41 +317,75 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
 
     @cached_property
     def _position(self) -> dict[str, int]:
-        return {id: i for i, id in enumerate(self.videos if self.level == "frame" else self.ids)}
+        ids = self.videos if self.level == "frame" else self.ids
+        position = {id: i for i, id in enumerate(ids)}
+        if len(position) != len(ids):
+            raise OutputError(f"{self.path}: {len(ids) - len(position)} of {len(ids)} ids are there twice")
+        return position
+
+    def _of(self, id: str) -> int:
+        """The position of a video, or at other levels of a row."""
+        try:
+            return self._position[id]
+        except KeyError:
+            raise self._unknown(id) from None
+
+    def _unknown(self, id: object) -> UnknownIdError:
+        kind = "video or frame" if self.level == "frame" else self.level
+        there = "none"
+        if len(self):
+            there = f"{len(self)} {self.level}s, such as {next(iter(self))!r}"
+            if self.level == "frame":
+                there = f"{len(self)} videos, such as {self.videos[0]!r}, and {self.features.shape[0]} frames, such as"
+                there += f" {self._file['ids'].asstr()[0]!r}"
+        return UnknownIdError(f"{self.path} has no {kind} {id!r}; it has {there}")
 
     def span(self, video: str) -> tuple[int, int]:
-        """Frame level: the rows [start, stop) of one video. Raises KeyError."""
-        v = self._position[video]
+        """Frame level: the rows [start, stop) of one video. Raises UnknownIdError, which is a KeyError."""
+        v = self._of(video)
         return int(self.offsets[v]), int(self.offsets[v + 1])
 
     def decoder(self, video: str) -> str:
-        """Frame level: which decoder served a video. Raises KeyError."""
-        return str(self.decoders[self._position[video]])
+        """Frame level: which decoder served a video. Raises UnknownIdError."""
+        return str(self.decoders[self._of(video)])
 
     def blocks(self, video: str, size: int) -> Iterator[Rows]:
-        """Frame level: the rows of one video, `size` at a time. Raises KeyError."""
+        """Frame level: the rows of one video, `size` at a time. Raises UnknownIdError."""
         first, last = self.span(video)
         for start in range(first, last, size):
             part = slice(start, min(start + size, last))
-            yield Rows(self.features[part], self._file["index"][part], self._file["seconds"][part])
+            with hdf5.reading(self.path):
+                rows = Rows(self.features[part], self._file["index"][part], self._file["seconds"][part])
+            yield rows
 
     def sweep(self) -> Sweep:
         """A reader of all rows in ascending order, for what goes through the whole file."""
-        return Sweep(self.features)
+        return Sweep(self.features, self.path)
 
     def __getitem__(self, id: str) -> NDArray[Any]:
-        if self.level != "frame":
-            return self.features[self._position[id]]
-        if id in self._position:
-            return self.features[slice(*self.span(id))]
+        """Raises UnknownIdError, which is a KeyError and tells which ids there are."""
+        rows = self._rows(id)
+        if rows is None:
+            raise self._unknown(id)
+        with hdf5.reading(self.path):
+            return self.features[rows]
+
+    def _rows(self, id: object) -> int | slice | None:
+        """Where an id has its row or rows, if it has any."""
+        if not isinstance(id, str):
+            return None
+        at = self._position.get(id)
+        if at is not None:
+            return slice(*self.span(id)) if self.level == "frame" else at
         video, _, number = id.rpartition("_")
-        if not number.isdecimal():
-            raise KeyError(id)
+        # 007 and the digits of other scripts are numbers too, but no frame id has them
+        if self.level != "frame" or video not in self._position or not number.isdecimal() or len(number) > 18:
+            return None
         start, stop = self.span(video)
-        row = start + int(np.searchsorted(self._file["index"][start:stop], int(number)))
-        if row == stop or self._file["index"][row] != int(number):
-            raise KeyError(id)
-        return self.features[row]
+        with hdf5.reading(self.path):
+            index = self._file["index"][start:stop]
+        row = int(np.searchsorted(index, int(number)))
+        return start + row if row < len(index) and str(index[row]) == number else None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._position)
@@ -345,15 +395,7 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
         return (self._file["videos/ids"] if self.level == "frame" else self._file["ids"]).shape[0]
 
     def __contains__(self, id: object) -> bool:
-        if not isinstance(id, str):
-            return False
-        if id in self._position:
-            return True
-        try:
-            self[id]
-        except KeyError:
-            return False
-        return True
+        return self._rows(id) is not None
 
     def __repr__(self) -> str:
         return f"FeatureFile({str(self.path)!r}: {self.feature}, {self.level} level, {self.features.shape})"
@@ -384,8 +426,9 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
 class Sweep:
     """Reads rows of a dataset a large block at a time, for calls that ascend, overlapping or not."""
 
-    def __init__(self, data: h5py.Dataset) -> None:
+    def __init__(self, data: Dataset, path: Path) -> None:
         self._data = data
+        self._path = path
         row_bytes = int(np.prod(data.shape[1:])) * data.dtype.itemsize
         self._size = max(1, BLOCK_BYTES // row_bytes)
         self._start = 0
@@ -395,7 +438,8 @@ class Sweep:
         """Rows [start, stop), in as many pieces as blocks that they touch."""
         while start < stop:
             if not self._start <= start < self._start + len(self._block):
-                self._start, self._block = start, self._data[start : start + self._size]
+                with hdf5.reading(self._path):
+                    self._start, self._block = start, self._data[start : start + self._size]
             end = min(stop, self._start + len(self._block))
             yield self._block[start - self._start : end - self._start]
             start = end

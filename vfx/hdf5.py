@@ -1,0 +1,221 @@
+"""HDF5 as vfx uses it: the columns of a feature file, and which files are taken for one.
+
+This is the only module that knows h5py. A file may come from anywhere, so nothing of it is followed to another file,
+no filter is loaded for it, and no claim that it makes about its own size is believed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+
+import h5py
+import numpy as np
+
+from vfx.errors import OutputError
+
+SCHEMA = "vfx.features/1"
+Level = Literal["frame", "video", "segment"]
+LEVELS = get_args(Level)
+ATTRIBUTES = ("schema", "level", "feature", "collection", "created", "config", "provenance")
+TEXT = h5py.string_dtype()
+FAILURE = np.dtype([("id", TEXT), ("stage", TEXT), ("error", TEXT)])
+# Those that come with h5py itself; any other would be looked for among the plugins of this machine.
+FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
+MOST_COMPRESSED = 100  # times the size of its file that a column may claim, if it is compressed
+MOST_CHUNK_BYTES = 256 << 20  # of a compressed chunk, which is unpacked whole for any row in it
+SHOWN = 3
+# What h5py raises for a damaged file, besides OSError.
+LIBRARY_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError)
+
+File: TypeAlias = h5py.File
+Dataset: TypeAlias = h5py.Dataset
+
+
+class Column(NamedTuple):
+    """What the schema says of a dataset. `per`: of what it has a row each, and how many more than those."""
+
+    dtypes: tuple[np.dtype[Any], ...]
+    axes: tuple[int, ...] = (1,)
+    per: tuple[str, int] | None = None
+
+
+_TEXTS = (TEXT,)
+COLUMNS: Mapping[str, Column] = {
+    "features": Column((np.dtype("<f4"), np.dtype("<f2")), axes=(2, 3)),
+    "ids": Column(_TEXTS, per=("features", 0)),
+    "failures": Column((FAILURE,)),
+}
+FRAME_COLUMNS: Mapping[str, Column] = {
+    "index": Column((np.dtype("<i8"),), per=("features", 0)),
+    "seconds": Column((np.dtype("<f8"),), per=("features", 0)),
+    "videos/ids": Column(_TEXTS),
+    "videos/offsets": Column((np.dtype("<i8"),), per=("videos/ids", 1)),
+    "videos/decoder": Column(_TEXTS, per=("videos/ids", 0)),
+}
+
+
+def columns(level: str) -> Mapping[str, Column]:
+    """The datasets that a file of this level has."""
+    return {**COLUMNS, **FRAME_COLUMNS} if level == "frame" else COLUMNS
+
+
+def create(path: Path) -> File:
+    """A new file, open for writing. Raises OSError where none can be made."""
+    return h5py.File(path, "w")
+
+
+def open_checked(path: Path) -> File:
+    """A feature file, open for reading. Raises OutputError that says why it is not one; reads no row of it."""
+    file = open_any(path)
+    try:
+        with reading(path):
+            found = [*breaches(file)]
+        if found:
+            more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+            raise OutputError(f"{path} is not a feature file that can be used: {'; '.join(found[:SHOWN])}{more}")
+    except OutputError:
+        file.close()
+        raise
+    return file
+
+
+def open_any(path: Path) -> File:
+    """An HDF5 file of whatever content, open for reading. Raises OutputError where it is none."""
+    if not path.is_file():
+        raise OutputError(f"no feature file {path}; `python -m vfx.extract` makes them")
+    try:
+        return h5py.File(path, "r")
+    except LIBRARY_ERRORS as error:
+        raise OutputError(f"{path} is not a readable HDF5 file: {error}") from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What the library raises inside for a damaged file becomes an OutputError."""
+    try:
+        yield
+    except LIBRARY_ERRORS as error:
+        raise OutputError(f"{path} is damaged: {error}; python -m vfx.verify file=... says where") from error
+
+
+def attributes(file: File) -> dict[str, str]:
+    """The attributes that are text, as all of the schema are; others are not read, whatever their size."""
+    return {name: file.attrs[name] for name in file.attrs if _is_text(file, name)}
+
+
+def datasets(file: File) -> list[str]:
+    """The paths of all that is linked in the file as a feature file has it: at the root and in `videos`."""
+    names = [name for name in file if name != "videos"]
+    inside = _linked(file, "videos")
+    return [*names, *(f"videos/{name}" for name in (inside if isinstance(inside, h5py.Group) else ()))]
+
+
+def breaches(file: File) -> Iterator[str]:
+    """What an open file lacks to be taken for a feature file. Looks at its structure alone, at no row."""
+    names = set(file.attrs)
+    texts = attributes(file)
+    if texts.get("schema") != SCHEMA:
+        yield f"schema is {texts.get('schema')!r}, wanted {SCHEMA!r}"
+        return
+    for name in ATTRIBUTES:
+        if name not in names:
+            yield f"it has no attribute {name}"
+        elif name not in texts:
+            yield f"attribute {name} is not one UTF-8 text"
+    level = texts.get("level", "")
+    if level not in LEVELS:
+        yield f"level ({level!r}) must be one of {', '.join(LEVELS)}"
+        return
+    lengths: dict[str, int] = {}
+    size = os.stat(file.filename).st_size  # noqa: PTH116  (a name, not a path)
+    for name, column in columns(level).items():
+        problem = _problem(file, name, column, size)
+        if problem is not None:
+            yield f"{name} {problem}"
+            continue
+        lengths[name] = file[name].shape[0]
+        other, more = column.per or (name, 0)
+        if other in lengths and lengths[name] != lengths[other] + more:
+            wanted = f"{lengths[other] + more} for {lengths[other]} of {other}"
+            yield f"{name} has {lengths[name]} rows, wanted {wanted}"
+
+
+def _problem(file: File, name: str, column: Column, size: int) -> str | None:
+    """Why a dataset is not the column that it should be, or None. `size`: of the file, in bytes."""
+    dataset = _linked(file, name)
+    if isinstance(dataset, str):
+        return dataset
+    if not isinstance(dataset, h5py.Dataset):
+        return "is not a dataset"
+    if dataset.is_virtual:
+        return "is a virtual dataset, whose rows are in other files: copy it with its rows"
+    if dataset.external:
+        return f"keeps its rows in another file ({dataset.external[0][0]}): copy it with its rows"
+    try:
+        dtype = dataset.dtype
+    except TypeError as error:
+        return f"has a type that numpy does not know ({error})"
+    if not any(_is_same(dtype, wanted) for wanted in column.dtypes):
+        return f"is of {_told(dtype)}, wanted {' or '.join(map(_told, column.dtypes))}"
+    shape = dataset.shape
+    if shape is None or len(shape) not in column.axes or 0 in shape[1:]:
+        return f"has the shape {shape}, wanted {' or '.join(map(str, column.axes))} axes"
+    properties = dataset.id.get_create_plist()
+    filters = [properties.get_filter(n)[0] for n in range(properties.get_nfilters())]
+    for code in filters:
+        if code not in FILTERS:
+            return f"is stored with HDF5 filter {code}, and only {', '.join(FILTERS.values())} are read: use h5repack"
+    claimed = math.prod(shape) * dtype.itemsize
+    if claimed > size * (MOST_COMPRESSED if filters else 1):
+        return f"claims {claimed} bytes, in a file of {size}: it was not written or copied to its end, or is forged"
+    if filters and math.prod(dataset.chunks) * dtype.itemsize > MOST_CHUNK_BYTES:
+        return f"is compressed in chunks of {dataset.chunks}, more than {MOST_CHUNK_BYTES >> 20} MiB each: use h5repack"
+    return None
+
+
+def _linked(file: File, name: str) -> Any:
+    """What a path leads to by links within the file, or why it leads nowhere."""
+    node: Any = file
+    for part in name.split("/"):
+        if not isinstance(node, h5py.Group):
+            return "is not there, since its folder is none"
+        link = node.get(part, getlink=True)
+        if link is None:
+            return "is not there"
+        if not isinstance(link, h5py.HardLink):
+            return f"is a link to {getattr(link, 'filename', 'another place in the file')}: links are not followed"
+        node = node[part]
+    return node
+
+
+def _is_same(dtype: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
+    if wanted.fields is not None:
+        return dtype.names == wanted.names and all(_is_same(dtype[n], wanted[n]) for n in wanted.names or ())
+    if dtype.kind == "O":
+        return _is_varying(dtype) and wanted.kind == "O"
+    return dtype == wanted
+
+
+def _is_varying(dtype: np.dtype[Any]) -> bool:
+    """Whether it is text of any length, as HDF5 has it."""
+    info = h5py.check_string_dtype(dtype)
+    return info is not None and info.length is None
+
+
+def _is_text(file: File, name: str) -> bool:
+    with contextlib.suppress(TypeError):  # a type that numpy does not know
+        attribute = file.attrs.get_id(name)
+        return attribute.shape == () and _is_varying(attribute.dtype)
+    return False
+
+
+def _told(dtype: np.dtype[Any]) -> str:
+    if dtype.names is not None:
+        return f"records of {', '.join(dtype.names)}"
+    return "text" if _is_varying(dtype) else str(dtype)
