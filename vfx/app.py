@@ -43,9 +43,13 @@ ALLOWED = (
 # Keys whose values are feature names, which hold commas; Hydra reads an unquoted comma as a sweep.
 COMMA_KEYS = ("feature", "features")
 # Paths to such folders hold them as well.
-COMMA_PATHS = ("source", "destination", "segments", "sampler.file", "a", "b", "output")
+COMMA_PATHS = ("source", "destination", "segments", "sampler.file", "file", "a", "b", "output")
 # Keys that are text even where YAML would see a number.
-NAMES = ("collection", "rootpath", "output_dir", "source", "destination", "segments", "a", "b", "output", *COMMA_KEYS)
+NAMES = (
+    "collection", "rootpath", "output_dir", "source", "destination", "segments", "file", "a", "b", "output",
+    *COMMA_KEYS,
+)  # fmt: skip
+PARENT = os.getppid()  # asked early: it may be gone when it is needed
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
 Result = TypeVar("Result")  # the path that an app wrote, or what it found

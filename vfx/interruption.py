@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from types import FrameType
 from typing import Any
 
@@ -17,34 +18,35 @@ from vfx.errors import ExtractionError, Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE_SECONDS = 60
+ORPHAN_SECONDS = 20  # for a rank to commit what it has finished
 
 
 class Interruption(Callback):
     """While predict runs, a first signal is noted and `check` raises Interrupted; a second Ctrl-C ends at once.
 
+    `first_rank`: the process that started this one as another rank; when that is gone, this one ends as well.
     Lightning's own handler of SIGTERM only notes it, for training, and has ranks wait for each other inside it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, first_rank: int | None = None) -> None:
         self._noted: int | None = None
         self._before: dict[int, Any] = {}
         self._launcher: Any = None
-        self._parent: int | None = None
+        self._parent = first_rank
+        if first_rank is not None:
+            threading.Thread(target=self._follow, daemon=True).start()
 
     def check(self) -> None:
         """Raise Interrupted if a signal has come, and ExtractionError in a rank whose first rank is gone."""
         if self._noted is not None:
             raise Interrupted(self._noted)
-        if self._parent not in (None, os.getppid()):
+        if self._is_orphan():
             raise ExtractionError("the first rank is gone; what was finished is kept")
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if threading.current_thread() is not threading.main_thread():
             return  # where Python delivers none
         self._launcher = trainer.strategy.launcher
-        if isinstance(self._launcher, _SubprocessScriptLauncher) and trainer.local_rank > 0:
-            external = self._launcher.cluster_environment.creates_processes_externally
-            self._parent = None if external else os.getppid()
         self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -67,6 +69,16 @@ class Interruption(Callback):
         self._noted = number
         for process in self._ranks():
             process.send_signal(signal.SIGTERM)  # nobody else would tell them
+
+    def _is_orphan(self) -> bool:
+        return self._parent not in (None, os.getppid())
+
+    def _follow(self) -> None:
+        """End this process when the first rank is gone, where it cannot itself: it may wait for that rank for ever."""
+        while not self._is_orphan():
+            time.sleep(1)
+        time.sleep(ORPHAN_SECONDS)
+        os._exit(1)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
