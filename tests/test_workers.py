@@ -80,6 +80,17 @@ def test_a_task_that_fells_its_worker_is_tried_twice_and_given_up() -> None:
         assert items == ([n, down, n, replace(down, final=True)] if n in reasons else [n, -n])
 
 
+def falls_after(n: int) -> Iterator[int]:
+    yield n
+    yield -n
+    if n % 2:
+        ctypes.string_at(0)
+
+
+def test_what_a_worker_does_after_the_last_item_costs_nothing() -> None:
+    assert serve([1, 2, 3, 4], falls_after, is_last=lambda item: item < 0) == {n: [n, -n] for n in [1, 2, 3, 4]}
+
+
 def busy(n: int) -> Iterator[int]:
     for _ in range(8):
         time.sleep(0.5)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,7 @@ class Batches:
             patience=self._limits.patience,
             memory=self._limits.memory,
             start=_one_thread,
+            is_last=attrgetter("last"),
             check=self._check,
         )
 

@@ -58,6 +58,7 @@ def run(
     patience: float,
     memory: int,
     start: Callable[[], None] | None = None,
+    is_last: Callable[[Item], bool] = lambda item: False,
     preload: Sequence[str] = PRELOAD,
     check: Callable[[], None] | None = None,
 ) -> Generator[tuple[Task, Item | Down]]:
@@ -67,14 +68,15 @@ def run(
     no memory left) or gives no sign of life (`pulse.beat`) for `patience` seconds, upon which it is killed, is
     replaced, and its task is tried once more when the others are done, alone. Either time it comes with a `Down`.
     `memory`: bytes that a process may take beyond those it starts with. `start` is called first in each process,
-    `check` here at least every TICK_SECONDS. Arrays in items travel through shared memory.
+    `check` here at least every TICK_SECONDS. An item that `is_last` ends its task: what its process does after that
+    is no matter of it. Arrays in items travel through shared memory.
 
     Raises what `work` and `check` raise, and ExtractionError where processes cannot be started.
     """
     made = context(preload)
 
     def hire() -> _Worker[Task]:
-        return _Worker(made, work, patience=patience, memory=memory, start=start)
+        return _Worker(made, work, patience=patience, memory=memory, start=start, is_last=is_last)
 
     suspects = []
     with contextlib.closing(_through(tasks, hire, min(processes, len(tasks)), check)) as deliveries:
@@ -143,7 +145,9 @@ class _Worker(Generic[Task]):
         patience: float,
         memory: int,
         start: Callable[[], None] | None,
+        is_last: Callable[[Any], bool],
     ) -> None:
+        self._is_last = is_last
         self.numbers: deque[int] = deque()  # of the tasks given and not ended, in order
         self._patience = patience
         self._shared = _Shared.made()
@@ -151,7 +155,10 @@ class _Worker(Generic[Task]):
         with without_main():
             arguments = (theirs, self._shared.for_child(), work, memory, start)
             self._process = make.Process(target=_serve, args=arguments, daemon=True)  # type: ignore[attr-defined]
-            self._process.start()
+            try:
+                self._process.start()
+            except (EOFError, ConnectionError) as error:
+                raise ExtractionError(f"worker processes cannot be started: {error!r}") from error
         theirs.close()
         self.waitables = [self.connection, self._process.sentinel]
 
@@ -165,12 +172,12 @@ class _Worker(Generic[Task]):
             while most is None or (most > 0 and self.connection.poll()):
                 number, parcel, error = self.connection.recv()
                 most = None if most is None else most - 1
-                if parcel is None:
+                item = None if parcel is None else self._shared.taken(parcel)
+                if number in self.numbers and (parcel is None or self._is_last(item)):
                     self.numbers.remove(number)
-                    if error is not None:
-                        raise error
-                else:
-                    item = self._shared.taken(parcel)
+                if error is not None:
+                    raise error
+                if parcel is not None:
                     self._send(None)
                     yield number, item
 

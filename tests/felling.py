@@ -1,0 +1,42 @@
+"""Readings that really take their process down, for tests: importable by workers."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+from vfx.clips import Clip
+from vfx.collection import Source
+from vfx.datamodules import Read, VideoDataModule
+
+LIBC = ctypes.CDLL(None)
+
+
+class Felling(VideoDataModule):
+    """Videos whose decoder does, after their first clip, what their id says: segfaults, aborts, hangs, eats, trusts."""
+
+    def reader(self) -> Read:
+        return partial(felling, read=super().reader())
+
+
+def felling(source: Source, *, read: Read) -> Iterator[Clip]:
+    yield replace(next(read(source)), last=False)
+    match source.id.partition("_")[0]:
+        case "segfaults":
+            ctypes.string_at(0)
+        case "aborts":
+            LIBC.abort()
+        case "hangs":
+            LIBC.sleep(100_000)
+        case "eats":
+            eaten = []
+            while True:
+                eaten.append(bytearray(64 << 20))
+        case "trusts":  # decord, of which vfx asks no such file
+            import decord
+
+            reader = decord.VideoReader(source.path, num_threads=1)
+            reader.get_batch(list(range(0, len(reader), 12)))
+    yield from read(source)
