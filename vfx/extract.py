@@ -48,7 +48,7 @@ def extract(config: DictConfig) -> Path:
 
     start = time.monotonic()
     tally = Tally()
-    interruption = Interruption()
+    interruption = Interruption(first_rank=app.PARENT if app.is_told() else None)
     collection = find_collection(config.collection, config.rootpath)
     data = app.build(
         config.dataset,
