@@ -17,11 +17,12 @@ from vfx import CONF_DIR
 from vfx.app import resolved
 
 # Apps -> what a run is made of -> parts. A module may import its own layer and what is below.
-APPS = {"probe", "extract", "frames", "pool", "concat", "export", "import_bigfile", "compare"}
+APPS = {"probe", "extract", "frames", "pool", "concat", "export", "import_bigfile", "compare", "verify"}
 RUN = {
     "probing", "overview",
     "datamodules", "batches", "clips", "workers", "extractor", "writer", "interruption", "progress", "output",
     "provenance", "tally", "derive", "concatenation", "segments", "cutting", "listing", "comparison", "report",
+    "integrity",
 }  # fmt: skip
 ANYWHERE = {"errors", "app"}
 MODULES = {p.relative_to(ROOT / "vfx"): p for p in (ROOT / "vfx").rglob("*.py")}

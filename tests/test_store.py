@@ -1,5 +1,6 @@
 """Feature files: written whole or not at all, and read back as a mapping."""
 
+import json
 import pickle
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 import vfx
 from tests.conftest import ROOT
-from vfx.errors import OutputError
+from vfx.errors import OutputError, UnknownIdError
 from vfx.store import Failure, FeatureFile, FeatureFileWriter, Rows
 
 ATTRIBUTES = {"feature": "f,avgpool", "collection": "c", "config": "a: 1", "provenance": '{"recipe": {}}'}
@@ -43,8 +44,88 @@ def test_the_mapping_gives_videos_and_frames(path: Path) -> None:
         assert "a_b" in file
         assert "a_b_21" not in file
         assert "a_b_99" not in file
-        with pytest.raises(KeyError):
-            file["nothing"]
+
+
+@pytest.mark.parametrize(
+    "id", ["nothing", "a_b_21", "a_b_020", "a_b_٢٠", f"a_b_{10**30}", "a_b_", "_20", "c_0_0", "", 3]
+)
+def test_an_unknown_id_is_told_with_those_there_are(path: Path, id: str) -> None:
+    message = (
+        rf"features\.h5 has no video or frame {id!r}; it has 2 videos, such as 'a_b', and 6 frames, such as 'a_b_0'"
+    )
+    with FeatureFile(path) as file:
+        assert id not in file
+        assert file.get(id) is None
+        with pytest.raises(KeyError, match=message):
+            file[id]
+        with pytest.raises(UnknownIdError, match=message):
+            file.span(id)
+
+
+def test_an_unknown_id_of_other_levels_is_told_too(tmp_path: Path) -> None:
+    with FeatureFileWriter(tmp_path / "f.h5", level="segment", shape=(3,), attributes=ATTRIBUTES) as writer:
+        pass
+    with FeatureFile(tmp_path / "f.h5") as file, pytest.raises(UnknownIdError, match=r"no segment 'x'; it has none$"):
+        file["x"]
+    with FeatureFileWriter(tmp_path / "f.h5", level="segment", shape=(3,), attributes=ATTRIBUTES) as writer:
+        writer.add_rows(["s1", "s2"], np.ones((2, 3)))
+    with FeatureFile(tmp_path / "f.h5") as file:
+        assert "s1" in file
+        assert "s1_0" not in file
+        with pytest.raises(UnknownIdError, match=r"no segment 's3'; it has 2 segments, such as 's1'$"):
+            file["s3"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("size", [1, 7, 5000])
+def test_digests_are_those_of_the_documentation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, size: int
+) -> None:
+    """The code in docs/schema.md is run as it stands there; `size`: rows of a call, below and above a block's."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    with FeatureFileWriter(
+        tmp_path / "features.h5", level="frame", shape=(1000,), dtype=dtype, attributes=ATTRIBUTES
+    ) as writer:
+        for video in ("a", "bé"):
+            blocks = np.array_split(np.arange(6000), 6000 // size)
+            writer.add_video(video, (Rows(random.random((len(b), 1000), "f4"), b, b / 25) for b in blocks))
+        writer.add_failures([Failure("a", "decode", "Übel"), Failure("c", "open", "")])
+    (code,) = [
+        c for c in (ROOT / "docs/schema.md").read_text().split("```python\n") if "hashlib" in c.partition("```")[0]
+    ]
+    namespace: dict[str, object] = {}
+    exec(code.partition("```")[0], namespace)
+    with h5py.File("features.h5") as file:
+        assert json.loads(file.attrs["digests"]) == namespace["found"]
+        assert set(namespace["found"]) == {
+            "features", "ids", "failures", "index", "seconds", "videos/ids", "videos/offsets", "videos/decoder",
+            "attributes",
+        }  # fmt: skip
+
+
+def test_one_row_at_a_time_gives_the_same_digests(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).random((50, 3))
+    found = []
+    for size in (1, 50):
+        with FeatureFileWriter(tmp_path / "f.h5", level="video", shape=(3,), attributes=ATTRIBUTES) as writer:
+            for start in range(0, 50, size):
+                writer.add_rows([str(n) for n in range(start, start + size)], rows[start : start + size])
+        with FeatureFile(tmp_path / "f.h5") as file:
+            np.testing.assert_array_equal(file.features[:], rows.astype("f4"))
+            found.append(json.loads(file.attributes["digests"]))
+    assert found[0]["features"] == found[1]["features"]
+    assert found[0]["ids"] == found[1]["ids"]
+
+
+def test_damage_is_told_when_it_is_met(path: Path) -> None:
+    with h5py.File(path, "r") as file:
+        at = file["ids"].id.get_chunk_info(0).byte_offset
+    with path.open("r+b") as file:
+        file.seek(at + 4)
+        file.write(b"\xff" * 8)  # where the text of the first id lies
+    with FeatureFile(path) as file, pytest.raises(OutputError, match=r"features\.h5 is damaged: .*vfx\.verify file="):
+        _ = file.ids
 
 
 def test_every_column_reads_back(path: Path) -> None:

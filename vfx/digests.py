@@ -5,6 +5,7 @@ How each is made stands in docs/schema.md, so that other programs can make them 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -43,6 +44,15 @@ def attributes_digest(attributes: Mapping[str, str]) -> str:
     """The sha256 of all attributes but the digests themselves, as JSON sorted by name, all ASCII."""
     others = {name: value for name, value in attributes.items() if name != NAME}
     return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """The JSON object of an attribute; empty where it is none."""
+    with contextlib.suppress(ValueError, RecursionError):
+        value = json.loads(text)
+        if isinstance(value, dict):
+            return value
+    return {}
 
 
 def _texts(rows: NDArray[Any]) -> Any:

@@ -31,7 +31,7 @@ MOST_COMPRESSED = 100  # times the size of its file that a column may claim, if 
 MOST_CHUNK_BYTES = 256 << 20  # of a compressed chunk, which is unpacked whole for any row in it
 SHOWN = 3
 # What h5py raises for a damaged file, besides OSError.
-LIBRARY_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError)
+LIBRARY_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError, SystemError)
 
 File: TypeAlias = h5py.File
 Dataset: TypeAlias = h5py.Dataset
@@ -106,7 +106,13 @@ def reading(path: Path) -> Iterator[None]:
 
 def attributes(file: File) -> dict[str, str]:
     """The attributes that are text, as all of the schema are; others are not read, whatever their size."""
-    return {name: file.attrs[name] for name in file.attrs if _is_text(file, name)}
+    found = {}
+    for name in file.attrs:
+        with contextlib.suppress(*LIBRARY_ERRORS):  # damaged, or of a type that numpy does not know
+            attribute = file.attrs.get_id(name)
+            if attribute.shape == () and _is_varying(attribute.dtype):
+                found[name] = file.attrs[name]
+    return found
 
 
 def datasets(file: File) -> list[str]:
@@ -127,15 +133,14 @@ def breaches(file: File) -> Iterator[str]:
         if name not in names:
             yield f"it has no attribute {name}"
         elif name not in texts:
-            yield f"attribute {name} is not one UTF-8 text"
+            yield f"attribute {name} cannot be read as text"
     level = texts.get("level", "")
     if level not in LEVELS:
         yield f"level ({level!r}) must be one of {', '.join(LEVELS)}"
         return
     lengths: dict[str, int] = {}
-    size = os.stat(file.filename).st_size  # noqa: PTH116  (a name, not a path)
     for name, column in columns(level).items():
-        problem = _problem(file, name, column, size)
+        problem = column_problem(file, name)
         if problem is not None:
             yield f"{name} {problem}"
             continue
@@ -146,8 +151,15 @@ def breaches(file: File) -> Iterator[str]:
             yield f"{name} has {lengths[name]} rows, wanted {wanted}"
 
 
-def _problem(file: File, name: str, column: Column, size: int) -> str | None:
-    """Why a dataset is not the column that it should be, or None. `size`: of the file, in bytes."""
+def column_problem(file: File, name: str) -> str | None:
+    """Why a dataset is not the column that the schema has, as the end of a sentence, or None. Reads no row."""
+    try:
+        return _problem(file, name, FRAME_COLUMNS.get(name) or COLUMNS[name])
+    except LIBRARY_ERRORS as error:
+        return f"cannot be opened: {error}"
+
+
+def _problem(file: File, name: str, column: Column) -> str | None:
     dataset = _linked(file, name)
     if isinstance(dataset, str):
         return dataset
@@ -157,10 +169,7 @@ def _problem(file: File, name: str, column: Column, size: int) -> str | None:
         return "is a virtual dataset, whose rows are in other files: copy it with its rows"
     if dataset.external:
         return f"keeps its rows in another file ({dataset.external[0][0]}): copy it with its rows"
-    try:
-        dtype = dataset.dtype
-    except TypeError as error:
-        return f"has a type that numpy does not know ({error})"
+    dtype = dataset.dtype
     if not any(_is_same(dtype, wanted) for wanted in column.dtypes):
         return f"is of {_told(dtype)}, wanted {' or '.join(map(_told, column.dtypes))}"
     shape = dataset.shape
@@ -172,6 +181,7 @@ def _problem(file: File, name: str, column: Column, size: int) -> str | None:
         if code not in FILTERS:
             return f"is stored with HDF5 filter {code}, and only {', '.join(FILTERS.values())} are read: use h5repack"
     claimed = math.prod(shape) * dtype.itemsize
+    size = os.stat(file.filename).st_size  # noqa: PTH116  (a name, not a path)
     if claimed > size * (MOST_COMPRESSED if filters else 1):
         return f"claims {claimed} bytes, in a file of {size}: it was not written or copied to its end, or is forged"
     if filters and math.prod(dataset.chunks) * dtype.itemsize > MOST_CHUNK_BYTES:
@@ -206,13 +216,6 @@ def _is_varying(dtype: np.dtype[Any]) -> bool:
     """Whether it is text of any length, as HDF5 has it."""
     info = h5py.check_string_dtype(dtype)
     return info is not None and info.length is None
-
-
-def _is_text(file: File, name: str) -> bool:
-    with contextlib.suppress(TypeError):  # a type that numpy does not know
-        attribute = file.attrs.get_id(name)
-        return attribute.shape == () and _is_varying(attribute.dtype)
-    return False
 
 
 def _told(dtype: np.dtype[Any]) -> str:

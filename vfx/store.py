@@ -302,10 +302,10 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """Versions, weights, transform, sampler and recipe of the run."""
-        try:
-            return dict(json.loads(self._file.attrs["provenance"]))
-        except (ValueError, TypeError, RecursionError) as error:
-            raise OutputError(f"{self.path}: attribute provenance is not a JSON object: {error}") from error
+        found = digests.parsed(self._file.attrs["provenance"])
+        if not isinstance(found.get("recipe"), dict):
+            raise OutputError(f"{self.path}: attribute provenance is not a JSON object with a recipe")
+        return found
 
     @property
     def level(self) -> Level:

@@ -1,0 +1,79 @@
+"""Whether feature files hold what was written to them, and keep the schema."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from pathlib import Path
+
+from omegaconf import DictConfig
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from vfx import app
+from vfx.collection import collection_name
+from vfx.errors import IntegrityError, OutputError, UsageError
+from vfx.integrity import survey
+from vfx.output import Output
+
+log = logging.getLogger("vfx.verify")  # not __name__, which is __main__ when run
+
+
+def main(*overrides: str) -> Path:
+    """Verify as the command line does, `main("collection=toydata", "feature=...")`; returns what was looked at.
+
+    Raises IntegrityError where anything is wrong, each of which is logged, and UsageError where there is nothing.
+    """
+    return app.call(verify, "verify", overrides)
+
+
+def verify(config: DictConfig) -> Path:
+    """Verify what a resolved config of conf/verify.yaml names; returns the file, or the folder that holds them."""
+    asked, paths = _files(config)
+    start = time.monotonic()
+    size = sum(path.stat().st_size for path in paths)
+    wrong: Counter[Path] = Counter()
+    with tqdm(total=size, unit="B", unit_scale=True, disable=None) as bar, logging_redirect_tqdm([log.parent or log]):
+        for path, finding in survey(paths, on_read=bar.update):
+            log.info("%s: %s", path, finding.text)
+            wrong[path] += finding.wrong
+    looked_at = f"{len(paths)} file{'s' * (len(paths) > 1)}"
+    if bad := [path for path in paths if wrong[path]]:
+        raise IntegrityError(f"{wrong.total()} problems in {len(bad)} of {looked_at}, such as {bad[0]}; see above")
+    log.info("%s, %.1f MB in %.1f s: nothing is wrong", looked_at, size / 1e6, time.monotonic() - start)
+    return asked
+
+
+def _files(config: DictConfig) -> tuple[Path, list[Path]]:
+    """What was asked for, and the feature files of it. Raises UsageError or OutputError where there are none."""
+    if (config.file is None) == (config.collection is None):
+        raise UsageError("give either collection=... or file=... (see --help)")
+    if config.file is not None:
+        if config.feature is not None:
+            raise UsageError(f"feature ({config.feature}) goes with collection=..., not with file=...")
+        path = Path(config.file).expanduser()
+        path = path / "features.h5" if path.is_dir() else path
+        if not path.is_file():
+            raise OutputError(f"file ({path}) is not there")
+        return path, [path]
+    collection = Path(config.output_dir) / collection_name(config.collection)
+    features = {folder.name: _of(folder) for folder in sorted(collection.glob("*"))}
+    there = [name for name, paths in features.items() if paths]
+    if not there or config.feature not in (None, *there):
+        raise OutputError(
+            f"no feature file in {collection / (config.feature or '*')}; {collection} has {', '.join(there) or 'none'}"
+        )
+    if config.feature is None:
+        return collection, [path for paths in features.values() for path in paths]
+    return collection / config.feature, features[config.feature]
+
+
+def _of(folder: Path) -> list[Path]:
+    """The finished file of a feature, and the parts of an unfinished one."""
+    output = Output(folder)
+    return [path for path in (output.features, *sorted(output.parts.glob("part-*.h5"))) if path.is_file()]
+
+
+if __name__ == "__main__":
+    app.command(verify, "verify")
