@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -18,7 +20,7 @@ import pytest
 from PIL import Image
 
 from tests.clips import CLIPS, Clip, corrupt, truncate
-from tests.conftest import ROOT, TOYDATA
+from tests.conftest import LIMITS, ROOT, TOYDATA
 from vfx import extract, frames
 from vfx.collection import Collection, Source
 from vfx.cutting import Cut, Cutter, Pictures, cut_all
@@ -391,17 +393,27 @@ def crash(source: Source) -> Cut:
     if source.id == "bad":
         os.kill(os.getpid(), signal.SIGSEGV)
     if source.id == "odd":
-        raise MemoryError("too large")
+        raise ArithmeticError("no sense")
+    if source.id == "stuck":
+        ctypes.CDLL(None).sleep(100_000)
     return Cut(source.id, cut=1)
 
 
-def test_a_decoder_that_crashes_costs_its_video() -> None:
-    sources = [Source(id, "", 1) for id in ["a", "bad", "b", "odd", *(f"c{n}" for n in range(6))]]
-    cuts = {cut.id: cut for cut in cut_all(sources, crash, num_workers=2)}
-    assert cuts.keys() == {s.id for s in sources}
-    assert {id for id, cut in cuts.items() if cut.problem} == {"bad", "odd"}
-    assert cuts["bad"].problem == "the decoder brought its process down, twice"
-    assert cuts["odd"].problem == "MemoryError('too large')"
+def test_a_decoder_that_crashes_or_hangs_costs_its_video() -> None:
+    sources = [Source(id, "", 1) for id in ["a", "bad", "b", "odd", "stuck", *(f"c{n}" for n in range(6))]]
+    cuts = list(cut_all(sources, crash, num_workers=2, limits=replace(LIMITS, patience=2)))
+    assert sorted(cut.id for cut in cuts) == sorted(s.id for s in sources)
+    assert {cut.id: (cut.stage, cut.problem) for cut in cuts if cut.problem} == {
+        "bad": ("decode", "decoder crashed (SIGSEGV)"),
+        "odd": ("decode", "ArithmeticError('no sense')"),
+        "stuck": ("decode", "no frame for 2 s"),
+    }
+
+
+def test_a_video_beyond_the_limits_is_not_cut(few: Path) -> None:
+    run(few, "limits.frames=30")
+    failures = (few / "failures.frames.tsv").read_text()
+    assert "more frames than limits.frames (30) allows" in failures
 
 
 def test_a_full_disk_ends_the_run(tmp_path: Path) -> None:

@@ -8,16 +8,14 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -30,11 +28,11 @@ from vfx.collection import FRAME_SUFFIXES, Source, video_id
 from vfx.decoding import Reading
 from vfx.errors import OutputError, UsageError, VfxError
 from vfx.files import sync, sync_all
+from vfx.limits import Limits
 from vfx.timeline import Timeline
 
 RECORD = ".vfx.json"
 TEMPORARY = re.compile(r"\.(?P<id>.+)\.[0-9a-f]{8}\.tmp")
-AHEAD = 2  # videos for each worker that are handed out: the one in work, and the next
 LEVEL = 3  # of PNG's compression: within a few per cent of the default's size in half the time
 
 Sampler = Callable[[Timeline], NDArray[np.int64]]
@@ -110,6 +108,7 @@ class Cutter:
     decoder: str
     pictures: Pictures
     recipe: Mapping[str, Any]
+    limits: Limits | None = None
 
     def __call__(self, source: Source) -> Cut:
         """Never raises for a bad video; OutputError where the disk does not take the frames."""
@@ -132,7 +131,10 @@ class Cutter:
 
     def _decode(self, source: Source, folder: Path) -> Cut:
         reading = Reading(
-            source.path, lambda timeline: self.sample(replace(timeline, video=source.id)), decoder=self.decoder
+            source.path,
+            lambda timeline: self.sample(replace(timeline, video=source.id)),
+            decoder=self.decoder,
+            limits=self.limits,
         )
         width = height = written = 0
         unsaved = ""
@@ -275,59 +277,44 @@ def survey(source: Source) -> Cut:
     return Cut(source.id, stage=reading.stage, problem=reading.problem)
 
 
-def cut_all(sources: Iterable[Source], cut: Callable[[Source], Cut], *, num_workers: int) -> Iterator[Cut]:
+def cut_all(
+    sources: Iterable[Source], cut: Callable[[Source], Cut], *, num_workers: int, limits: Limits
+) -> Iterator[Cut]:
     """Cut videos in `num_workers` processes (0: in this one), and yield what became of each as it is finished.
 
-    Videos are handed out as workers come free. A video that brings its worker down is tried once more, alone, and
-    given up. Raises what `cut` raises on purpose (VfxError); whatever else goes wrong in it is that video's failure.
+    A video that brings its worker down, or holds it up beyond the `limits`, is tried once more, alone, and given up.
+    Raises what `cut` raises on purpose (VfxError); whatever else goes wrong in it is that video's failure.
     """
+    work = partial(_cut_one, cut=cut)
     if not num_workers:
         for source in sources:
-            try:
-                yield cut(source)
-            except VfxError:
-                raise
-            except Exception as error:  # noqa: BLE001  (a library's surprise costs its video, not the run)
-                yield Cut(source.id, stage="decode", problem=repr(error))
+            yield from work(source)
         return
-    pending = iter(sources)
-    while suspects := (yield from _in_company(pending, cut, num_workers)):
-        for suspect in suspects:
-            for source in (yield from _in_company(iter([suspect]), cut, 1)):
-                yield Cut(source.id, stage="decode", problem="the decoder brought its process down, twice")
+    videos = list(sources)
+    cuts = workers.run(
+        videos,
+        work,
+        processes=num_workers,
+        patience=limits.patience,
+        memory=limits.memory,
+        is_last=lambda _: True,
+        preload=[__name__],  # nothing here needs torch, which takes seconds to import
+    )
+    with contextlib.closing(cuts):
+        for source, item in cuts:
+            if isinstance(item, Cut):
+                yield item
+            elif item.final:
+                yield Cut(source.id, stage="decode", problem=item.reason)
 
 
-def _in_company(
-    sources: Iterator[Source], cut: Callable[[Source], Cut], num_workers: int
-) -> Generator[Cut, None, list[Source]]:
-    """Cut by one pool of processes; returns the videos that it had in work if one of them brought it down, else []."""
-    flying: dict[Future[Cut], Source] = {}
-    suspects: list[Source] = []
-    context = workers.context()
-    # Nothing here needs torch, which takes seconds to import.
-    context.set_forkserver_preload([__name__])
-    with ProcessPoolExecutor(num_workers, mp_context=context, initializer=workers.end_with_run) as pool:
-        try:
-            while True:
-                with workers.without_main():
-                    # Once a worker is down the pool is broken, and what still flies comes back at once.
-                    for source in itertools.islice(sources, 0 if suspects else AHEAD * num_workers - len(flying)):
-                        try:
-                            flying[pool.submit(cut, source)] = source
-                        except BrokenProcessPool:
-                            suspects.append(source)
-                            break
-                if not flying:
-                    return suspects
-                for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                    source, error = flying.pop(future), future.exception()
-                    if isinstance(error, BrokenProcessPool):
-                        suspects.append(source)
-                    elif isinstance(error, VfxError):
-                        raise error
-                    elif error is not None:
-                        yield Cut(source.id, stage="decode", problem=repr(error))
-                    else:
-                        yield future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+def _cut_one(source: Source, *, cut: Callable[[Source], Cut]) -> Iterator[Cut]:
+    """The one result of a video, whatever goes wrong with it."""
+    try:
+        yield cut(source)
+    except VfxError:
+        raise
+    except MemoryError:
+        yield Cut(source.id, stage="decode", problem="it takes more memory than limits.memory_gb allows")
+    except Exception as error:  # noqa: BLE001  (a library's surprise costs its video, not the run)
+        yield Cut(source.id, stage="decode", problem=repr(error))

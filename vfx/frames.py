@@ -20,6 +20,7 @@ from vfx.cutting import Cut, Cutter, Pictures, cut_all, done, has_place, remove_
 from vfx.decoding import check_decoder
 from vfx.errors import ExtractionError, NoFramesError, OutputError, UsageError
 from vfx.files import alone_in
+from vfx.limits import Limits
 from vfx.listing import meta_line, read_metas, rewrite, write_lists
 from vfx.output import differences
 from vfx.segments import check_videos
@@ -51,9 +52,9 @@ def frames(config: DictConfig) -> Path:
     if "file" in config.sampler:
         check_videos(config.sampler.file, {video.id for video in videos})
     images = collection.root / "ImageData"
-    cutter = Cutter(
-        images, sample, config.decoder, pictures, {"sampler": app.options(config.sampler), **pictures.recipe()}
-    )
+    limits = app.build(config.limits)
+    recipe = {"sampler": app.options(config.sampler), **pictures.recipe()}
+    cutter = Cutter(images, sample, config.decoder, pictures, recipe, limits)
     with alone_in(images):
         app.log_to(collection.root / "frames.log")
         for folder in remove_leftovers(images):
@@ -66,7 +67,7 @@ def frames(config: DictConfig) -> Path:
         log.info("frames of %s: %s", collection.name, _state(len(videos), len(todo), len(others)))
         start = time.monotonic()
         before = len(cuts)
-        cuts += _watched(cut_all(_longest_first(todo), cutter, num_workers=min(num_workers, len(todo))), todo)
+        cuts += _watched(cut_all(_longest_first(todo), cutter, num_workers=num_workers, limits=limits), todo)
         remove_leftovers(images)  # of workers that were brought down
         if todo:
             log.info("%s", _summary(cuts[before:], time.monotonic() - start))
@@ -76,7 +77,7 @@ def frames(config: DictConfig) -> Path:
                 f"not one of {len(videos)} videos could be read, so there is no frame in {images}: "
                 + "; ".join(f"{c.id}: {c.problem}" for c in cuts[:SHOWN])
             )
-        metas = {c.id: meta_line(c) for c in cuts if c.width} | _metas(others, collection, num_workers)
+        metas = {c.id: meta_line(c) for c in cuts if c.width} | _metas(others, collection, num_workers, limits)
         write_lists(collection, videos, metas)
     failures = sum(bool(c.problem) for c in cuts)
     if failures and config.strict:
@@ -200,12 +201,12 @@ def _list_failures(cuts: list[Cut], collection: Collection) -> None:
         listing.unlink(missing_ok=True)
 
 
-def _metas(others: list[Source], collection: Collection, num_workers: int) -> dict[str, str]:
+def _metas(others: list[Source], collection: Collection, num_workers: int, limits: Limits) -> dict[str, str]:
     """The lines of id.videometa.txt for videos that vfx did not cut: those that are there, else from the videos."""
     known = read_metas(collection)
     metas = {v.id: known[v.id] for v in others if v.id in known}
     unknown = [v for v in others if v.id not in known]
-    surveyed = cut_all(unknown, survey, num_workers=min(num_workers, len(unknown)))
+    surveyed = cut_all(unknown, survey, num_workers=num_workers, limits=limits)
     return metas | {c.id: meta_line(c) for c in surveyed if c.width}
 
 

@@ -365,12 +365,6 @@ def _follow_main() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def end_with_run() -> None:
-    """In a worker: let it end with its run, however that ends: at once on Ctrl-C, and when the main process is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _follow_main()
-
-
 def _limit(memory: int) -> None:
     """Let this process have `memory` bytes more than it has, where the system can say what that is (Linux)."""
     status = Path("/proc/self/status")
