@@ -249,7 +249,7 @@ def test_a_second_run_is_told_of_the_first(output: Output) -> None:
     with output.alone():
         assert not left.exists()
         with (
-            pytest.raises(OutputError, match=f"another run is writing to {output.folder}; let it end first"),
+            pytest.raises(OutputError, match=f"another run is writing to {output.folder}"),
             output.alone(),
         ):
             pass

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vfx import app, workers
 from vfx.errors import ExtractionError, UsageError
+from vfx.files import write_text, writing
 
 if TYPE_CHECKING:
     from vfx.output import Output
@@ -90,7 +91,7 @@ def extract(config: DictConfig) -> Path:
             log.info("%s of %s: %s", config.feature, collection.name, _state(len(sources), len(data.planned)))
             if not data.planned and output.is_whole() and not app.started_by_others():
                 return _finish(output, config.strict)
-            (output.folder / "config.yaml").write_text(attributes["config"], encoding="utf-8")
+            write_text(output.folder / "config.yaml", attributes["config"])
         trainer = app.build(config.trainer, callbacks=[writer, Progress(tally), interruption])
         if app.in_sweep() and trainer.strategy.launcher is not None:
             # Lightning starts the whole sweep again in every rank, and a job that ends on one of them alone (nothing to
@@ -123,10 +124,12 @@ def _finish(output: Output, strict: bool) -> Path:
             "%s: %d rows of %d videos, %d failures", output.features, file.features.shape[0], len(file), len(failures)
         )
     listing = output.folder / "failures.tsv"
-    listing.unlink(missing_ok=True)
+    if not failures and listing.exists():
+        with writing(listing):
+            listing.unlink()
     if failures:
         lines = ["\t".join(" ".join(text.split()) for text in failure) for failure in failures]
-        listing.write_text("id\tstage\terror\n" + "\n".join(lines) + "\n", encoding="utf-8")
+        write_text(listing, "id\tstage\terror\n" + "\n".join(lines) + "\n")
         log.warning("%d failures, listed in %s; the first: %s", len(failures), listing, ": ".join(failures[0]))
         if strict:
             raise ExtractionError(f"strict=true and {len(failures)} failures, listed in {listing}")

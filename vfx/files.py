@@ -1,7 +1,8 @@
-"""Files that last: names that no crash can leave without their content, and digests."""
+"""Files that last: names that no crash can leave without their content, what a full disk says, and digests."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import logging
@@ -9,6 +10,7 @@ import os
 import re
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -16,30 +18,6 @@ from pathlib import Path
 from vfx.errors import OutputError
 
 log = logging.getLogger(__name__)
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Make a folder, and hold it against a second run. Raises OutputError where there is one, or no folder to be had.
-
-    The lock is the kernel's and ends with the process. Where a file system knows no locks there is none.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise OutputError(f"another run is writing to {folder}; let it end first") from None
-    except OSError:
-        pass
-    try:
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -97,6 +75,10 @@ def sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems have nothing to flush of a folder and say so in these ways.
+        if not (error.errno in (errno.EINVAL, errno.EBADF) and path.is_dir()):
+            raise
     finally:
         os.close(descriptor)
 
@@ -114,6 +96,50 @@ def replace_durably(temporary: Path, path: Path) -> None:
     sync(temporary)
     temporary.replace(path)
     sync(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it that are not there, so that no crash can take their names back."""
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in made:
+        sync(folder.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file, which appears whole or stays as it was, untouched if it says that already.
+
+    Raises OutputError where the disk refuses.
+    """
+    if path.is_file() and path.read_bytes() == text.encode():
+        return
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    with writing(path):
+        try:
+            temporary.write_bytes(text.encode())
+            replace_durably(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the disk refuses inside becomes an OutputError that names the path, the cause and the way out."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritten(path, error) from error
+
+
+def unwritten(path: Path, error: OSError) -> OutputError:
+    """The error that says that the disk refused a file or folder, and why."""
+    cause = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno == errno.ENOENT:
+        cause = "its folder is gone; was it removed while this run was at work?"
+    return OutputError(
+        f"{path} cannot be written: {cause}. Nothing half-written is left there, and what was finished before is kept:"
+        " put the cause right and run the same command again"
+    )
 
 
 def sha256(path: Path) -> str:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import heapq
 import json
+import logging
 import shutil
 import tempfile
 import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -24,14 +25,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.errors import ExtractionError, OutputError
-from vfx.files import alone_in, replace_durably
+from vfx.files import make_folder, write_text, writing
+from vfx.lock import Lock, alone_in
 from vfx.store import Failure, FeatureFile, FeatureFileWriter, Rows
 
+FEATURES = "features.h5"
+GIVEN_UP = ".given-up."  # parts on their way out
 SPOOL_BYTES = 32 << 20  # a video's rows beyond this wait on the disk, not in memory
 OPEN_FILES = 200  # parts held open while they are merged; the usual limit of a process is 1024
 BLOCK_ROWS = 4096
 SHOWN = 5  # how many failures an error names
 
+log = logging.getLogger(__name__)
 Recipe = Mapping[str, Any]
 
 
@@ -40,8 +45,9 @@ class Output:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.features = folder / "features.h5"
+        self.features = folder / FEATURES
         self.parts = folder / "parts"
+        self._lock: Lock | None = None
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -49,24 +55,47 @@ class Output:
 
         Raises OutputError where another run is at work here.
         """
-        with alone_in(self.folder):
-            for left in self.folder.glob(".features.h5.*.tmp"):
-                left.unlink()
+        with alone_in(self.folder) as self._lock:
+            with suppress(OSError):  # it only costs room
+                for left in (*self.folder.glob(".*.tmp"), *self.parts.glob(".*.tmp")):
+                    left.unlink()
+                for left in self.folder.glob(f"{GIVEN_UP}*"):
+                    shutil.rmtree(left)
             yield
+
+    def check_alone(self) -> None:
+        """Raises OutputError where the folder was removed, or is in other hands, since `alone` was entered."""
+        if self._lock is not None:
+            self._lock.check()
 
     def prepare(self, recipe: Recipe, *, overwrite: bool) -> None:
         """Make the folder ready for a run of this recipe, keeping what is done unless `overwrite`.
 
-        Raises OutputError that shows the differing keys where what is there was made by another recipe.
+        Parts that cannot be read are set aside. Raises OutputError that shows the differing keys where what is there
+        was made by another recipe, and where the disk refuses.
         """
-        if overwrite:
-            self.features.unlink(missing_ok=True)
-            shutil.rmtree(self.parts, ignore_errors=True)
-        if not self.check(recipe):
-            self.parts.mkdir(parents=True, exist_ok=True)
-            temporary = self.parts / f".recipe.{uuid.uuid4().hex[:8]}"
-            temporary.write_text(json.dumps(recipe, indent=1))
-            replace_durably(temporary, self.parts / "recipe.json")
+        with writing(self.folder):
+            if overwrite:
+                self.features.unlink(missing_ok=True)
+                self._drop_parts()
+            if not self.check(recipe):
+                make_folder(self.parts)
+                write_text(self.parts / "recipe.json", json.dumps(recipe, indent=1))
+            for path in sorted(self.parts.glob("part-*.h5")):
+                problem = _damage(path)
+                if problem:
+                    self._set_aside(path, problem)
+
+    def _drop_parts(self) -> None:
+        """Remove the parts, all in one step for whoever looks: a few without their recipe would seem to be anyone's."""
+        given_up = self.folder / f"{GIVEN_UP}{uuid.uuid4().hex[:8]}"
+        with suppress(FileNotFoundError):
+            self.parts.rename(given_up)
+            shutil.rmtree(given_up, ignore_errors=True)
+
+    def _set_aside(self, part: Path, problem: str) -> None:
+        log.warning("%s is damaged and set aside, and its videos are read again: %s", part, problem)
+        part.rename(part.with_name(f"damaged-{part.name}"))
 
     def check(self, recipe: Recipe) -> bool:
         """Whether something is here, made by this recipe. Raises OutputError if by another, with what differs."""
@@ -82,11 +111,16 @@ class Output:
         return found is not None
 
     def _recipe(self) -> Recipe | None:
-        if self.features.exists():
-            with FeatureFile(self.features) as file:
-                return file.provenance["recipe"]
-        path = self.parts / "recipe.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        path = self.features if self.features.exists() else self.parts / "recipe.json"
+        if not path.exists():
+            return None
+        try:
+            if path == self.features:
+                with FeatureFile(path) as file:
+                    return dict(file.provenance["recipe"])
+            return dict(json.loads(path.read_text()))
+        except (OutputError, ValueError, TypeError, KeyError) as error:
+            raise OutputError(f"{path} does not tell how it was made; overwrite=true starts over ({error})") from error
 
     def is_whole(self) -> bool:
         """Whether `features.h5` is there and holds all that has been committed."""
@@ -120,8 +154,18 @@ class Output:
         """Merge what has been committed into `features.h5`, by rename, then drop the parts.
 
         `attributes`: those of the file; its provenance gains the count of videos by decoder.
-        Raises ExtractionError where no video has a row; the parts stay.
+        Raises ExtractionError where no video has a row, and where a part turns out to be damaged, which is set aside;
+        the other parts stay.
         """
+        self.check_alone()
+        try:
+            self._merge(attributes)
+        except _DamagedPart as damaged:
+            self._set_aside(damaged.path, str(damaged))
+            raise ExtractionError(f"{damaged}; run the same command again, which reads its videos again") from damaged
+        shutil.rmtree(self.parts, ignore_errors=True)
+
+    def _merge(self, attributes: Mapping[str, str]) -> None:
         files = self.files()
         failures, videos = self._look(files)
         with ExitStack() as stack:
@@ -149,7 +193,26 @@ class Output:
             writer.add_failures(failures)
             provenance = json.loads(attributes["provenance"]) | {"decoders": served}
             writer.attributes["provenance"] = json.dumps(provenance)
-        shutil.rmtree(self.parts, ignore_errors=True)
+
+
+class _DamagedPart(OutputError):
+    """A part that cannot be read to its end."""
+
+    def __init__(self, path: Path, problem: OutputError) -> None:
+        super().__init__(str(problem))
+        self.path = path
+
+
+def _damage(part: Path) -> str:
+    """Why a part cannot be used, "" where its tables can be read. Raises OutputError where the system lets nobody."""
+    try:
+        with FeatureFile(part) as file:
+            len(file.videos), len(file.offsets), len(file.decoders), len(file.failures)
+    except OutputError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno:
+            raise  # no permission, too many open files: the part may well be sound
+        return str(error)
+    return ""
 
 
 def _merged(files: list[FeatureFile]) -> Iterator[tuple[str, Iterator[Rows], str]]:
@@ -165,7 +228,16 @@ def _merged(files: list[FeatureFile]) -> Iterator[tuple[str, Iterator[Rows], str
         if len(recent) > OPEN_FILES:
             recent.popitem(last=False)[1].close()
         file = files[n]
-        yield video, file.blocks(video, BLOCK_ROWS), file.decoder(video)
+        yield video, _rows(file, video), file.decoder(video)
+
+
+def _rows(file: FeatureFile, video: str) -> Iterator[Rows]:
+    try:
+        yield from file.blocks(video, BLOCK_ROWS)
+    except OutputError as error:
+        if file.path.name == FEATURES:
+            raise
+        raise _DamagedPart(file.path, error) from error
 
 
 def differences(a: Recipe, b: Recipe) -> list[str]:
@@ -200,6 +272,10 @@ class _Video:
     failures: list[Failure] = field(default_factory=list)
     decoder: str = ""
 
+    def drop(self) -> None:
+        with suppress(OSError):  # a full disk refuses what waits to be written to the unnamed file
+            self.rows.close()
+
 
 class PartWriter:
     """Gathers the rows of videos that are being read, and commits finished videos in immutable parts.
@@ -229,23 +305,25 @@ class PartWriter:
         self._finished: dict[str, _Video] = {}
         self._waiting_bytes = 0
         self._last_commit = time.monotonic()
+        self._begun = False
 
     def start(self, video: str) -> None:
         """A video is read from its beginning: rows of an earlier attempt are void."""
         attempt = self._reading.pop(video, None)
         if attempt is not None:
-            attempt.rows.close()
+            attempt.drop()
 
     def append(
         self, video: str, features: NDArray[Any], index: NDArray[np.int64], seconds: NDArray[np.float64]
     ) -> None:
-        """Rows of one video: (T, *shape), (T,), (T,)."""
+        """Rows of one video: (T, *shape), (T,), (T,). Raises OutputError where the disk refuses them."""
         records = np.empty(len(index), self._record)
         with np.errstate(over="ignore"):  # a float16 that overflows is found below
             records["features"] = features
         records["index"], records["seconds"] = index, seconds
         state = self._state(video)
-        state.rows.write(records.tobytes())
+        with writing(self._output.parts):
+            state.rows.write(records.tobytes())
         state.count += len(records)
         self._commit_if_due()
         if not np.isfinite(records["features"]).all() and not state.failures:
@@ -279,7 +357,7 @@ class PartWriter:
             self.commit()
 
     def commit(self) -> None:
-        """Write the finished videos as a part that no crash can take back."""
+        """Write the finished videos as a part that no crash can take back. Raises OutputError where that fails."""
         finished, self._finished = self._finished, {}
         self._waiting_bytes = 0
         self._last_commit = time.monotonic()
@@ -288,7 +366,8 @@ class PartWriter:
         path = self._output.parts / f"part-{uuid.uuid4().hex[:12]}.h5"
         with ExitStack() as stack:
             for state in finished.values():
-                stack.callback(state.rows.close)
+                stack.callback(state.drop)
+            self._output.check_alone()
             writer = stack.enter_context(
                 FeatureFileWriter(
                     path, level="frame", shape=self._shape, dtype=self._dtype.name, attributes=self._attributes
@@ -301,18 +380,25 @@ class PartWriter:
                 writer.add_failures(state.failures)
 
     def close(self) -> None:
-        """Commit what is finished and drop what is not."""
-        self.commit()
+        """Drop what is not finished, which may give a full disk room, and commit what is."""
         for state in self._reading.values():
-            state.rows.close()
+            state.drop()
         self._reading.clear()
+        self.commit()
 
     def _state(self, video: str) -> _Video:
         if video not in self._reading:
-            self._output.parts.mkdir(parents=True, exist_ok=True)
+            self._begin()
             spool = tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=str(self._output.parts))  # noqa: SIM115  (closed on commit)
             self._reading[video] = _Video(spool)
         return self._reading[video]
+
+    def _begin(self) -> None:
+        """Make the folder of parts, once: one that is gone later was removed, and with it what was committed."""
+        if not self._begun:
+            with writing(self._output.parts):
+                make_folder(self._output.parts)
+            self._begun = True
 
     def _blocks(self, state: _Video) -> Iterator[Rows]:
         state.rows.seek(0)

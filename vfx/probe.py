@@ -19,8 +19,9 @@ from tqdm import tqdm
 from vfx import app
 from vfx.collection import Source, find_collection
 from vfx.errors import ExtractionError, OutputError, UsageError
-from vfx.files import alone_in, replace_durably
+from vfx.files import replace_durably
 from vfx.formats import parquet
+from vfx.lock import alone_in
 from vfx.overview import Overview, nbytes, tab_separated
 from vfx.probing import COLUMNS, Prober, Record, probe_all
 from vfx.segments import check_videos
