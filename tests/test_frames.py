@@ -27,6 +27,7 @@ from vfx.cutting import Cut, Cutter, Pictures, cut_all
 from vfx.decoding import Reading
 from vfx.errors import ExtractionError, OutputError, SamplerError, UsageError, VfxError
 from vfx.listing import write_lists
+from vfx.lock import alone_in
 from vfx.sampling import all_frames, half_second, lineage
 from vfx.store import FeatureFile
 
@@ -423,16 +424,8 @@ def test_a_full_disk_ends_the_run(tmp_path: Path) -> None:
 
 
 def test_a_second_run_at_the_same_time_is_refused(few: Path) -> None:
-    import fcntl
-
-    (few / "ImageData").mkdir()
-    descriptor = os.open(few / "ImageData", os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        with pytest.raises(OutputError, match="another run is writing to"):
-            run(few)
-    finally:
-        os.close(descriptor)
+    with alone_in(few / "ImageData"), pytest.raises(OutputError, match="another run is writing to"):
+        run(few)
     run(few)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 from vfx import CONF_DIR
 from vfx.errors import Interrupted, UsageError, VfxError
 from vfx.files import sha256
+from vfx.logs import LogFile
 
 log = logging.getLogger("vfx")
 
@@ -77,6 +79,9 @@ def command(app: App[Any], name: str) -> None:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # the launcher goes on with the sweep
             sys.exit(1)
+        except KeyboardInterrupt:
+            log.error("error: ended by Ctrl-C; what was finished is kept: the same command goes on from there")
+            sys.exit(128 + signal.SIGINT)
         if first_rank():
             print(result, flush=True)
 
@@ -234,13 +239,10 @@ def _log_to_terminal() -> None:
 
 def log_to(path: Path) -> None:
     """Let the log go to this file too, added to what it holds, until another app says otherwise."""
-    for handler in [h for h in log.handlers if isinstance(h, logging.FileHandler)]:
+    for handler in [h for h in log.handlers if isinstance(h, LogFile)]:
         log.removeHandler(handler)
         handler.close()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.addHandler(handler)
+    log.addHandler(LogFile(path))
 
 
 def feature_name(name: str, layer: str, oversample: bool | str, weights: str) -> str:

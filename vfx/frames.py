@@ -19,9 +19,9 @@ from vfx.collection import Collection, Source, find_collection
 from vfx.cutting import Cut, Cutter, Pictures, cut_all, done, has_place, remove_leftovers, survey
 from vfx.decoding import check_decoder
 from vfx.errors import ExtractionError, NoFramesError, OutputError, UsageError
-from vfx.files import alone_in
 from vfx.limits import Limits
 from vfx.listing import meta_line, read_metas, rewrite, write_lists
+from vfx.lock import alone_in
 from vfx.output import differences
 from vfx.segments import check_videos
 from vfx.timeline import Timeline
