@@ -77,7 +77,8 @@ def test_names_that_would_be_untrue_are_refused() -> None:
 def test_a_damaged_download_is_refused(hub: Path) -> None:
     hub.mkdir(parents=True)
     (hub / "ig_resnext101_32x48-3e41cc8a.pth").write_bytes(b"cut short")
-    with pytest.raises(WeightsError, match=r"is damaged or not what its name says: .* not 3e41cc8a\. It lies in .*\.refused"):
+    said = r"is damaged or not what its name says: .* not 3e41cc8a\. It lies in .*\.refused"
+    with pytest.raises(WeightsError, match=said):
         build(name="resnext101_32x48d_wsl")
 
 
