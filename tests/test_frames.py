@@ -17,6 +17,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.clips import CLIPS, Clip, corrupt, truncate
@@ -460,6 +461,20 @@ def test_features_of_frames_are_those_of_the_video(few: Path, tmp_path: Path) ->
         if format == "png":
             np.testing.assert_allclose(a, b, atol=1e-6)
         assert ((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).min() >= cosine
+
+
+WSL = Path(torch.hub.get_dir()) / "checkpoints" / "ig_resnext101_32x8-c38310e5.pth"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not WSL.exists(), reason=f"needs the weights of resnext101_32x8d: {WSL}")
+def test_jpeg_costs_the_lineages_network_next_to_nothing(few: Path, tmp_path: Path) -> None:
+    sampler = ["sampler=uniform", "sampler.num_frames=3"]
+    model = ["model=resnext101_32x8d", "trainer=cpu", f"collection='{few}'"]
+    a = FeatureFile(extract.main(*model, *sampler, f"output_dir={tmp_path / 'video'}")).features[:]
+    run(few, *sampler)
+    b = FeatureFile(extract.main(*model, "dataset=frame", f"output_dir={tmp_path / 'frame'}")).features[:]
+    assert ((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).min() >= 0.999
 
 
 def test_lineage_sampler_refuses_loose_frames(tmp_path: Path) -> None:
