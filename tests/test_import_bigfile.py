@@ -195,11 +195,48 @@ def damaged(tmp_path: Path, name: str, text: str | None) -> Path:
         ("id.txt", "a_1 a_2 a_3 a_4 cat", r"level=frame: cat is not <video id>_<frame index>"),
         ("shape.txt", "5", r"shape\.txt, line 1: wanted <rows> <dims>, found '5'"),
         ("shape.txt", "-5 2", r"shape\.txt, line 1: wanted <rows> <dims>, found '-5 2'"),
+        ("shape.txt", "5 0", r"shape\.txt, line 1: wanted <rows> <dims>, found '5 0'"),
+        ("shape.txt", "5.0 2", r"shape\.txt, line 1: wanted <rows> <dims>, found '5\.0 2'"),
+        ("shape.txt", "5 2 1", r"shape\.txt, line 1: wanted <rows> <dims>, found '5 2 1'"),
+        ("shape.txt", "", r"shape\.txt, line 1: wanted <rows> <dims>, found ''"),
+        ("shape.txt", "5 \xb2", r"shape\.txt, line 1: wanted <rows> <dims>, found '5 .'"),
+        ("shape.txt", "9" * 5000 + " 2", r"shape\.txt, line 1: wanted <rows> <dims>, found '9{80}'"),
+        ("shape.txt", "4 2", r"feature\.bin has 40 bytes, and 4 x 2 float32 of shape\.txt are 32: it was not"),
+        ("shape.txt", "6 2", r"feature\.bin has 40 bytes, and 6 x 2 float32 of shape\.txt are 48: it was not"),
+        ("shape.txt", "2 5", r"id\.txt holds 5 ids, and shape\.txt tells of 2 rows"),
+        ("shape.txt", f"{10**17} {10**7}", r"feature\.bin has 40 bytes, and 1000+ x 10000000 float32"),
+        ("shape.txt", f"1 {10**9}", r"shape\.txt: 1000000000 values a row are more than the 16777216 that fit"),
+        ("id.txt", "", r"id\.txt holds 0 ids, and shape\.txt tells of 5 rows"),
+        ("id.txt", "a_1 a_2 a_3 a_4 a_5 a_6", r"id\.txt holds 6 ids, and shape\.txt tells of 5 rows"),
+        (
+            "id.txt",
+            "a_1 a_2 a_3 a_4 ../../a_5",
+            r"id\.txt: id '\.\./\.\./a_5' is empty or holds white space or a slash",
+        ),
+        ("id.txt", "a_1 a_2 a_3 a_4 ..", r"id\.txt: id '\.\.' is empty .*, or is \. or \.\."),
+        ("id.txt", "a_1 a_2 a_3 a_4 a\0b_5", r"id\.txt: id 'a\\x00b_5' is empty .* or control characters"),
+        ("id.txt", "a_1 a_2 a_3 a_4 a\x1bb_5", r"id\.txt: id 'a\\x1bb_5' is empty .* or control characters"),
+        ("id.txt", "a_1 a_2 a_3 a_4 my cat_5", r"id\.txt holds 6 ids, and shape\.txt tells of 5 rows"),
+        ("id.txt", "x" * (5 << 20), r"id\.txt: id 'x{79} is empty .* or is longer than 1000 bytes"),
+        ("id.txt", f"a_1 a_2 a_3 a_4 a_{10**30}", r"level=frame: a_10+ is not <video id>_<frame index>"),
     ],
+    ids=lambda value: str(value)[:40],
 )
 def test_a_damaged_bigfile_is_refused(tmp_path: Path, name: str, text: str | None, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         run(damaged(tmp_path, name, text))
+    assert not list(tmp_path.rglob("*.h5*"))
+    assert {path.name for path in tmp_path.iterdir()} <= {"f", "outputs"}
+
+
+@pytest.mark.parametrize("name", ["feature.bin", "id.txt", "shape.txt"])
+def test_a_link_to_itself_or_a_pipe_is_no_part_of_a_bigfile(tmp_path: Path, name: str) -> None:
+    path = bigfile(tmp_path / "f", list(ROWS), list(ROWS.values())) / name
+    for make in (lambda: path.symlink_to(path), lambda: os.mkfifo(path), path.mkdir):
+        path.rmdir() if path.is_dir() else path.unlink()
+        make()
+        with pytest.raises(UsageError, match=rf"is not a BigFile: it has no {name}|is neither the folder of a BigFile"):
+            run(path.parent)
     assert not list(tmp_path.rglob("*.h5*"))
 
 

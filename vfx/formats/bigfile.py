@@ -9,6 +9,7 @@ No file ends with a newline. Source: `txt2bin.py` and `get_frameInfo.py` of the 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TextIO
 
 import numpy as np
 
+from vfx.collection import LONGEST_ID
 from vfx.errors import OutputError
 from vfx.formats import SHOWN, Matrix, blocks, check_id, frames_by_video
 from vfx.store import FeatureFile
@@ -24,6 +26,8 @@ NAME = "bigfile"
 FILES: tuple[str, ...] = ("feature.bin", "id.txt", "shape.txt", "video2frames.txt")
 CROPS = False
 READ_CHARS = 1 << 20
+NUMBER = re.compile(r"[0-9]{1,18}")
+MOST_DIMS = 1 << 24  # 64 MiB a row, of which several are in memory at a time
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +64,15 @@ def check(folder: Path) -> tuple[int, int]:
     missing = [name for name in FILES[:3] if not (folder / name).is_file()]
     if missing:
         raise OutputError(f"{folder} is not a BigFile: it has no {', '.join(missing)}")
-    text = (folder / "shape.txt").read_text(errors="replace").split()
-    if len(text) != 2 or not all(t.isascii() and t.isdecimal() and int(t) > 0 for t in text):
+    with (folder / "shape.txt").open(errors="replace") as file:
+        text = file.read(READ_CHARS).split()
+    if len(text) != 2 or not all(NUMBER.fullmatch(t) and int(t) > 0 for t in text):
         raise OutputError(f"{folder / 'shape.txt'}, line 1: wanted <rows> <dims>, found {' '.join(text)[:80]!r}")
     rows, dims = map(int, text)
+    if dims > MOST_DIMS:
+        raise OutputError(
+            f"{folder / 'shape.txt'}: {dims} values a row are more than the {MOST_DIMS} that fit in memory"
+        )
     size = (folder / "feature.bin").stat().st_size
     if size != rows * dims * 4:
         raise OutputError(
@@ -93,6 +102,8 @@ def read_ids(folder: Path) -> Iterator[str]:
             while text := file.read(READ_CHARS):
                 ids = (rest + text).split()
                 rest = ids.pop() if ids and not text[-1].isspace() else ""
+                if len(rest) > LONGEST_ID:
+                    check_id(rest, path)  # which refuses it, before it fills the memory
                 for id in ids:
                     check_id(id, path)
                     yield id
