@@ -185,7 +185,7 @@ def test_a_file_that_others_compressed_is_read(tmp_path: Path, compression: str)
         np.testing.assert_array_equal(file["b"], rows[3:])
 
 
-@pytest.mark.parametrize("name", ["huge", "external link", "falling"])
+@pytest.mark.parametrize("name", ["huge", "falling"])
 def test_every_app_refuses_it_and_writes_nothing(tmp_path: Path, name: str) -> None:
     change = HOSTILE[name][0] if name in HOSTILE else LIES[name][0]
     good, bad = make(tmp_path / "c/g/features.h5"), changed(tmp_path / "c/f/features.h5", change)
