@@ -221,7 +221,7 @@ def test_the_first_error_of_a_commit_is_the_one_that_is_seen(output: Output) -> 
     writer = parts(output)
     finish(writer, "a", 1)
     shutil.rmtree(output.parts)
-    with pytest.raises(OutputError, match=r"part-.*\.h5 cannot be written"):
+    with pytest.raises(OutputError, match=r"part-.*\.h5 could not be written: its folder is gone"):
         writer.commit()
     writer.close()  # as the run does on its way out: nothing more to say
 

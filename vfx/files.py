@@ -135,10 +135,10 @@ def unwritten(path: Path, error: OSError) -> OutputError:
     """The error that says that the disk refused a file or folder, and why."""
     cause = os.strerror(error.errno) if error.errno else str(error)
     if error.errno == errno.ENOENT:
-        cause = "its folder is gone; was it removed while this run was at work?"
+        cause = "its folder is gone, removed while this run was at work"
     return OutputError(
-        f"{path} cannot be written: {cause}. Nothing half-written is left there, and what was finished before is kept:"
-        " put the cause right and run the same command again"
+        f"{path} could not be written: {cause}. Nothing half-written is left there, and what was finished before is"
+        " kept: put the cause right and run the same command again"
     )
 
 

@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 
 from vfx.errors import OutputError
+from vfx.sink import Sink
 
 SCHEMA = "vfx.features/1"
 Level = Literal["frame", "video", "segment"]
@@ -65,9 +66,9 @@ def columns(level: str) -> Mapping[str, Column]:
     return {**COLUMNS, **FRAME_COLUMNS} if level == "frame" else COLUMNS
 
 
-def create(path: Path) -> File:
-    """A new file, open for writing. Raises OSError where none can be made."""
-    return h5py.File(path, "w")
+def create(sink: Sink) -> File:
+    """A new file, open for writing."""
+    return h5py.File(sink, "w")
 
 
 def open_checked(path: Path) -> File:

@@ -9,22 +9,23 @@ import contextlib
 import itertools
 import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vfx import digests, hdf5
 from vfx.errors import OutputError, UnknownIdError, UsageError
-from vfx.files import replace_durably
+from vfx.files import replace_durably, unwritten, writing
 from vfx.hdf5 import FAILURE, SCHEMA, TEXT, Dataset, Level
+from vfx.sink import Sink
 
 if TYPE_CHECKING:
     import pandas
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 128 << 10  # a chunk is read whole for one row and written whole for one video
 BLOCK_BYTES = 8 << 20  # rows are gathered to blocks of about this size before HDF5 sees them
+T = TypeVar("T")
 
 
 class Failure(NamedTuple):
@@ -72,11 +74,10 @@ class FeatureFileWriter:
     ) -> None:
         self.path = path
         self._temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-        try:
-            self._file = hdf5.create(self._temporary)
-        except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error}") from error
-        self._aside = ThreadPoolExecutor(1)  # hashlib lets go of the interpreter, as HDF5's writing does
+        with writing(path):
+            self._sink = Sink(self._temporary)
+        self._aside = ThreadPoolExecutor(1)  # where HDF5 writes, while digests are made here
+        self._file = self._do(hdf5.create, self._sink)
         self._columns: dict[str, _Column] = {}
         row_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
         self._features = self._column(
@@ -101,9 +102,14 @@ class FeatureFileWriter:
     def _column(
         self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...] = (), chunk: int = 4096, block: int = 16384
     ) -> _Column:
-        data = self._file.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=(chunk, *shape))
-        self._columns[name] = _Column(data, dtype, block, self._aside)
+        data = self._do(
+            self._file.create_dataset, name, (0, *shape), dtype, maxshape=(None, *shape), chunks=(chunk, *shape)
+        )
+        self._columns[name] = _Column(data, dtype, block, self._aside, self._sink)
         return self._columns[name]
+
+    def _do(self, work: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        return self._aside.submit(work, *arguments, **options).result()
 
     @property
     def rows(self) -> int:
@@ -138,15 +144,17 @@ class FeatureFileWriter:
             if kind is None:
                 self._complete()
                 replace_durably(self._temporary, self.path)
-            elif issubclass(kind, OSError):
-                raise OutputError(f"{self.path} could not be written, and nothing is left of it: {error}") from error
-        except OSError as failed:
-            raise OutputError(f"{self.path} could not be written, and nothing is left of it: {failed}") from failed
+            elif isinstance(error, OSError):
+                raise error
+        except OSError as refusal:
+            raise unwritten(self.path, refusal) from refusal
         finally:
+            self._aside.submit(self._file.close)
             self._aside.shutdown()
-            with contextlib.suppress(OSError):  # the disk is full: closing fails as writing did
-                self._file.close()
-            self._temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._sink.close()
+            with contextlib.suppress(OSError):
+                self._temporary.unlink(missing_ok=True)
 
     def _complete(self) -> None:
         found = {}
@@ -154,8 +162,10 @@ class FeatureFileWriter:
             column.flush()
             found[name] = column.digest.hexdigest()
         found[digests.ATTRIBUTES] = digests.attributes_digest(self.attributes)
-        self._file.attrs.update({**self.attributes, digests.NAME: json.dumps(found)})
-        self._file.close()
+        self._do(self._file.attrs.update, {**self.attributes, digests.NAME: json.dumps(found)})
+        self._do(self._file.close)
+        self._sink.check()
+        self._sink.close()
         with hdf5.open_checked(self._temporary) as again:  # what cannot be opened must not take the final name
             if again["features"].shape[0] != self.rows:
                 raise OutputError(f"{self._temporary} does not read back as it was written: is the disk sound?")
@@ -169,13 +179,14 @@ def _storable(text: str) -> str:
 class _Column:
     """A dataset that grows at its end, in blocks large enough for HDF5 to be fast, and the digest of its rows."""
 
-    def __init__(self, data: Dataset, dtype: np.dtype[Any], block: int, aside: ThreadPoolExecutor) -> None:
+    def __init__(self, data: Dataset, dtype: np.dtype[Any], block: int, aside: ThreadPoolExecutor, sink: Sink) -> None:
         self._data = data
         # text and records become arrays of objects, which h5py turns into HDF5's own
         memory = dtype if dtype.kind in "fiu" else np.dtype(object) if dtype.fields is None else dtype
         self._block = np.empty((block, *data.shape[1:]), memory)
         self._waiting = 0
         self._aside = aside
+        self._sink = sink
         self.digest = digests.ColumnDigest()
         self.length = 0
 
@@ -194,12 +205,16 @@ class _Column:
         if not self._waiting:
             return
         rows = self._block[: self._waiting]
-        hashing = self._aside.submit(self.digest.update, rows)
+        storing = self._aside.submit(self._store, rows)
+        self.digest.update(rows)  # hashlib lets go of the interpreter, as HDF5 does
+        storing.result()
+        self._sink.check()
+        self._waiting = 0
+
+    def _store(self, rows: NDArray[Any]) -> None:
         start = len(self._data)
         self._data.resize(start + len(rows), axis=0)
         self._data[start:] = rows
-        hashing.result()
-        self._waiting = 0
 
 
 class FeatureFile(Mapping[str, NDArray[Any]]):
