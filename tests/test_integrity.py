@@ -255,6 +255,15 @@ def test_ids_that_are_there_twice_are_named(tmp_path: Path) -> None:
     assert problems(tmp_path / "f.h5") == ["ids, row 2 ('b'): there before"]
 
 
+def test_a_deviation_may_be_zero(tmp_path: Path) -> None:
+    for pooling, wrong in [("std", False), ("mean", True)]:
+        attributes = ATTRIBUTES | {"provenance": json.dumps({"recipe": {"pooling": {"name": pooling}}})}
+        with FeatureFileWriter(tmp_path / "f.h5", level="video", shape=(2,), attributes=attributes) as writer:
+            writer.add_rows(["a", "b"], np.array([[1, 2], [0, 0]]))
+        found = [item for item in examine(tmp_path / "f.h5") if isinstance(item, Finding)]
+        assert found == [Finding("features, row 1 ('b'): all zeros", wrong)]
+
+
 def test_a_file_without_digests_is_said_so_and_keeps_its_schema(good: Path, tmp_path: Path) -> None:
     path = copied(good, tmp_path / "f.h5", lambda file: file.attrs.__delitem__("digests"))
     (found,) = [item for item in examine(path) if isinstance(item, Finding)]
