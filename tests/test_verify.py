@@ -59,7 +59,7 @@ def test_any_file_is_looked_at(outputs: Path, name: str) -> None:
 
 def test_what_is_wrong_is_told_with_its_file(outputs: Path, caplog: pytest.LogCaptureFixture) -> None:
     bad = spoil(outputs / "c/g,avgpool/parts/part-2.h5")
-    message = rf"2 problems in 1 of 3 files, such as {bad}; see above"
+    message = rf"1 of 3 files not as it should be, such as {bad}; see above"
     with pytest.raises(IntegrityError, match=message):
         run(outputs, "collection=c")
     assert len(caplog.messages) == 2
@@ -103,4 +103,4 @@ def test_exit_code_and_last_line(outputs: Path) -> None:
     done = command(spoil(path))
     assert (done.returncode, done.stdout) == (1, "")
     assert "features, row 1 ('a_5'): NaN or infinity" in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("error: 2 problems in 1 of 1 file, such as ")
+    assert done.stderr.splitlines()[-1].startswith("error: 1 of 1 file not as it should be, such as ")

@@ -68,7 +68,7 @@ def examine(path: Path) -> Iterator[Finding | int]:
     try:
         file = hdf5.open_any(path)
     except OutputError as error:
-        yield Finding(str(error))
+        yield Finding(str(error).removeprefix(f"{path} "))
         return
     with file:
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -33,14 +32,15 @@ def verify(config: DictConfig) -> Path:
     asked, paths = _files(config)
     start = time.monotonic()
     size = sum(path.stat().st_size for path in paths)
-    wrong: Counter[Path] = Counter()
+    wrong: set[Path] = set()
     with tqdm(total=size, unit="B", unit_scale=True, disable=None) as bar, logging_redirect_tqdm([log.parent or log]):
         for path, finding in survey(paths, on_read=bar.update):
             log.info("%s: %s", path, finding.text)
-            wrong[path] += finding.wrong
+            if finding.wrong:
+                wrong.add(path)
     looked_at = f"{len(paths)} file{'s' * (len(paths) > 1)}"
-    if bad := [path for path in paths if wrong[path]]:
-        raise IntegrityError(f"{wrong.total()} problems in {len(bad)} of {looked_at}, such as {bad[0]}; see above")
+    if bad := sorted(wrong):
+        raise IntegrityError(f"{len(bad)} of {looked_at} not as it should be, such as {bad[0]}; see above")
     log.info("%s, %.1f MB in %.1f s: nothing is wrong", looked_at, size / 1e6, time.monotonic() - start)
     return asked
 
