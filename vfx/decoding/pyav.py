@@ -264,6 +264,8 @@ class _Decoding:
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container and its best video stream. Raises VideoError for whatever goes wrong inside."""
+    if path.exists() and not path.is_file():
+        raise VideoError(f"{path.name} is not a file")  # to open a pipe would be to wait for its writer
     if path.is_file() and path.stat().st_size == 0:
         raise VideoError(f"{path.name} is empty (0 bytes)")
     try:

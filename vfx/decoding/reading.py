@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vfx.decoding import decord, pyav, torchcodec
 from vfx.decoding.frame import DamageError, Frame, TimelineError
+from vfx.decoding.guard import check_head
 from vfx.errors import UsageError, VideoError
 from vfx.limits import Limits
 from vfx.timeline import Timeline
@@ -32,10 +33,16 @@ def can_read(decoder: str, path: Path, timeline: Timeline) -> bool:
     """Whether a decoder is installed, agrees with a video's timeline, and gives its first frame."""
     try:
         BACKENDS[decoder].load()
-        with closing(BACKENDS[decoder].frames(path, timeline, np.zeros(1, np.int64))) as frames:
+        with closing(_frames(decoder, path, timeline, np.zeros(1, np.int64))) as frames:
             return next(frames, None) is not None
     except (VideoError, UsageError):
         return False
+
+
+def _frames(decoder: str, path: Path, timeline: Timeline, indices: NDArray[np.int64]) -> Generator[Frame, None, None]:
+    if decoder != "pyav":
+        check_head(path)
+    yield from BACKENDS[decoder].frames(path, timeline, indices)
 
 
 def shortfall(timeline: Timeline) -> str:
@@ -115,7 +122,7 @@ class Reading:
             before = self.decoded
             try:
                 BACKENDS[name].load()
-                with closing(BACKENDS[name].frames(self._path, timeline, todo)) as frames:
+                with closing(_frames(name, self._path, timeline, todo)) as frames:
                     for frame in frames:
                         self.decoded += 1
                         if self.decoded == before + 1:
