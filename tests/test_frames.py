@@ -385,6 +385,40 @@ def test_what_cannot_be_read_is_listed_and_the_rest_is_there(few: Path, tmp_path
     assert not (few / "failures.frames.tsv").exists()
 
 
+def test_hostile_names_are_videos_like_any_or_failures_and_nothing_lies_elsewhere(tmp_path: Path) -> None:
+    root = tmp_path / "in" / "c"
+    videos = root / "VideoData"
+    odd = ["--help", "-rf", "$(id)", "a;b", "con", "%s%n", "é", "x" * 225]
+    folder = videos / os.fsdecode(b"\xff\x1b[2J")  # no UTF-8, and an order to the terminal
+    folder.mkdir(parents=True)
+    for name in [*odd, "y" * 245, "z" * 251]:
+        (videos / f"{name}.mp4").symlink_to(TOYDATA / "VideoData" / "retina.mp4")
+    shutil.copy(TOYDATA / "VideoData" / "shuttle.gif", folder)
+    (videos / "loop").symlink_to(videos)
+    (videos / "self.mp4").symlink_to(videos / "self.mp4")
+    os.mkfifo(videos / "pipe.mp4")
+    before = {p for p in tmp_path.rglob("*") if p.parent != root}
+    run(root)
+    cut = {p.name for p in (root / "ImageData").iterdir() if p.is_dir()}
+    assert cut == {*odd, "shuttle"}
+    assert all(indices(root, id) == [0] for id in odd)
+    failed = [line.split("\t") for line in (root / "failures.frames.tsv").read_text().splitlines()[1:]]
+    assert failed == [
+        ["pipe", "open", "pipe.mp4 is not a file"],
+        ["self", "open", "self.mp4 cannot be read as a video: Too many levels of symbolic links"],
+        ["y" * 245, "write", "its id is too long for the names of its frames"],
+        ["z" * 251, "write", "its id is too long for the names of its frames"],
+    ]
+    ours = {"ImageData", "ImageSets", "VideoSets"}
+    new = {p for p in tmp_path.rglob("*") if p not in before and p.parent != root}
+    assert {p.relative_to(root).parts[0] for p in new} == ours
+    assert {p.name for p in root.iterdir()} == ours | {
+        "VideoData", "frames.log", "failures.frames.tsv", "id.imagepath.txt", "id.videometa.txt", "id.videopath.txt",
+    }  # fmt: skip
+    listed = (root / "id.videopath.txt").read_bytes().split(b"\n")
+    assert b"shuttle VideoData/\xff\x1b[2J/shuttle.gif" in listed
+
+
 def test_not_one_readable_video_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").write_bytes(b"")
     with pytest.raises(ExtractionError, match="not one of 1 videos could be read"):

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -126,6 +127,8 @@ class Cutter:
                 if temporary.exists():
                     remove(temporary, source.id)
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return Cut(source.id, stage="write", problem="its id is too long for the names of its frames")
             raise OutputError(f"frames of {source.id} cannot be written: {error}") from error
         return cut
 
