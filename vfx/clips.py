@@ -22,6 +22,8 @@ from vfx.transforms import Prepare
 
 CLIP_FRAMES = 16  # at most; native frames of 4K are 25 MB each and wait here for their resize
 CLIP_BYTES = 64 << 20
+# What a frame may be, whatever its name. Pillow knows more, and for one of them, EPS, it has another program run.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 
 Sampler = Callable[[Timeline], NDArray[np.int64]]
 # How reading a video ended: what failed, which decoder served, and whether all frames that came are void.
@@ -81,7 +83,7 @@ def read_frames(source: Source, *, sample: Sampler, prepare: Prepare, limits: Li
         unread = []
         for i in chosen:
             try:
-                with Image.open(paths[int(indices[i])]) as image:
+                with Image.open(paths[int(indices[i])], formats=FORMATS) as image:
                     if limits is not None:
                         limits.check_size("it", *image.size)
                     pixels = np.asarray(image.convert("RGB"))

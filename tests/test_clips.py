@@ -1,0 +1,42 @@
+"""Frames cut before are read as pictures, and as nothing else."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vfx.clips import read_frames
+from vfx.collection import Source
+from vfx.sampling import all_frames
+from vfx.transforms import Prepare, Transform
+
+PREPARE = Prepare(Transform(resize=8, crop=8, interpolation="bilinear", mean=(0, 0, 0), std=(1, 1, 1)), ten_crop=False)
+
+
+def test_a_frame_is_a_picture_whatever_its_name_and_runs_no_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proof = tmp_path / "proof"
+    (tmp_path / "bin").mkdir()
+    for name in ["gs", "gswin64c"]:
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\ntouch {proof}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    folder = tmp_path / "a"
+    folder.mkdir()
+    for i, format in enumerate(["JPEG", "PNG", "WEBP", "BMP", "GIF"]):
+        Image.new("RGB", (10, 10), (200, 0, 0)).save(folder / f"a_{i}.jpg", format)
+    postscript = io.BytesIO()
+    Image.new("RGB", (10, 10)).save(postscript, "EPS")
+    (folder / "a_9.jpg").write_bytes(postscript.getvalue())
+    clips = list(read_frames(Source("a", str(folder), 6), sample=all_frames, prepare=PREPARE))
+    assert [i for clip in clips for i in clip.index] == [0, 1, 2, 3, 4]
+    assert np.concatenate([clip.frames for clip in clips])[..., 0].min() > 190
+    (failure,) = clips[-1].failures
+    assert failure.error.startswith("1 of 6 frames cannot be read, the first being a_9.jpg: cannot identify image file")
+    assert not proof.exists()
+    with Image.open(folder / "a_9.jpg") as image, pytest.raises(OSError):
+        image.load()
+    assert proof.exists(), "Pillow alone would run it"
