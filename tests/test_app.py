@@ -1,11 +1,19 @@
 """The apps' common ground: commas in names, what a config may call, and what is refused before anything runs."""
 
+import json
+import shutil
+from pathlib import Path
+
+import h5py
+import hydra
 import pytest
 from omegaconf import OmegaConf
 
 import vfx
+from tests.conftest import TOYDATA
 from vfx.app import build, feature_name, quote_commas
 from vfx.errors import UsageError
+from vfx.store import FeatureFile
 
 
 def test_names_with_commas_are_quoted_for_hydra() -> None:
@@ -44,6 +52,34 @@ def test_a_config_cannot_call_what_it_likes(target: str) -> None:
         build(OmegaConf.create({"_target_": target}))
     with pytest.raises(UsageError, match="is not one that a config may name"):
         build(OmegaConf.create({"_target_": "vfx.sampling.fps", "_partial_": True, "fps": {"_target_": target}}))
+
+
+def test_the_config_in_a_feature_file_is_read_by_people_alone(toy_features: FeatureFile, tmp_path: Path) -> None:
+    """Every app takes a file from elsewhere, and none builds what its attributes say."""
+    toy_features.close()
+    outputs, proof = tmp_path / "outputs", tmp_path / "proof"
+    shutil.copytree(toy_features.path.parent.parent, outputs / "toydata")
+    # os.system is what one would fear; it is what Hydra itself refuses, so another proves that it was not asked
+    target = {"_target_": "pathlib.Path.touch", "_args_": [{"_target_": "pathlib.Path", "_args_": [str(proof)]}]}
+    fear = {"_target_": "os.system", "command": f"touch {proof}"}
+    evil = OmegaConf.create({**target, "model": fear, "sampler": target})
+    name = "efficientnet_lite0,avgpool"
+    with h5py.File(outputs / "toydata" / name / "features.h5", "r+") as file:
+        file.attrs["config"] = OmegaConf.to_yaml(evil)
+        file.attrs["provenance"] = json.dumps(json.loads(file.attrs["provenance"]) | {"sampler": target, **target})
+    (outputs / "toydata" / name / "config.yaml").write_text(OmegaConf.to_yaml(evil))
+    common = [f"collection={TOYDATA}", f"output_dir={outputs}"]
+    made = outputs / "toydata" / name / "features.h5"
+    before = made.stat().st_mtime_ns
+    assert vfx.extract.main(*common, "trainer=cpu") == made
+    vfx.pool.main(*common, f"feature={name}")
+    vfx.pool.main(*common, f"feature={name}", "pooling=max")
+    vfx.concat.main(*common, f"features=mean_{name}+max_{name}")
+    vfx.export.main(*common, f"feature={name}", "format=npy")
+    assert made.stat().st_mtime_ns == before
+    assert not proof.exists()
+    hydra.utils.instantiate(OmegaConf.create(target))
+    assert proof.exists(), "Hydra alone would run it"
 
 
 def test_what_a_config_may_call_is_called() -> None:
