@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from vfx import app, comparison
 from vfx.comparison import Block, Comparison
-from vfx.errors import DifferenceError, OutputError, UsageError
-from vfx.files import remove_abandoned, replace_durably, working_folder
+from vfx.errors import DifferenceError, UsageError
+from vfx.files import remove_abandoned, replace_durably, unwritten, working_folder
 from vfx.report import report
 from vfx.sides import opened
 
@@ -71,7 +71,7 @@ def _table(path: Path, *, overwrite: bool) -> Iterator[Callable[[Block], None]]:
                 )
             replace_durably(folder / "rows", path)
     except OSError as error:
-        raise OutputError(f"{path} could not be written, and nothing is left of it: {error}") from error
+        raise unwritten(path, error) from error
     log.info("wrote %s", path)
 
 

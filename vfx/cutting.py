@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -28,7 +29,7 @@ from vfx import workers
 from vfx.collection import FRAME_SUFFIXES, Source, video_id
 from vfx.decoding import Reading
 from vfx.errors import OutputError, UsageError, VfxError
-from vfx.files import sync, sync_all
+from vfx.files import sync, sync_all, unwritten
 from vfx.limits import Limits
 from vfx.timeline import Timeline
 
@@ -91,10 +92,12 @@ class Pictures:
             # The long side cut to a whole number, as torchvision's Resize does.
             width, height = (int(self.short_side * side / short) for side in image.size)
             image = image.resize((width, height), Image.Resampling.BILINEAR)
+        file = BytesIO()  # PIL overlooks that a disk took only half of what it wrote
         if self.format == "jpg":
-            image.save(path, quality=self.quality, subsampling="4:2:0")
+            image.save(file, "jpeg", quality=self.quality, subsampling="4:2:0")
         else:
-            image.save(path, compress_level=LEVEL)
+            image.save(file, "png", compress_level=LEVEL)
+        path.write_bytes(file.getbuffer())
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ class Cutter:
         except OSError as error:
             if error.errno == errno.ENAMETOOLONG:
                 return Cut(source.id, stage="write", problem="its id is too long for the names of its frames")
-            raise OutputError(f"frames of {source.id} cannot be written: {error}") from error
+            raise unwritten(self.images / source.id, error) from error
         return cut
 
     def _decode(self, source: Source, folder: Path) -> Cut:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from vfx.collection import Collection, Source
 from vfx.cutting import Cut, frame_indices
+from vfx.files import replace_durably, writing
 
 META = "id.videometa.txt"
 
@@ -58,18 +59,20 @@ def read_metas(collection: Collection) -> dict[str, str]:
 
 
 def rewrite(path: Path, lines: Iterable[str]) -> None:
-    """Write lines to a file, which appears whole and is not touched where that would change nothing."""
-    path.parent.mkdir(exist_ok=True)
+    """Write lines to a file, which appears whole and is not touched where that would change nothing.
+
+    Raises OutputError where the disk refuses.
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with temporary.open("wb") as file:
-            file.writelines(os.fsencode(f"{line}\n") for line in lines)  # paths as the file system has them
-            file.flush()
-            os.fsync(file.fileno())
-        if not (path.exists() and filecmp.cmp(temporary, path, shallow=False)):
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.writelines(os.fsencode(f"{line}\n") for line in lines)  # paths as the file system has them
+            if not (path.exists() and filecmp.cmp(temporary, path, shallow=False)):
+                replace_durably(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _sorted_frame_ids(folders: list[Source]) -> Iterator[str]:

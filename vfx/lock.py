@@ -138,9 +138,7 @@ def _take(lock: Lock) -> int | None:
             before = os.pread(descriptor, 1 << 16, 0)
             if before:
                 _judge(lock.path, _read(before), descriptor, locks=locks)
-            record = json.dumps(asdict(_myself(lock.run))).encode()
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, record, 0)
+            _sign(lock, descriptor)
             if not locks:
                 time.sleep(SETTLE_SECONDS)
                 lock.check()
@@ -175,6 +173,15 @@ def _judge(path: Path, holder: Holder | None, descriptor: int, *, locks: bool) -
                 f" after {STALE_SECONDS} s of silence a run takes over by itself",
             )
     log.info("%s: taking over from a run that was killed: %s", path.parent, holder or NAMELESS)
+
+
+def _sign(lock: Lock, descriptor: int) -> None:
+    os.ftruncate(descriptor, 0)
+    try:
+        os.pwrite(descriptor, json.dumps(asdict(_myself(lock.run))).encode(), 0)
+    except OSError:
+        lock.path.unlink()
+        raise
 
 
 def _refusal(path: Path, holder: Holder | None, way_out: str) -> OutputError:

@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from vfx import app
 from vfx.collection import Source, find_collection
-from vfx.errors import ExtractionError, OutputError, UsageError
-from vfx.files import replace_durably
+from vfx.errors import ExtractionError, UsageError
+from vfx.files import replace_durably, unwritten
 from vfx.formats import parquet
 from vfx.lock import alone_in
 from vfx.overview import Overview, nbytes, tab_separated
@@ -120,7 +120,7 @@ def _write(records: Iterable[Record], table: Path) -> None:
                 file.writelines(f"{line}\n" for line in tab_separated(COLUMNS, rows))
         replace_durably(temporary, table)
     except OSError as error:
-        raise OutputError(f"{table} cannot be written: {error}") from error
+        raise unwritten(table, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 

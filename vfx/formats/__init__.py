@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from vfx.collection import LONGEST_ID, is_storable
 from vfx.errors import OutputError
-from vfx.files import remove_abandoned, sync, sync_all, working_folder
+from vfx.files import remove_abandoned, sync, sync_all, unwritten, working_folder
 from vfx.store import FeatureFile
 
 log = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ def whole(destination: Path, *, source: Path, files: tuple[str, ...], overwrite:
                 _swap(target, real, aside / "old")
             sync(real.parent)
     except OSError as error:
-        raise OutputError(f"{destination} could not be written, and nothing is left of it: {error}") from error
+        raise unwritten(destination, error) from error
 
 
 def _files(export: Path) -> list[Path]:
