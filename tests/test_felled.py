@@ -19,7 +19,7 @@ from vfx.store import FeatureFile
 from vfx.writer import FeatureWriter
 
 ATTRIBUTES = {"feature": "f", "collection": "c", "config": "", "provenance": '{"recipe": {}}'}
-HANG = "no frame for 3 s"
+HANG = "no frame for 6 s"
 REASONS = {
     "segfaults": "decoder crashed (SIGSEGV)",
     "aborts": "decoder crashed (SIGABRT)",
@@ -35,7 +35,7 @@ def extracted(folder: Path, collection: Path, *, num_workers: int) -> FeatureFil
     data = Felling(
         find_collection(str(collection), "."),
         sample=half_second,
-        limits=dataclasses.replace(LIMITS, patience=3, memory_gb=1),
+        limits=dataclasses.replace(LIMITS, patience=6, memory_gb=1),
         num_workers=num_workers,
     )
     data.plan(data.sources(), done=())
@@ -51,6 +51,7 @@ def extracted(folder: Path, collection: Path, *, num_workers: int) -> FeatureFil
     return FeatureFile(output.features)
 
 
+@pytest.mark.slow  # hangs take their time; tests/test_batches.py has crashes and hangs without a network
 @pytest.mark.filterwarnings("ignore:Couldn't infer the batch indices", r"ignore:`isinstance\(treespec, LeafSpec\)`")
 def test_crashes_hangs_and_hunger_cost_their_videos_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, toy_features: FeatureFile
@@ -74,8 +75,8 @@ def test_crashes_hangs_and_hunger_cost_their_videos_alone(
     for video in file.videos:
         assert abs(file[video] - toy_features[video]).max() < 2e-5
     said = [r.getMessage() for r in caplog.records if r.name == "vfx.batches"]
-    assert sorted(said) == sorted(
-        f"{name}: {REASONS[name.partition('_')[0]]}; {what}"
-        for name in ("segfaults", "segfaults_2", "aborts", "hangs", "trusts")
-        for what in ("tried again later", "given up")
+    felled = ("segfaults", "segfaults_2", "aborts", "hangs", "trusts")
+    assert sorted(line for line in said if line.endswith("given up")) == sorted(
+        f"{name}: {REASONS[name.partition('_')[0]]}; given up" for name in felled
     )
+    assert sorted(line.partition(":")[0] for line in said if line.endswith("tried again later")) == sorted(felled)

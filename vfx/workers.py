@@ -366,7 +366,9 @@ def _follow_main() -> None:
 
 
 def _limit(memory: int) -> None:
-    """Let this process have `memory` bytes more than it has, where the system can say what that is (Linux)."""
+    """Let this process have `memory` bytes more than it has, where the system can say what that is (Linux), and let
+    a crash leave no image of that memory on the disk."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     status = Path("/proc/self/status")
     if not status.exists():
         return
