@@ -1,10 +1,13 @@
 """Collections: what is found where, and which ids are refused."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from vfx.collection import Source, find_collection, is_storable, video_id
 from vfx.errors import CollectionError
 
@@ -64,6 +67,17 @@ def test_two_files_of_one_id_are_both_named(tmp_path: Path) -> None:
     touch(tmp_path / "VideoData/b/x.avi")
     with pytest.raises(CollectionError, match=r"x\.mp4 and .*x\.avi"):
         find_collection(str(tmp_path), tmp_path).videos()
+
+
+def test_no_name_gives_orders_to_the_terminal(tmp_path: Path) -> None:
+    touch(tmp_path / "a" / "x.mp4")
+    touch(tmp_path / "\x1b[2J\udcff" / "x.mp4")
+    done = subprocess.run(
+        [sys.executable, "-m", "vfx.frames", f"collection={tmp_path}"], capture_output=True, cwd=ROOT, timeout=60
+    )
+    assert done.returncode == 1
+    assert b"/\\x1b[2J\\udcff/x.mp4" in done.stderr
+    assert b"\x1b" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 from vfx import CONF_DIR
 from vfx.errors import Interrupted, UsageError, VfxError
 from vfx.files import sha256
-from vfx.logs import LogFile
+from vfx.logs import LogFile, Printable
 
 log = logging.getLogger("vfx")
 
@@ -233,7 +233,7 @@ def _log_to_terminal() -> None:
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
     if not any(isinstance(h, logging.StreamHandler) for h in log.handlers):
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(Printable("%(message)s"))
         log.addHandler(handler)
 
 

@@ -1,13 +1,22 @@
-"""A log file beside what a run writes, which never ends the run: a disk that refuses it ends the log."""
+"""How a log is written: so that it gives a terminal no orders, and to a file whose disk may fail without ending the run."""
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 from io import FileIO
 from pathlib import Path
 
 log = logging.getLogger(__name__)
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # control characters, but for tab and newline
+
+
+class Printable(logging.Formatter):
+    """Formats records so that no name of a file gives orders to a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", super().format(record))
 
 
 class LogFile(logging.Handler):
@@ -15,7 +24,7 @@ class LogFile(logging.Handler):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self.setFormatter(Printable("%(asctime)s %(levelname)s %(message)s"))
         self._path = path
         self._file: FileIO | None = None
         self._refused = False
