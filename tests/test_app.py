@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 import vfx
 from tests.conftest import TOYDATA
-from vfx.app import build, feature_name, quote_commas
+from vfx.app import build, feature_name, quote_commas, resolved
 from vfx.errors import UsageError
 from vfx.store import FeatureFile
 
@@ -52,6 +52,15 @@ def test_a_config_cannot_call_what_it_likes(target: str) -> None:
         build(OmegaConf.create({"_target_": target}))
     with pytest.raises(UsageError, match="is not one that a config may name"):
         build(OmegaConf.create({"_target_": "vfx.sampling.fps", "_partial_": True, "fps": {"_target_": target}}))
+
+
+@pytest.mark.parametrize("value", ["q" * 10_000, "a/" + "é" * 128, "a\0b"])
+@pytest.mark.parametrize("key", ["collection", "feature", "segments", "output_dir"])
+def test_names_that_no_file_can_have_are_refused(key: str, value: str) -> None:
+    config = OmegaConf.create({"overwrite": False, key: value})
+    with pytest.raises(UsageError, match=rf"{key} \('.+\) must be a path without NUL, its names of at most 255 bytes"):
+        resolved(config)
+    assert resolved(OmegaConf.create({"overwrite": False, key: "é" * 127}))[key] == "é" * 127
 
 
 def test_the_config_in_a_feature_file_is_read_by_people_alone(toy_features: FeatureFile, tmp_path: Path) -> None:

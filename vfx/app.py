@@ -52,6 +52,7 @@ NAMES = (
     *COMMA_KEYS,
 )  # fmt: skip
 PARENT = os.getppid()  # asked early: it may be gone when it is needed
+LONGEST_NAME = 255  # bytes, of a file or folder
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
 Result = TypeVar("Result")  # the path that an app wrote, or what it found
@@ -135,6 +136,10 @@ def resolved(config: DictConfig) -> DictConfig:
     for key in NAMES:
         if made.get(key) is not None:
             made[key] = str(made[key])  # a collection may be called 2024
+            if "\0" in made[key] or any(len(os.fsencode(part)) > LONGEST_NAME for part in made[key].split("/")):
+                raise UsageError(
+                    f"{key} ({made[key]!r:.80}) must be a path without NUL, its names of at most {LONGEST_NAME} bytes"
+                )
     for key in ("overwrite", "strict", "subset"):
         if not isinstance(made.get(key, False), bool):
             raise UsageError(f"{key} ({made[key]}) must be true or false")

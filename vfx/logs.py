@@ -1,4 +1,4 @@
-"""How a log is written: so that it gives a terminal no orders, and to a file whose disk may fail without ending the run."""
+"""How a log is written: it gives a terminal no orders, and a disk that refuses its file does not end the run."""
 
 from __future__ import annotations
 
