@@ -136,9 +136,11 @@ def resolved(config: DictConfig) -> DictConfig:
     for key in NAMES:
         if made.get(key) is not None:
             made[key] = str(made[key])  # a collection may be called 2024
-            if "\0" in made[key] or any(len(os.fsencode(part)) > LONGEST_NAME for part in made[key].split("/")):
+            longest = max(len(os.fsencode(part)) for part in made[key].split("/"))
+            if not made[key] or "\0" in made[key] or longest > LONGEST_NAME:
                 raise UsageError(
-                    f"{key} ({made[key]!r:.80}) must be a path without NUL, its names of at most {LONGEST_NAME} bytes"
+                    f"{key} ({made[key]!r:.80}) must be a path, not empty, without NUL, its names of at most"
+                    f" {LONGEST_NAME} bytes"
                 )
     for key in ("overwrite", "strict", "subset"):
         if not isinstance(made.get(key, False), bool):
