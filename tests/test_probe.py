@@ -129,11 +129,11 @@ def test_headers_alone(some: Path, tmp_path: Path) -> None:
     assert "takes" not in (tmp_path / "some" / "probe.log").read_text()
 
 
-def test_a_file_that_hangs_does_not_hang_the_probe(some: Path, tmp_path: Path) -> None:
+def test_a_pipe_is_not_waited_for(some: Path, tmp_path: Path) -> None:
     os.mkfifo(some / "VideoData" / "pipe.mp4")
-    rows = {row["id"]: row for row in read(run(some, tmp_path, "limits.patience=2"))}
-    assert rows["pipe"]["problem"] == "hang"
-    assert rows["pipe"]["error"] == "no frame for 2 s, reading its headers"
+    rows = {row["id"]: row for row in read(run(some, tmp_path, "limits.patience=20"))}
+    assert rows["pipe"]["problem"] == "open"
+    assert rows["pipe"]["error"] == "pipe.mp4 is not a file"
     assert rows["good"]["frames"] == "40"
 
 
