@@ -253,6 +253,16 @@ def test_a_change_of_size_is_kept(tmp_path: Path) -> None:
     assert [read(frame.pixels)[1] for frame in frames] == [40 * i for i in range(40)]
 
 
+def test_a_stream_that_begins_in_mid_file(clip: MakeClip, tmp_path: Path) -> None:
+    """A recording goes over into another programme: the first is read, whole."""
+    other = replace(CLIPS["mpeg2.ts"], muxing={"mpegts_start_pid": "0x300", "mpegts_pmt_start_pid": "0x1100"})
+    path = tmp_path / "both.ts"
+    path.write_bytes(clip("h264.ts").read_bytes() + other.write(tmp_path).read_bytes())
+    frames, reading = read_all(path)
+    assert numbers(frames) == list(range(40))
+    assert reading.problem == ""
+
+
 def test_cut_of_a_cut(clip: MakeClip, tmp_path: Path) -> None:
     once = cut(clip("h264.mp4"), tmp_path / "once.mp4", seconds=0.6)
     assert numbers(read_all(once)[0]) == list(range(15, 40))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -100,8 +100,7 @@ def demux(path: Path, limits: Limits | None = None) -> Timeline:
             limits.check_size(path.name, stream.codec_context.width, stream.codec_context.height)
         packets: list[tuple[int | None, bool, bool]] = []
         empty = 0  # an AVI has one where a frame is shown for longer than its rate says, and counts it
-        for packet in container.demux(stream):
-            pulse.beat()
+        for packet in _demuxed(container, stream):
             if limits is not None:
                 limits.check_count(path.name, len(packets))
             if packet.size:
@@ -288,12 +287,18 @@ def _is_cover(stream: VideoStream) -> bool:
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
+def _demuxed(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
+    """The packets of a stream, empty ones too, with a sign of life for each."""
+    # At its end PyAV looks for every stream, and finds none that began in mid-file (sound in FLV, programs in MPEG-TS).
+    with suppress(IndexError):
+        for packet in container.demux(stream):
+            pulse.beat()
+            yield packet
+
+
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
     """The packets that hold something: an empty one would tell the decoder that the stream has ended."""
-    for packet in container.demux(stream):
-        pulse.beat()
-        if packet.size:
-            yield packet
+    return (packet for packet in _demuxed(container, stream) if packet.size)
 
 
 def _is_invisible(packet: av.Packet, stream: VideoStream) -> bool:
