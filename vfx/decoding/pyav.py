@@ -30,6 +30,14 @@ SAFE = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
 # Where a decoder would conceal an error, it raises it: a picture made up is worse than none.
 STRICT = {"err_detect": "explode"}
 
+WORDS = {
+    av.ArgumentError: "values that make no sense",
+    av.EOFError: "it ends before its first frame",
+    av.PatchWelcomeError: "something that FFmpeg cannot read",
+    av.NotImplementedError: "something that FFmpeg cannot read",
+}
+"""What FFmpeg's errors mean here, by their kinds; those that are not listed speak for themselves."""
+
 SLACK = 1.0
 """Seconds by which a header's duration may exceed the last frame's time before the file counts as cut short."""
 
@@ -97,7 +105,7 @@ def demux(path: Path, limits: Limits | None = None) -> Timeline:
     """
     with _open(path) as (container, stream):
         if limits is not None:
-            limits.check_size(path.name, stream.codec_context.width, stream.codec_context.height)
+            limits.check_size(path.name, *_size(path, stream))
         packets: list[tuple[int | None, bool, bool]] = []
         empty = 0  # an AVI has one where a frame is shown for longer than its rate says, and counts it
         for packet in _demuxed(container, stream):
@@ -213,8 +221,10 @@ class _Decoding:
             for packet in _packets(self._container, self._stream):
                 self._follow(packet)
                 yield from self._sound(self._decode(packet))
+        except MemoryError:
+            raise
         except av.FFmpegError as error:
-            self.damage = self.damage or str(error.strerror)
+            self.damage = self.damage or _words(error)
         yield from self._sound(self._decode(None))
 
     def _follow(self, packet: av.Packet) -> None:
@@ -238,8 +248,10 @@ class _Decoding:
             self._stream.codec_context.skip_frame = "DEFAULT" if packet.pts in self._only else "NONREF"
         try:
             return self._stream.decode(packet)
+        except MemoryError:
+            raise
         except av.FFmpegError as error:
-            self._spoil(None if packet is None else packet.pts, str(error.strerror))
+            self._spoil(None if packet is None else packet.pts, _words(error))
             return []
 
     def _sound(self, frames: list[av.VideoFrame]) -> Iterator[av.VideoFrame]:
@@ -262,7 +274,7 @@ class _Decoding:
 
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container and its best video stream. Raises VideoError for whatever goes wrong inside."""
+    """The container and its best video stream. Raises VideoError for whatever goes wrong inside, but MemoryError."""
     if path.exists() and not path.is_file():
         raise VideoError(f"{path.name} is not a file")  # to open a pipe would be to wait for its writer
     if path.is_file() and path.stat().st_size == 0:
@@ -279,8 +291,35 @@ def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             if stream.codec_context is None:
                 raise VideoError(f"{path.name} is of a codec that FFmpeg does not know")
             yield container, stream
+    except MemoryError:
+        raise
+    except av.ArgumentError as error:
+        raise VideoError(f"{path.name} cannot be read as a video: its content is of another format") from error
     except av.FFmpegError as error:
-        raise VideoError(f"{path.name} cannot be read as a video: {error.strerror!s}") from error
+        raise VideoError(f"{path.name} cannot be read as a video: {_words(error)}") from error
+
+
+def _words(error: av.FFmpegError) -> str:
+    """What FFmpeg says, in words for those who have the file where its own are for programmers."""
+    return next((words for kind, words in WORDS.items() if isinstance(error, kind)), str(error.strerror))
+
+
+def _size(path: Path, stream: VideoStream) -> tuple[int, int]:
+    """Width and height, also where they are more than FFmpeg can hold: it takes them for 0 then, and logs them."""
+    context = stream.codec_context
+    if context.width and context.height:
+        return context.width, context.height
+    level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
+    with av.logging.Capture() as messages:
+        av.logging.set_level(av.logging.ERROR)
+        av.logging.set_skip_repeated(False)
+        try:
+            av.open(str(path.absolute()), options=SAFE, metadata_errors="replace").close()
+        finally:
+            av.logging.set_level(level)
+            av.logging.set_skip_repeated(skips)
+    sizes = re.findall(r"Picture size (\d+)x(\d+) is invalid", "".join(text for _, _, text in messages))
+    return (int(sizes[-1][0]), int(sizes[-1][1])) if sizes else (0, 0)
 
 
 def _is_cover(stream: VideoStream) -> bool:

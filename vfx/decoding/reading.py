@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vfx.decoding import decord, pyav, torchcodec
 from vfx.decoding.frame import DamageError, Frame, TimelineError
 from vfx.decoding.guard import check_head
-from vfx.errors import UsageError, VideoError
+from vfx.errors import LimitError, UsageError, VideoError
 from vfx.limits import Limits
 from vfx.timeline import Timeline
 
@@ -124,6 +124,8 @@ class Reading:
                 BACKENDS[name].load()
                 with closing(_frames(name, self._path, timeline, todo)) as frames:
                     for frame in frames:
+                        if self._limits is not None:  # it may have grown on the way
+                            self._limits.check_size("a frame", frame.pixels.shape[1], frame.pixels.shape[0])
                         self.decoded += 1
                         if self.decoded == before + 1:
                             self.decoder = "+".join(filter(None, [self.decoder, name]))
@@ -133,7 +135,7 @@ class Reading:
                 break
             except TimelineError:
                 raise
-            except DamageError as error:
+            except (DamageError, LimitError) as error:
                 failure = error
                 break
             except VideoError as error:
