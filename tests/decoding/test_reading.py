@@ -176,6 +176,27 @@ def test_damage_withholds_what_builds_on_it(name: str, at: float, clip: MakeClip
         assert reading.problem == ""
 
 
+def test_the_picture_at_which_a_gif_is_cut_is_withheld(clip: MakeClip, tmp_path: Path) -> None:
+    path = truncate(clip("gif.gif"), tmp_path / "short.gif", keep=0.5)
+    frames, reading = read_all(path)
+    assert numbers(frames) == list(range(20))
+    assert reading.problem == "20 of 21 frames could be decoded: a packet of the file is incomplete at 0.80 s"
+
+
+def test_frames_of_av1_that_build_on_what_was_passed_over_are_withheld(clip: MakeClip, tmp_path: Path) -> None:
+    """dav1d takes zeros for a unit that it need not know, and says nothing."""
+    data = bytearray(clip("av1.mp4").read_bytes())
+    with av.open(str(clip("av1.mp4"))) as container:
+        places = [(p.pos, p.size) for p in container.demux() if p.size]
+    for position, size in places[14:17]:
+        data[position : position + size] = bytes(size)
+    path = tmp_path / "zeros.mp4"
+    path.write_bytes(data)
+    frames, reading = read_all(path)
+    assert numbers(frames) == [*range(14), *range(24, 40)]
+    assert reading.problem == "30 of 40 frames could be decoded: a packet gave no frame at 0.56 s"
+
+
 @pytest.mark.parametrize("backend", ["decord", "torchcodec"])
 def test_a_decoder_that_fails_hands_over(backend: str, clip: MakeClip, tmp_path: Path) -> None:
     """PyAV goes on after the last frame that the other delivered, and each index comes once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vfx import pulse
+from vfx.decoding import gif
 from vfx.decoding.frame import DamageError, Frame, SoundOnlyError, TimelineError
 from vfx.errors import VideoError
 from vfx.limits import Limits
@@ -195,10 +197,12 @@ class _Decoding:
     """Iterates over the sound frames of a stream in display order; `damage` is the first error met, "" if none.
 
     A packet that cannot be decoded spoils those that build on it, up to the next key frame: their frames come out
-    but show rubbish, and are withheld. So are frames that the decoder itself calls corrupt.
+    but show rubbish, and are withheld. So are frames that the decoder itself calls corrupt, GIFs' pictures that are
+    not whole, and what builds on a packet of AV1 that gave no frame, for each has one.
 
-    With `only`, the times of the frames that matter, others on which none builds are not decoded. `skipping` tells
-    that this has begun, so that frames can no longer be counted: after the first group, which is decoded whole.
+    With `only`, the times of the frames that matter, others on which none builds are not decoded (but for AV1, whose
+    decoder leaves none out). `skipping` tells that this has begun, so that frames can no longer be counted: after the
+    first group, which is decoded whole.
     """
 
     def __init__(
@@ -206,13 +210,16 @@ class _Decoding:
     ) -> None:
         self.damage = ""
         self.skipping = False
-        self._only = only
+        self._codec = stream.codec_context.codec.canonical_name
+        self._only = only if self._codec != "av1" else None
         self._container = container
         self._stream = stream
+        self._begun = False  # with the first key frame
         self._broken = False  # between a bad packet and the next key frame
         self._group: list[int | None] = []  # times of the packets sent since the last key frame
         self._spoilt: set[int | None] = set()
         self._resumed: int | None = None  # time of the key frame after the last damage
+        self._due: deque[int | None] = deque()  # AV1: times of the packets whose frame has yet to come out
         stream.codec_context.thread_count = 1
         stream.codec_context.options = STRICT
 
@@ -230,6 +237,7 @@ class _Decoding:
     def _follow(self, packet: av.Packet) -> None:
         """Take note of a packet before it is decoded."""
         if packet.is_keyframe:
+            self._begun = True
             if self._broken:
                 self._resumed, self._broken = packet.pts, False
             self.skipping = self._only is not None and (self.skipping or bool(self._group))
@@ -240,8 +248,10 @@ class _Decoding:
             self._spoilt.add(packet.pts)
         else:
             self._group.append(packet.pts)
-        if packet.is_corrupt:
+        if packet.is_corrupt or (self._codec == "gif" and not gif.is_whole(bytes(packet))):
             self._spoil(packet.pts, "a packet of the file is incomplete")
+        if self._codec == "av1" and self._begun and not packet.is_discard:
+            self._due.append(packet.pts)
 
     def _decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
         if self.skipping and self._only is not None and packet is not None:
@@ -256,10 +266,17 @@ class _Decoding:
 
     def _sound(self, frames: list[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         for frame in frames:
+            self._miss(frame.pts)
             if frame.is_corrupt:
                 self._spoil(frame.pts, "the decoder found a frame corrupt")
             elif frame.pts not in self._spoilt:
                 yield frame
+
+    def _miss(self, pts: int | None) -> None:
+        """Give up what builds on the packets before that of `pts` of which no frame came: dav1d may say nothing."""
+        if pts in self._due:
+            while (lost := self._due.popleft()) != pts:
+                self._spoil(lost, "a packet gave no frame")
 
     def _spoil(self, pts: int | None, why: str) -> None:
         """Give up the packet of this time and those sent after it, until a key frame is sent."""
