@@ -2,9 +2,12 @@
 
 import logging
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -377,3 +380,92 @@ def test_an_extraction_that_finds_no_room_says_so_and_goes_on_later(disk: Disk, 
     assert sorted(file) == ["coffee_phone", "retina", "shuttle"]
     same(file, toy_features)
     assert names(disk.root / "out" / "few" / FEATURE) == ["config.yaml", "features.h5"]
+
+
+def wait_for_a_part(process: subprocess.Popen[str], folder: Path) -> None:
+    """Wait until a run has committed something, and stop it there."""
+    while not any(folder.glob("parts/part-*.h5")):
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    process.send_signal(signal.SIGSTOP)
+
+
+def refused(process: subprocess.Popen[str], why: str) -> None:
+    """A run ends with errors of one line that say why."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGCONT)
+    _, said = process.communicate(timeout=250)
+    assert process.returncode == 1
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert errors, said  # one for each rank that met it
+    assert all(re.search(why, error) for error in errors), said
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_an_extraction_whose_folder_is_removed_ends_and_can_be_repeated(
+    tmp_path: Path, toy_features: FeatureFile
+) -> None:
+    outputs = tmp_path / "outputs"
+    process = command(TOYDATA, outputs)
+    wait_for_a_part(process, outputs / "toydata" / FEATURE)
+    shutil.rmtree(outputs)
+    refused(process, f"({FEATURE} was removed or emptied|its folder is gone, removed) while this run was")
+    assert names(tmp_path) == []
+    again = FeatureFile(extract.main(f"collection={TOYDATA}", f"output_dir={outputs}", "trainer=cpu"))
+    assert list(again) == list(toy_features)
+    same(again, toy_features)
+
+
+@pytest.mark.slow
+def test_an_extraction_that_loses_its_permission_ends_and_goes_on_later(
+    tmp_path: Path, toy_features: FeatureFile
+) -> None:
+    if not os.geteuid() and not shutil.which("setpriv"):
+        pytest.skip("no permission binds root here")
+    bound = [] if os.geteuid() else ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    process = command(TOYDATA, tmp_path / "outputs", before=bound)
+    folder = tmp_path / "outputs" / "toydata" / FEATURE
+    wait_for_a_part(process, folder)
+    (folder / "parts").chmod(0o555)
+    refused(process, rf"part-\w+\.h5 could not be written: Permission denied\. {KEPT}")
+    (folder / "parts").chmod(0o755)
+    before = Output(folder).done()
+    assert before
+    again = FeatureFile(extract.main(f"collection={TOYDATA}", f"output_dir={tmp_path}/outputs", "trainer=cpu"))
+    assert list(again) == list(toy_features)
+    same(again, toy_features)
+    assert f"{8 - len(before)} videos to do, {len(before)} of 8 done before" in (folder / "extract.log").read_text()
+
+
+@pytest.mark.slow
+def test_an_extraction_resumed_on_a_read_only_disk_is_refused_and_goes_on_later(
+    disk: Disk, toy_features: FeatureFile
+) -> None:
+    process = command(TOYDATA, disk.root)
+    wait_for_a_part(process, disk.root / "toydata" / FEATURE)
+    process.kill()
+    process.communicate()
+    with disk.read_only():
+        refused(command(TOYDATA, disk.root), rf"could not be written: Read-only file system\. {KEPT}")
+    again = FeatureFile(extract.main(f"collection={TOYDATA}", f"output_dir={disk.root}", "trainer=cpu"))
+    assert list(again) == list(toy_features)
+    same(again, toy_features)
+    assert names(again.path.parent) == ["config.yaml", "features.h5"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_an_extraction_whose_disk_fills_up_ends_and_goes_on_later(
+    disk: Disk, toy_features: FeatureFile, ranks: int
+) -> None:
+    ddp = ["trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={ranks}"]
+    process = command(TOYDATA, disk.root, *ddp[: 3 if ranks > 1 else 0])
+    wait_for_a_part(process, disk.root / "toydata" / FEATURE)
+    with disk.full(room=8):
+        refused(process, rf"No space left on device\. {KEPT}")
+        before = Output(disk.root / "toydata" / FEATURE).done()
+        assert before
+    again = FeatureFile(extract.main(f"collection={TOYDATA}", f"output_dir={disk.root}", "trainer=cpu"))
+    assert list(again) == list(toy_features)
+    same(again, toy_features)

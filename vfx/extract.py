@@ -91,6 +91,7 @@ def extract(config: DictConfig) -> Path:
             log.info("%s of %s: %s", config.feature, collection.name, _state(len(sources), len(data.planned)))
             if not data.planned and output.is_whole() and not app.started_by_others():
                 return _finish(output, config.strict)
+            output.check_alone()
             write_text(output.folder / "config.yaml", attributes["config"])
         trainer = app.build(config.trainer, callbacks=[writer, Progress(tally), interruption])
         if app.in_sweep() and trainer.strategy.launcher is not None:

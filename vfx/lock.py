@@ -18,13 +18,13 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from vfx.errors import OutputError
-from vfx.files import make_folder, writing
+from vfx.files import make_folder, unwritten, writing
 
 log = logging.getLogger(__name__)
 
@@ -62,13 +62,16 @@ class Holder:
 
 @dataclass(frozen=True)
 class Lock:
-    """A run's hold of a folder. Can be pickled."""
+    """A run's hold of a folder, or the number of the error for which it has none. Can be pickled."""
 
     path: Path
     run: str
+    refusal: int = 0
 
     def check(self) -> None:
-        """Raises OutputError where the folder is gone, or in other hands."""
+        """Raises OutputError where the folder is gone, in other hands, or was never held."""
+        if self.refusal:
+            raise unwritten(self.path.parent, OSError(self.refusal, os.strerror(self.refusal)))
         try:
             holder = _read(self.path.read_bytes())
         except OSError:
@@ -89,14 +92,20 @@ def alone_in(folder: Path) -> Iterator[Lock]:
 
     What a run that was killed holds is taken over: at once where the kernel, which is the same, has let go of it, or
     where there are no locks but the process is gone; else once it has given no sign of life for STALE_SECONDS.
-    Where nothing can be written nothing is held: a finished output can still be found there.
+    Where nothing can be written nothing is held, so that a finished output can be found there; whoever finds none has
+    `check` say why nothing can be done.
 
     Raises OutputError that names the holder where there is one, and where the disk refuses.
     """
     lock = Lock(folder / NAME, uuid.uuid4().hex)
     with writing(folder):
         make_folder(folder)
-        descriptor = _take(lock)
+        try:
+            descriptor = _take(lock)
+        except OSError as error:
+            if error.errno not in READ_ONLY:
+                raise
+            lock, descriptor = replace(lock, refusal=error.errno), None
     if descriptor is None:
         yield lock
         return
@@ -116,20 +125,17 @@ def alone_in(folder: Path) -> Iterator[Lock]:
             _let_go(descriptor)
 
 
-def _take(lock: Lock) -> int | None:
-    """Open, lock and sign a lock file; None where nothing can be written. Raises OutputError if it is another's."""
+def _take(lock: Lock) -> int:
+    """Open, lock and sign a lock file. Raises OutputError if it is another's, and OSError."""
     while True:
         with ExitStack() as stack:
             try:
                 descriptor = os.open(lock.path, os.O_RDWR | os.O_CREAT, 0o666)
-            except OSError as error:
-                if error.errno not in READ_ONLY:
+            except PermissionError:
+                if not lock.path.exists():
                     raise
-                if lock.path.exists() and error.errno != errno.EROFS:
-                    raise _refusal(
-                        lock.path, _read(lock.path.read_bytes()), "let it end first, or remove the lock if it has"
-                    ) from error
-                return None
+                way_out = "let it end first, or remove the lock if it has"
+                raise _refusal(lock.path, _read(lock.path.read_bytes()), way_out) from None
             _held.add(descriptor)
             stack.callback(_let_go, descriptor)
             locks = _flock(lock.path, descriptor)
