@@ -1,8 +1,10 @@
 """Output folders: parts, resume, recipes and the merge to one file."""
 
+import logging
 import resource
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -255,3 +257,83 @@ def test_a_second_run_is_told_of_the_first(output: Output) -> None:
             pass
     with output.alone():
         pass
+
+
+def test_a_run_that_starts_over_leaves_no_part_without_its_recipe(output: Output) -> None:
+    writer = parts(output)
+    finish(writer, "a", 1)
+    writer.commit()
+    left = output.folder / ".given-up.0123abcd"  # as by a run killed while it removed them
+    output.parts.rename(left)
+    with output.alone():
+        assert not left.exists()
+        output.prepare({"model": {"name": "other"}}, overwrite=False)
+        assert output.done() == set()
+
+
+def test_a_recipe_that_cannot_be_read_is_no_recipe(output: Output) -> None:
+    (output.parts / "recipe.json").write_text("{")
+    with pytest.raises(OutputError, match=r"recipe\.json does not tell how it was made; overwrite=true starts over"):
+        output.prepare(RECIPE, overwrite=False)
+    output.prepare(RECIPE, overwrite=True)
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "scribbled", "flipped"])
+def test_a_damaged_part_is_set_aside_and_its_videos_read_again(
+    output: Output, damage: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("vfx"), "propagate", True)
+    for video in "ab":
+        writer = parts(output)
+        finish(writer, video, ord(video))
+        writer.commit()
+    first = next(p for p in output.parts.glob("part-*") if list(FeatureFile(p)) == ["a"])
+    data = first.read_bytes()
+    value = np.float32(97).tobytes()
+    assert value in data
+    first.write_bytes(
+        {
+            "empty": b"",
+            "cut": data[: len(data) // 2],
+            "scribbled": data[:2000] + b"\xff" * 3000 + data[5000:],
+            "flipped": data.replace(value, np.float32(98).tobytes(), 1),
+        }[damage]
+    )
+    output.prepare(RECIPE, overwrite=False)
+    assert f"{first} is damaged and set aside, and its videos are read again: " in caplog.text
+    assert output.done() == {"b"}
+    assert (output.parts / f"damaged-{first.name}").exists()
+    writer = parts(output)
+    finish(writer, "a", 97)
+    writer.commit()
+    output.assemble(ATTRIBUTES)
+    with FeatureFile(output.features) as file:
+        assert {video: file[video].tolist() for video in file} == {"a": [[97] * 4] * 3, "b": [[98] * 4] * 3}
+
+
+def test_a_part_that_is_damaged_when_parts_are_merged_ends_the_run_and_not_the_next(output: Output) -> None:
+    for video in "ab":
+        writer = parts(output)
+        finish(writer, video, ord(video))
+        writer.commit()
+    first = next(p for p in output.parts.glob("part-*") if list(FeatureFile(p)) == ["a"])
+    data = first.read_bytes()
+    places = [at for at in range(len(data)) if data.startswith(b"TREE", at)]  # where HDF5 looks up chunks
+    for at in places:
+        first.write_bytes(data[:at] + b"FREE" + data[at + 4 :])
+        with suppress(OutputError), FeatureFile(first) as file:
+            assert len(file) == 1
+            with pytest.raises(OutputError, match="is damaged"):
+                list(file.blocks("a", 10))
+            break
+    with pytest.raises(ExtractionError, match=rf"{first} is damaged: .*run the same command again, which reads its"):
+        output.assemble(ATTRIBUTES)
+    assert not output.features.exists()
+    assert output.done() == {"b"}
+    output.prepare(RECIPE, overwrite=False)
+    writer = parts(output)
+    finish(writer, "a", 97)
+    writer.commit()
+    output.assemble(ATTRIBUTES)
+    with FeatureFile(output.features) as file:
+        assert [file[video][0, 0] for video in file] == [97, 98]

@@ -38,31 +38,6 @@ class Finding(NamedTuple):
     wrong: bool = True
 
 
-def survey(
-    paths: Sequence[Path], *, patience: float = PATIENCE, on_read: Callable[[int], None] = lambda nbytes: None
-) -> Iterator[tuple[Path, Finding]]:
-    """The findings of each file, of which nothing is trusted, not even that it is HDF5.
-
-    `patience`: seconds that the reading of one block may take. `on_read` is told the bytes of each.
-    Raises ExtractionError where no process can be started.
-    """
-    seen: set[tuple[Path, Finding]] = set()  # a file that takes its process down is tried twice
-    with contextlib.closing(
-        workers.run(paths, examine, processes=1, patience=patience, memory=MEMORY, preload=("vfx.integrity",))
-    ) as examined:
-        for path, item in examined:
-            if isinstance(item, int):
-                on_read(item)
-                continue
-            if isinstance(item, workers.Down):
-                if not item.final:
-                    continue
-                item = Finding(f"damaged: HDF5 {'hangs' if item.hung else 'crashes'} reading it")
-            if (path, item) not in seen:
-                seen.add((path, item))
-                yield path, item
-
-
 def examine(path: Path) -> Iterator[Finding | int]:
     """The findings of one file, and between them the bytes of each block that was read."""
     try:
@@ -75,6 +50,53 @@ def examine(path: Path) -> Iterator[Finding | int]:
             yield from _Examination(file).findings()
         except hdf5.LIBRARY_ERRORS as error:
             yield Finding(f"damaged: {error}")
+
+
+def altered(path: Path) -> Iterator[Finding | int]:
+    """As `examine`, but only whether the file is as it was written, by its structure and its digests."""
+    try:
+        with hdf5.open_checked(path) as file:
+            attributes = hdf5.attributes(file)
+            columns = hdf5.columns(attributes["level"])
+            found = {digests.ATTRIBUTES: digests.attributes_digest(attributes)}
+            for name in columns:
+                digest = digests.ColumnDigest()
+                yield from (item for item in _Examination(file)._column(name, digest) if isinstance(item, int))
+                found[name] = digest.hexdigest()
+            if digests.NAME in attributes:
+                yield from _compared(digests.parsed(attributes[digests.NAME]), found, set(columns))
+    except (OutputError, *hdf5.LIBRARY_ERRORS) as error:
+        yield Finding(f"damaged: {error}")
+
+
+def survey(
+    paths: Sequence[Path],
+    *,
+    look: Callable[[Path], Iterator[Finding | int]] | None = None,
+    patience: float = PATIENCE,
+    on_read: Callable[[int], None] = lambda nbytes: None,
+) -> Iterator[tuple[Path, Finding]]:
+    """The findings of each file, of which nothing is trusted, not even that it is HDF5.
+
+    `look`: `examine` (None) or `altered`. `patience`: seconds that the reading of one block may take. `on_read` is
+    told the bytes of each.
+    Raises ExtractionError where no process can be started.
+    """
+    seen: set[tuple[Path, Finding]] = set()  # a file that takes its process down is tried twice
+    with contextlib.closing(
+        workers.run(paths, look or examine, processes=1, patience=patience, memory=MEMORY, preload=("vfx.integrity",))
+    ) as examined:
+        for path, item in examined:
+            if isinstance(item, int):
+                on_read(item)
+                continue
+            if isinstance(item, workers.Down):
+                if not item.final:
+                    continue
+                item = Finding(f"damaged: HDF5 {'hangs' if item.hung else 'crashes'} reading it")
+            if (path, item) not in seen:
+                seen.add((path, item))
+                yield path, item
 
 
 class _Examination:

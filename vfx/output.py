@@ -24,6 +24,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vfx import integrity
 from vfx.errors import ExtractionError, OutputError
 from vfx.files import make_folder, write_text, writing
 from vfx.lock import Lock, alone_in
@@ -71,7 +72,7 @@ class Output:
     def prepare(self, recipe: Recipe, *, overwrite: bool) -> None:
         """Make the folder ready for a run of this recipe, keeping what is done unless `overwrite`.
 
-        Parts that cannot be read are set aside. Raises OutputError that shows the differing keys where what is there
+        Parts that are damaged are set aside. Raises OutputError that shows the differing keys where what is there
         was made by another recipe, and where the disk refuses.
         """
         with writing(self.folder):
@@ -81,10 +82,7 @@ class Output:
             if not self.check(recipe):
                 make_folder(self.parts)
                 write_text(self.parts / "recipe.json", json.dumps(recipe, indent=1))
-            for path in sorted(self.parts.glob("part-*.h5")):
-                problem = _damage(path)
-                if problem:
-                    self._set_aside(path, problem)
+            self._set_damaged_aside()
 
     def _drop_parts(self) -> None:
         """Remove the parts, all in one step for whoever looks: a few without their recipe would seem to be anyone's."""
@@ -92,6 +90,15 @@ class Output:
         with suppress(FileNotFoundError):
             self.parts.rename(given_up)
             shutil.rmtree(given_up, ignore_errors=True)
+
+    def _set_damaged_aside(self) -> None:
+        """Set the parts aside that are not as they were written; all of them are read for it."""
+        paths = sorted(self.parts.glob("part-*.h5"))
+        for path in paths:
+            path.open("rb").close()  # no permission is no damage
+        for path, finding in integrity.survey(paths, look=integrity.altered):
+            if path.exists():  # it is the first finding of it
+                self._set_aside(path, finding.text)
 
     def _set_aside(self, part: Path, problem: str) -> None:
         log.warning("%s is damaged and set aside, and its videos are read again: %s", part, problem)
@@ -201,18 +208,6 @@ class _DamagedPart(OutputError):
     def __init__(self, path: Path, problem: OutputError) -> None:
         super().__init__(str(problem))
         self.path = path
-
-
-def _damage(part: Path) -> str:
-    """Why a part cannot be used, "" where its tables can be read. Raises OutputError where the system lets nobody."""
-    try:
-        with FeatureFile(part) as file:
-            len(file.videos), len(file.offsets), len(file.decoders), len(file.failures)
-    except OutputError as error:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno:
-            raise  # no permission, too many open files: the part may well be sound
-        return str(error)
-    return ""
 
 
 def _merged(files: list[FeatureFile]) -> Iterator[tuple[str, Iterator[Rows], str]]:
