@@ -10,14 +10,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, TOYDATA
+from tests.test_kills import session
 from vfx.errors import OutputError
 from vfx.lock import NAME, STALE_SECONDS, _myself, alone_in
+from vfx.store import FeatureFile
 
 HOLD = """
 import sys, time
@@ -113,3 +117,111 @@ def test_a_child_that_lives_on_holds_nothing(tmp_path: Path) -> None:
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+def test_a_holder_gives_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vfx.lock.BEAT_SECONDS", 0.05)
+    with alone_in(tmp_path):
+        os.utime(tmp_path / NAME, (0, 0))
+        until = time.monotonic() + 10
+        while (tmp_path / NAME).stat().st_mtime == 0 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert abs((tmp_path / NAME).stat().st_mtime - time.time()) < 10
+
+
+RIVAL = """
+import sys, time
+from pathlib import Path
+from vfx.errors import OutputError
+from vfx.lock import alone_in
+folder, held = Path(sys.argv[1]), 0
+until = time.monotonic() + 2
+while time.monotonic() < until:
+    try:
+        with alone_in(folder / "f"):
+            count = int((folder / "count").read_text())
+            time.sleep(0.002)
+            (folder / "count").write_text(str(count + 1))
+            held += 1
+    except OutputError as error:
+        assert "another run is writing to" in str(error), error
+print(held)
+"""
+
+
+def test_of_many_that_come_at_once_one_at_a_time_is_let_in(tmp_path: Path) -> None:
+    (tmp_path / "count").write_text("0")
+    rivals = [
+        subprocess.Popen([sys.executable, "-c", RIVAL, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for _ in range(5)
+    ]
+    held = [int(rival.communicate(timeout=60)[0]) for rival in rivals]
+    assert sum(held) == int((tmp_path / "count").read_text())
+    assert sum(map(bool, held)) > 1
+
+
+@contextmanager
+def extraction(outputs: Path, *overrides: str) -> Iterator[subprocess.Popen[str]]:
+    """A real one of the toy collection, which takes its time; nothing is left of it."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "vfx.extract", f"collection={TOYDATA}", f"output_dir={outputs}", "trainer=cpu",
+         "batch_size=1", "dataset.num_workers=1", "writer.commit_mb=0", *overrides],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as run:  # fmt: skip
+        try:
+            yield run
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
+
+
+def stop_at_work(run: subprocess.Popen[str], folder: Path) -> None:
+    """Wait until it has committed something, and stop all its processes there."""
+    while not any(folder.glob("parts/part-*.h5")):
+        assert run.poll() is None, run.communicate()[1]
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGSTOP)
+
+
+@pytest.mark.slow
+def test_of_two_extractions_the_second_ends_and_the_first_goes_on(tmp_path: Path, toy_features: FeatureFile) -> None:
+    folder = tmp_path / "toydata" / toy_features.feature
+    with extraction(tmp_path) as first:
+        stop_at_work(first, folder)
+        with extraction(tmp_path, "overwrite=true") as second:
+            _, said = second.communicate(timeout=200)
+        assert second.returncode == 1
+        assert f"error: another run is writing to {folder} (process {first.pid} on " in said
+        assert f"-m vfx.extract collection={TOYDATA} " in said
+        assert said.endswith("let it end first\n")
+        os.killpg(first.pid, signal.SIGCONT)
+        _, said = first.communicate(timeout=200)
+    assert first.returncode == 0, said
+    assert list(FeatureFile(folder)) == list(toy_features)
+    assert not (folder / NAME).exists()
+
+
+@pytest.mark.slow
+def test_workers_that_outlive_their_run_hold_nothing(tmp_path: Path, toy_features: FeatureFile) -> None:
+    folder = tmp_path / "toydata" / toy_features.feature
+    with extraction(tmp_path) as first:
+        stop_at_work(first, folder)
+        first.kill()
+        first.wait()
+        assert len(session(first.pid)) >= 2  # the server of processes and a worker, stopped
+        with extraction(tmp_path) as second:
+            _, said = second.communicate(timeout=200)
+        os.killpg(first.pid, signal.SIGCONT)
+        assert second.returncode == 0, said
+        assert f"{folder}: taking over from a run that was killed: process {first.pid} on " in said
+        until = time.monotonic() + 30
+        while session(first.pid) and time.monotonic() < until:
+            time.sleep(0.1)
+        assert not session(first.pid)
+    file = FeatureFile(folder)
+    assert list(file) == list(toy_features)
+    np.testing.assert_allclose(file.features[:], toy_features.features[:], atol=2e-5, rtol=0)
