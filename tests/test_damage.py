@@ -36,10 +36,11 @@ def test_what_asks_for_more_than_the_limits_is_refused_by_the_limits_name(tmp_pa
     }
 
 
-def test_pictures_that_grow_beyond_the_limit_end_the_reading(tmp_path: Path) -> None:
+@pytest.mark.parametrize("decoder", ["auto", "decord"])
+def test_pictures_that_grow_beyond_the_limit_end_the_reading(decoder: str, tmp_path: Path) -> None:
     path = tmp_path / "late.mov"
     path.write_bytes(damage.bomb(damage.LARGE, sound=5))
-    reading = Reading(path, sampling.all_frames, limits=LIMITS)
+    reading = Reading(path, sampling.all_frames, decoder=decoder, limits=LIMITS)
     assert [frame.pixels.shape for frame in reading] == [(64, 64, 3)] * 5
     assert reading.problem == (
         "5 of 8 frames could be decoded: a frame is 16000x16000 pixels, more than limits.pixels (134217728) allows"

@@ -168,11 +168,26 @@ def frames(path: Path, timeline: Timeline, indices: NDArray[np.int64]) -> Iterat
     Damage is stepped over to the next key frame. At the end DamageError says what was wrong if frames are missing
     for it; TimelineError is raised as soon as sound frames are not where `timeline` has them.
     """
+    reformatter = VideoReformatter()
+    for index, frame in _chosen(path, timeline, indices):
+        pixels = np.asarray(reformatter.reformat(frame, format="rgb24").to_ndarray(), dtype=np.uint8)
+        yield Frame(index, float(timeline.seconds[index]), _upright(pixels, frame.rotation))
+
+
+def check(path: Path, timeline: Timeline, indices: NDArray[np.int64]) -> None:
+    """Decode as `frames` does, and raise what it raises, also VideoError if a frame is not of the size of the first."""
+    size = None
+    for _, frame in _chosen(path, timeline, np.union1d(0, indices)):
+        if size not in (None, (frame.width, frame.height)):
+            raise VideoError("the size of its pictures changes")
+        size = frame.width, frame.height
+
+
+def _chosen(path: Path, timeline: Timeline, indices: NDArray[np.int64]) -> Iterator[tuple[int, av.VideoFrame]]:
     by_count = timeline.pts is None
     names = indices if timeline.pts is None else timeline.pts[indices]
     wanted: dict[int | None, int] = {int(name): int(index) for name, index in zip(names, indices, strict=True)}
     last = int(names[-1])
-    reformatter = VideoReformatter()
     with _open(path) as (container, stream):
         decoding = _Decoding(container, stream, only=None if by_count else frozenset(wanted))
         for position, frame in enumerate(decoding):
@@ -183,8 +198,7 @@ def frames(path: Path, timeline: Timeline, indices: NDArray[np.int64]) -> Iterat
             if index is not None:
                 if index != position and not (decoding.damage or decoding.skipping):
                     raise TimelineError(f"frame {position} came out where frame {index} was expected")
-                pixels = np.asarray(reformatter.reformat(frame, format="rgb24").to_ndarray(), dtype=np.uint8)
-                yield Frame(index, float(timeline.seconds[index]), _upright(pixels, frame.rotation))
+                yield index, frame
             if not wanted or (name is not None and name > last):
                 break
     if wanted and decoding.damage:

@@ -40,8 +40,13 @@ def can_read(decoder: str, path: Path, timeline: Timeline) -> bool:
 
 
 def _frames(decoder: str, path: Path, timeline: Timeline, indices: NDArray[np.int64]) -> Generator[Frame, None, None]:
+    """What a decoder gives of a file that it may have. Raises VideoError if it may not."""
     if decoder != "pyav":
         check_head(path)
+        try:
+            pyav.check(path, timeline, indices)  # the others conceal damage, by neighbouring frames or rubbish
+        except DamageError as error:
+            raise VideoError(f"{decoder} would conceal damage: {error}") from error
     yield from BACKENDS[decoder].frames(path, timeline, indices)
 
 
