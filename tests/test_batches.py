@@ -19,7 +19,7 @@ from vfx.tally import Tally
 def clip(video: str, start: int, count: int, *, first: bool = False, last: bool = False) -> Clip:
     index = np.arange(start, start + count)
     frames = np.broadcast_to(index[:, None, None, None], (count, 2, 2, 3)).astype(np.uint8)
-    return Clip(video, frames, index, index / 2, first=first, last=last, decoder="pyav" if last else "")
+    return Clip(video, [frames, 2 * frames], index, index / 2, first=first, last=last, decoder="pyav" if last else "")
 
 
 def clips_of(source: Source) -> Iterator[Clip]:
@@ -38,8 +38,14 @@ def collect(batches: Iterator[Batch]) -> dict[str, list[int]]:
     rows: dict[str, list[int]] = {}
     ended = set()
     for batch in batches:
-        for frames, span in zip(batch.frames, batch.spans, strict=True):
-            assert [int(f[0, 0, 0]) for f in frames] == list(span.index)
+        numbers = [[int(f[0, 0, 0]) for run in view for f in run] for view in batch.views]
+        for view in numbers:
+            assert len(view) == len(batch)
+        assert len(batch) == 0 or numbers[1] == [2 * n % 256 for n in numbers[0]]
+        at = 0
+        for span in batch.spans:
+            assert numbers[0][at : at + len(span.index)] == list(span.index) if len(span.index) else True
+            at += len(span.index)
             assert span.start == (span.video not in rows)
             assert span.video not in ended
             rows.setdefault(span.video, []).extend(span.index.tolist())

@@ -31,9 +31,9 @@ def test_a_frame_is_a_picture_whatever_its_name_and_runs_no_program(
     postscript = io.BytesIO()
     Image.new("RGB", (10, 10)).save(postscript, "EPS")
     (folder / "a_9.jpg").write_bytes(postscript.getvalue())
-    clips = list(read_frames(Source("a", str(folder), 6), sample=all_frames, prepare=PREPARE))
+    clips = list(read_frames(Source("a", str(folder), 6), sample=all_frames, prepares=[PREPARE]))
     assert [i for clip in clips for i in clip.index] == [0, 1, 2, 3, 4]
-    assert np.concatenate([clip.frames for clip in clips])[..., 0].min() > 190
+    assert np.concatenate([clip.views[0] for clip in clips if clip.views])[..., 0].min() > 190
     (failure,) = clips[-1].failures
     assert failure.error.startswith("1 of 6 frames cannot be read, the first being a_9.jpg: cannot identify image file")
     assert not proof.exists()

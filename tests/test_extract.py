@@ -25,6 +25,7 @@ from vfx.sampling import half_second
 from vfx.store import FeatureFile
 
 Matrix = NDArray[np.float32]
+BF16 = any("bf16" in name and there for name, there in torch.cpu.get_capabilities().items())
 # Rows of one frame in batches of other companions: measured up to 7e-6, of values up to 5.6, in fp32 on the processor.
 BATCH_COMPOSITION = 2e-5
 
@@ -208,6 +209,7 @@ def test_more_ranks_than_videos(tmp_path: Path, few: Path) -> None:
     assert list(FeatureFile(done.stdout.splitlines()[-1])) == ["retina"]
 
 
+@pytest.mark.skipif(not BF16, reason="this processor has no bf16, where vfx refuses it")
 def test_bf16_is_near_and_said(tmp_path: Path, few: Path, toy_features: FeatureFile) -> None:
     for name in ["coffee_phone.mp4", "shuttle.gif"]:  # a processor without bf16 takes seconds a frame
         (few / "VideoData" / name).unlink()
@@ -419,3 +421,49 @@ def test_a_sweep_runs_every_job(tmp_path: Path, few: Path) -> None:
     assert sorted(p.parent.name for p in tmp_path.glob("few/*/features.h5")) == [
         "efficientnet_lite0,avgpool", "efficientnet_lite0,avgpool,os",
     ]  # fmt: skip
+
+
+def test_several_models_share_one_decode_and_write_what_each_writes_alone(tmp_path: Path, few: Path) -> None:
+    models = ["model=[efficientnet_lite0,resnet50]", "models.resnet50.weights=random"]
+    both = extract.main(f"collection={few}", f"output_dir={tmp_path / 'both'}", "trainer=cpu", *models)
+    assert isinstance(both, list)
+    assert [path.parent.name for path in both] == ["efficientnet_lite0,avgpool", "resnet50,avgpool,random"]
+    alone = [
+        run(tmp_path / "alone", collection=few),
+        run(tmp_path / "alone", "model=resnet50", "model.weights=random", collection=few),
+    ]
+    for path, wanted in zip(both, alone, strict=True):
+        file = FeatureFile(path)
+        same(file, wanted, atol=2e-5 * float(abs(wanted.features[:]).max()))
+        assert file.provenance["recipe"] == wanted.provenance["recipe"]
+        theirs, ours = (OmegaConf.create(f.attributes["config"]) for f in (wanted, file))
+        theirs.output_dir = ours.output_dir
+        assert ours == theirs
+
+
+def test_several_models_whose_frames_are_prepared_otherwise(tmp_path: Path, few: Path) -> None:
+    """resnest50 takes other pixels than efficientnet_lite0; what one of two has done already is done for both."""
+    kept = run(tmp_path, collection=few).features[:]
+    both = extract.main(
+        f"collection={few}", f"output_dir={tmp_path}", "trainer=cpu",
+        "model=[efficientnet_lite0,resnest50]", "models.resnest50.weights=random",
+    )  # fmt: skip
+    files = [FeatureFile(path) for path in both]
+    same(files[0], run(tmp_path / "alone", collection=few))
+    np.testing.assert_array_equal(files[0].features[:], kept)
+    alone = run(tmp_path / "alone", "model=resnest50", "model.weights=random", collection=few)
+    same(files[1], alone, atol=2e-5 * float(abs(alone.features[:]).max()))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        (["model=[resnet50,resnet50]"], "must be one list of models, each once"),
+        (["model=[]"], "must be one list of models"),
+        (["model=[resnet50", "model.weights=random"], "must be one list of models"),
+        (["model=[efficientnet_lite0,resnet50]", "feature=f"], r"feature \(f\) cannot be given with several models"),
+    ],
+)
+def test_lists_of_models_that_make_no_sense(overrides: list[str], text: str, tmp_path: Path, few: Path) -> None:
+    with pytest.raises(UsageError, match=text):
+        run(tmp_path, *overrides, collection=few)

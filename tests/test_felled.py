@@ -11,6 +11,7 @@ from tests.clips import CLIPS
 from tests.conftest import LIMITS, TOYDATA
 from tests.felling import Felling
 from vfx.collection import find_collection
+from vfx.encoder import Encoder
 from vfx.extractor import Extractor
 from vfx.models import efficientnet_lite
 from vfx.output import Output
@@ -45,9 +46,9 @@ def extracted(folder: Path, collection: Path, *, num_workers: int) -> FeatureFil
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
-        callbacks=[FeatureWriter(output, attributes=ATTRIBUTES)],
+        callbacks=[FeatureWriter([output], attributes=[ATTRIBUTES])],
     )
-    trainer.predict(Extractor(efficientnet_lite.build()), datamodule=data, return_predictions=False)
+    trainer.predict(Extractor([Encoder(efficientnet_lite.build())]), datamodule=data, return_predictions=False)
     return FeatureFile(output.features)
 
 

@@ -27,11 +27,12 @@ def test_durations_read_as_they_are_said(seconds: float, text: str) -> None:
 
 
 def test_the_summary_says_where_the_time_went() -> None:
-    one = Tally(videos=3, frames=50, failures=Counter(open=1), decode=6, waiting=2, network=7, writing=0.5)
+    one = Tally(videos=3, frames=50, failures=Counter(open=1), decode=6, threads=12, waiting=2, network=7, writing=0.5)
     both = one + Tally(videos=1, frames=50, failures=Counter(open=1, decode=2), decode=2, waiting=2, network=9)
     assert summary(both, 10, ranks=2).splitlines() == [
         "4 videos, 100 frames in 10.0 s (10.0 frames/s); failures: 2 at decode, 2 at open",
-        "waiting for decode 2.0 s (20 %), in the network 8.0 s (80 %), writing 0.2 s (2 %); the workers read for 8.0 s",
+        "waiting for decode 2.0 s (20 %), for the network 8.0 s (80 %), writing 0.2 s (2 %); workers read for 8.0 s,"
+        " threads ran the network for 12.0 s",
     ]
 
 
@@ -39,11 +40,11 @@ def test_without_a_terminal_there_is_a_line_every_so_often(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("vfx.progress.LINE_SECONDS", 0)
-    path = extract.main(f"collection={TOYDATA}", f"output_dir={tmp_path}", "trainer=cpu", "batch_size=16")
+    path = extract.main(f"collection={TOYDATA}", f"output_dir={tmp_path}", "trainer=cpu", "batch_size=4", "num_threads=1")
     lines = [line for line in (path.parent / "extract.log").read_text().splitlines() if line.endswith(" left")]
-    assert len(lines) == 4
-    assert "/8 videos, 48 frames, " in lines[2]
-    assert " frames/s, 0 failures, " in lines[2]
+    assert len(lines) == 15
+    assert "/8 videos, 52 frames, " in lines[-1]  # two batches are still in the network
+    assert " frames/s, 0 failures, " in lines[-1]
 
 
 def test_in_a_terminal_there_is_one_bar(tmp_path: Path) -> None:

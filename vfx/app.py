@@ -64,7 +64,7 @@ def command(app: App[Any], name: str) -> None:
     message and exit code 1, or 128 and the number of the signal that ended it."""
     _log_to_terminal()
     try:
-        sys.argv[1:] = quote_commas(sys.argv[1:])
+        sys.argv[1:] = spread_models(quote_commas(sys.argv[1:]))
     except UsageError as error:
         log.error("error: %s", error)
         sys.exit(1)
@@ -84,7 +84,7 @@ def command(app: App[Any], name: str) -> None:
             log.error("error: ended by Ctrl-C; what was finished is kept: the same command goes on from there")
             sys.exit(128 + signal.SIGINT)
         if first_rank():
-            print(result, flush=True)
+            print(*(result if isinstance(result, list) else [result]), sep="\n", flush=True)
 
     run()
 
@@ -94,7 +94,7 @@ def call(app: App[Result], name: str, overrides: tuple[str, ...]) -> Result:
     _log_to_terminal()
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = hydra.compose(name, overrides=quote_commas(list(overrides)))
+        config = hydra.compose(name, overrides=spread_models(quote_commas(list(overrides))))
     return app(resolved(config))
 
 
@@ -118,6 +118,20 @@ def quote_commas(arguments: list[str]) -> list[str]:
         return f"{key}='{text}'"
 
     return [quoted(a) for a in arguments]
+
+
+def spread_models(arguments: list[str]) -> list[str]:
+    """`model=[a,b]` -> `model=a +model@models.a=a +model@models.b=b`, for Hydra has one choice a group; what is said of
+    `model.<key>` is said of each. Raises UsageError for a list that is empty, names a model twice, or is swept over."""
+    given = [a for a in arguments if a.startswith("model=[")]
+    if not given:
+        return arguments
+    names = [name.strip() for name in given[-1].removeprefix("model=[").rstrip("]").split(",")]
+    if len(given) > 1 or "" in names or len(set(names)) < len(names) or not given[-1].endswith("]") or "]" in names[0]:
+        raise UsageError(f"{' '.join(given)}: must be one list of models, each once, as model=[resnet50,resnest50]")
+    each = [f"models.{name}.{a.removeprefix('model.')}" for a in arguments if a.startswith("model.") for name in names]
+    others = [a for a in arguments if a not in given]
+    return [f"model={names[0]}", *(f"+model@models.{name}={name}" for name in names), *others, *each]
 
 
 def resolved(config: DictConfig) -> DictConfig:
@@ -244,18 +258,24 @@ def _log_to_terminal() -> None:
         log.addHandler(handler)
 
 
-def log_to(path: Path) -> None:
-    """Let the log go to this file too, added to what it holds, until another app says otherwise."""
+def log_to(*paths: Path) -> None:
+    """Let the log go to these files too, added to what they hold, until another app says otherwise."""
     for handler in [h for h in log.handlers if isinstance(h, LogFile)]:
         log.removeHandler(handler)
         handler.close()
-    log.addHandler(LogFile(path))
+    for path in paths:
+        log.addHandler(LogFile(path))
 
 
 def feature_name(name: str, layer: str, oversample: bool | str, weights: str) -> str:
     """`<model name>,<layer>[,os|,oskeep][,random]`: the lineage's spelling, which downstream configs know."""
     crops = {"false": "", "true": ",os", "keep": ",oskeep"}.get(str(oversample).lower(), f",{oversample}")
     return f"{name},{layer}{crops}" + (",random" if weights == "random" else "")
+
+
+def name_of(model: DictConfig, oversample: bool | str) -> str:
+    """The name of the feature that a model of the config gives."""
+    return feature_name(model.name, model.layer, oversample, model.weights)
 
 
 def groups(*, _root_: DictConfig) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import logging
 import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -11,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -47,18 +47,22 @@ class Span:
 
 @dataclass
 class Batch:
-    """`frames`: pieces of (t,h,w,3) uint8, of different sizes where ten crops are to be made of them;
-    `spans`: one for each piece and in their order."""
+    """`views`: the frames in each way in which they are prepared, as runs (t,h,w,3) uint8 of one size, of which there
+    are several only where ten crops are to be made of them; `spans`: whose they are, in their order."""
 
-    frames: list[torch.Tensor]
+    views: list[list[torch.Tensor]]
     spans: list[Span]
 
     def __len__(self) -> int:
         return sum(len(s.index) for s in self.spans)
 
-    def to(self, device: torch.device, **options: Any) -> Batch:
-        """By this Lightning moves a batch to its device."""
-        return replace(self, frames=[f.to(device, **options) for f in self.frames])
+    def to(self, device: torch.device) -> Batch:
+        """This batch on a device; a GPU takes it while this process goes on."""
+
+        def moved(run: torch.Tensor) -> torch.Tensor:
+            return run.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else run.to(device)
+
+        return replace(self, views=[[moved(run) for run in view] for view in self.views])
 
 
 class Batches:
@@ -146,7 +150,7 @@ def _one_thread() -> None:
 
 def void(source: Source) -> Clip:
     """A clip that takes back what came of a video before."""
-    return Clip(source.id, np.empty((0, 1, 1, 3), np.uint8), np.empty(0, np.int64), np.empty(0), first=True)
+    return Clip(source.id, [], np.empty(0, np.int64), np.empty(0), first=True)
 
 
 def given_up(source: Source, why: str) -> Clip:
@@ -161,14 +165,17 @@ def _place(error: Exception) -> str:
 
 def regroup(clips: Iterator[Clip], batch_size: int) -> Iterator[Batch]:
     """Cut and join clips to batches of exactly `batch_size` frames, the last one excepted."""
-    batch = Batch([], [])
+    pieces: list[list[torch.Tensor]] = []  # of clips, each in all views
+    spans: list[Span] = []
+    count = 0
     for clip in clips:
         at = 0
         while True:
-            stop = min(at + batch_size - len(batch), len(clip))
+            stop = min(at + batch_size - count, len(clip))
             end = clip.last and stop == len(clip)
-            batch.frames.append(torch.from_numpy(clip.frames[at:stop]))
-            batch.spans.append(
+            if stop > at:
+                pieces.append([torch.from_numpy(view[at:stop]) for view in clip.views])
+            spans.append(
                 Span(
                     clip.video,
                     clip.index[at:stop],
@@ -179,14 +186,23 @@ def regroup(clips: Iterator[Clip], batch_size: int) -> Iterator[Batch]:
                     decoder=clip.decoder if end else "",
                 )
             )
+            count += stop - at
             at = stop
-            if len(batch) == batch_size or len(batch.spans) == MOST_SPANS:
-                yield batch
-                batch = Batch([], [])
+            if count == batch_size or len(spans) == MOST_SPANS:
+                yield Batch(_joined(pieces), spans)
+                pieces, spans, count = [], [], 0
             if at == len(clip):
                 break
-    if batch.spans:
-        yield batch
+    if spans:
+        yield Batch(_joined(pieces), spans)
+
+
+def _joined(pieces: list[list[torch.Tensor]]) -> list[list[torch.Tensor]]:
+    """By view, the pieces in order, neighbours of one size made one."""
+    return [
+        [torch.cat(list(run)) for _, run in itertools.groupby(view, key=lambda piece: piece.shape[1:])]
+        for view in zip(*pieces, strict=True)
+    ]
 
 
 def share(sources: Sequence[Source], rank: int, world_size: int) -> list[Source]:

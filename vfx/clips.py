@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -32,14 +32,15 @@ Outcome = tuple[list[Failure], str, bool]
 
 @dataclass
 class Clip:
-    """Frames of one video, in order, (T,h,w,3) uint8; T is 0 in the last clip of a video with none left.
+    """Frames of one video, in order, (T,h,w,3) uint8 in each way in which they are prepared; T is 0 in the last clip
+    of a video with none left, which may then have no view.
 
     `first`: the video is read from its beginning, and clips of it that came before are void. `last`: it has no
     more clips, and `failures` and `decoder` tell how it went. `busy`: seconds that a worker spent on this clip.
     """
 
     video: str
-    frames: NDArray[np.uint8]
+    views: list[NDArray[np.uint8]]
     index: NDArray[np.int64]
     seconds: NDArray[np.float64]
     first: bool = False
@@ -53,16 +54,18 @@ class Clip:
 
 
 def read_video(
-    source: Source, *, sample: Sampler, decoder: str, prepare: Prepare, limits: Limits | None = None
+    source: Source, *, sample: Sampler, decoder: str, prepares: Sequence[Prepare], limits: Limits | None = None
 ) -> Iterator[Clip]:
     """The clips of a video file, decoded by `decoder` (see `decoding.Reading`)."""
     reading = Reading(
         source.path, lambda timeline: sample(replace(timeline, video=source.id)), decoder=decoder, limits=limits
     )
-    yield from _clips(source.id, reading, prepare, lambda: _outcome(source.id, reading))
+    yield from _clips(source.id, reading, prepares, lambda: _outcome(source.id, reading))
 
 
-def read_frames(source: Source, *, sample: Sampler, prepare: Prepare, limits: Limits | None = None) -> Iterator[Clip]:
+def read_frames(
+    source: Source, *, sample: Sampler, prepares: Sequence[Prepare], limits: Limits | None = None
+) -> Iterator[Clip]:
     """The clips of a folder of frames `<video id>_<index>.jpg`.
 
     Their presentation times are those of the video that they were cut from, NaN where that is not at hand.
@@ -96,13 +99,13 @@ def read_frames(source: Source, *, sample: Sampler, prepare: Prepare, limits: Li
             text = f"{len(unread)} of {len(chosen)} frames cannot be read, the first being {unread[0]}"
             failures.append(Failure(source.id, "decode", text))
 
-    yield from _clips(source.id, frames(), prepare, lambda: (failures, "pillow", False))
+    yield from _clips(source.id, frames(), prepares, lambda: (failures, "pillow", False))
 
 
 def _clips(
     video: str,
     frames: Iterator[Frame] | Reading,
-    prepare: Prepare,
+    prepares: Sequence[Prepare],
     end: Callable[[], Outcome],
 ) -> Iterator[Clip]:
     """Gather frames of one size to clips; the last clip carries what `end` says once all frames are read."""
@@ -112,10 +115,10 @@ def _clips(
 
     def clip() -> Clip:
         nonlocal clock, first
-        pixels = prepare(np.stack([f.pixels for f in waiting])).numpy() if waiting else np.empty((0, 1, 1, 3), np.uint8)
+        pixels = np.stack([f.pixels for f in waiting]) if waiting else None
         made = Clip(
             video,
-            pixels,
+            [] if pixels is None else [prepare(pixels).numpy() for prepare in prepares],
             np.array([f.index for f in waiting], np.int64),
             np.array([f.seconds for f in waiting], np.float64),
             first=first,
@@ -132,7 +135,7 @@ def _clips(
         if waiting and (
             waiting[0].pixels.shape != frame.pixels.shape
             or len(waiting) == CLIP_FRAMES
-            or len(waiting) * max(frame.pixels.nbytes, prepare.nbytes(frame.pixels)) > CLIP_BYTES
+            or len(waiting) * max(frame.pixels.nbytes, sum(p.nbytes(frame.pixels) for p in prepares)) > CLIP_BYTES
         ):
             yield clip()
             clock = time.perf_counter()

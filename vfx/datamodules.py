@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from collections.abc import Collection as Container
 from functools import partial
 
 import numpy as np
+import torch
 from pytorch_lightning import LightningDataModule
 
-from vfx.batches import Batches, share
+from vfx.batches import Batch, Batches, share
 from vfx.clips import Clip, Sampler, read_frames, read_video
 from vfx.collection import Collection, Source
 from vfx.decoding import check_decoder
 from vfx.errors import UsageError
-from vfx.extractor import CROPS, Extractor
+from vfx.extractor import Extractor, cores
 from vfx.limits import Limits
 from vfx.tally import Tally
 from vfx.timeline import Timeline
@@ -60,6 +60,7 @@ class SourceDataModule(LightningDataModule):
         self._limits = limits
         self._check = check
         self._tally = tally or Tally()
+        self._copying: torch.cuda.Stream | None = None
 
     def sources(self) -> list[Source]:
         """All that the collection holds, sorted by id."""
@@ -76,11 +77,11 @@ class SourceDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         assert self.trainer is not None
         assert isinstance(self.trainer.lightning_module, Extractor)
-        self._prepare = self.trainer.lightning_module.prepare
+        extractor = self.trainer.lightning_module
+        self._prepares = extractor.prepares
         device = self.trainer.strategy.root_device.type
-        crops = CROPS if self._prepare.ten_crop else 1
         if self.batch_size is None:
-            self.batch_size = max(1, (CPU_IMAGES if device == "cpu" else GPU_IMAGES) // crops)
+            self.batch_size = max(1, (CPU_IMAGES if device == "cpu" else GPU_IMAGES) // extractor.crops)
         if self.num_workers is None:
             self.num_workers = default_workers(device, ranks=self.trainer.num_devices)
         # One list for all: the collection may change while they start.
@@ -100,6 +101,21 @@ class SourceDataModule(LightningDataModule):
         )
 
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """The batch where the network is; a GPU copies it while it is busy with the one before."""
+        if device.type != "cuda":
+            return batch.to(device)
+        if self._copying is None:
+            self._copying = torch.cuda.Stream(device)
+        with torch.cuda.stream(self._copying):
+            moved = batch.to(device)
+        stream = torch.cuda.current_stream(device)
+        stream.wait_stream(self._copying)
+        for run in (run for view in moved.views for run in view):
+            run.record_stream(stream)  # its memory is not free before the network has read it
+        return moved
+
+
 class VideoDataModule(SourceDataModule):
     """Videos of a collection, decoded on the fly. `decoder`: auto, decord, pyav or torchcodec."""
 
@@ -115,7 +131,7 @@ class VideoDataModule(SourceDataModule):
 
     def reader(self) -> Read:
         return partial(
-            read_video, sample=self._sample, decoder=self._decoder, prepare=self._prepare, limits=self._limits
+            read_video, sample=self._sample, decoder=self._decoder, prepares=self._prepares, limits=self._limits
         )
 
 
@@ -128,11 +144,10 @@ class FrameDataModule(SourceDataModule):
         return self.collection.frame_folders()
 
     def reader(self) -> Read:
-        return partial(read_frames, sample=self._sample, prepare=self._prepare, limits=self._limits)
+        return partial(read_frames, sample=self._sample, prepares=self._prepares, limits=self._limits)
 
 
 def default_workers(device: str, *, ranks: int) -> int:
     """Reading processes for each rank on this machine: all cores for a GPU's sake, half where the network has
     to share them."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // ranks if device != "cpu" else cores // 2 // ranks)
+    return max(1, cores() // ranks if device != "cpu" else cores() // 2 // ranks)

@@ -21,24 +21,28 @@ if TYPE_CHECKING:
 log = logging.getLogger("vfx.extract")  # not __name__, which is __main__ when run
 
 
-def main(*overrides: str) -> Path:
+def main(*overrides: str) -> Path | list[Path]:
     """Extract as the command line does, `main("collection=toydata", "oversample=true")`; returns the file.
 
+    With several models, `main("collection=toydata", "model=[resnet50,resnest50]")`, the list of their files.
     Raises VfxError and its kin, see vfx/errors.py.
     """
     return app.call(extract, "extract", overrides)
 
 
-def extract(config: DictConfig) -> Path:
-    """Write `features.h5` as a resolved config of conf/extract.yaml says; returns its path."""
+def extract(config: DictConfig) -> Path | list[Path]:
+    """Write `features.h5` as a resolved config of conf/extract.yaml says; returns its path, or their paths."""
     if str(config.oversample) not in ("False", "True", "keep"):
         raise UsageError(f"oversample ({config.oversample}) must be false, true or keep")
-    if config.model.weights == "random" and not config.feature.endswith(",random"):
-        raise UsageError(f"feature ({config.feature}) must end in ,random where model.weights=random")
+    configs = _by_model(config)
+    for each in configs:
+        if each.model.weights == "random" and not each.feature.endswith(",random"):
+            raise UsageError(f"feature ({each.feature}) must end in ,random where model.weights=random")
     if config.dataset.num_workers != 0:
         workers.warm_up()
     # Late, so that --help and a mistyped key need not wait for torch.
     from vfx.collection import find_collection
+    from vfx.encoder import Encoder
     from vfx.extractor import Extractor
     from vfx.interruption import Interruption
     from vfx.output import Output
@@ -64,49 +68,79 @@ def extract(config: DictConfig) -> Path:
     sources = data.sources() if lead else []  # before the network, which takes long to load
     if lead and "file" in config.sampler:
         check_videos(config.sampler.file, {source.id for source in sources})
-    network = app.build(config.model)
-    output = Output(Path(config.output_dir) / collection.name / config.feature)
-    making = recipe(
-        network,
-        collection=collection.root,
-        dataset=data.kind,
-        sampler=app.options(config.sampler),
-        oversample=config.oversample,
-        dtype=config.writer.dtype,
-        precision=config.trainer.precision,
-    )
-    attributes = {
-        "feature": config.feature,
-        "collection": collection.name,
-        "config": OmegaConf.to_yaml(config),
-        "provenance": json.dumps(provenance(network) | {"recipe": making}),
-    }
+    networks = [app.build(each.model) for each in configs]
+    outputs = [Output(Path(config.output_dir) / collection.name / each.feature) for each in configs]
+    recipes = [
+        recipe(
+            network,
+            collection=collection.root,
+            dataset=data.kind,
+            sampler=app.options(config.sampler),
+            oversample=config.oversample,
+            dtype=config.writer.dtype,
+            precision=config.trainer.precision,
+        )
+        for network in networks
+    ]
+    attributes = [
+        {
+            "feature": each.feature,
+            "collection": collection.name,
+            "config": OmegaConf.to_yaml(each),
+            "provenance": json.dumps(provenance(network) | {"recipe": making}),
+        }
+        for each, network, making in zip(configs, networks, recipes, strict=True)
+    ]
     with ExitStack() as stack:
-        writer = app.build(config.writer, output=output, attributes=attributes, tally=tally, check=interruption.check)
+        writer = app.build(config.writer, outputs=outputs, attributes=attributes, tally=tally, check=interruption.check)
         if lead:
-            stack.enter_context(output.alone())
-            output.prepare(making, overwrite=config.overwrite)
-            app.log_to(output.folder / "extract.log")
-            data.plan(sources, done=output.done())
-            log.info("%s of %s: %s", config.feature, collection.name, _state(len(sources), len(data.planned)))
-            if not data.planned and output.is_whole() and not app.started_by_others():
-                return _finish(output, config.strict)
-            output.check_alone()
-            write_text(output.folder / "config.yaml", attributes["config"])
+            for output, making in zip(outputs, recipes, strict=True):
+                stack.enter_context(output.alone())
+                output.prepare(making, overwrite=config.overwrite)
+            app.log_to(*(output.folder / "extract.log" for output in outputs))
+            data.plan(sources, done=set.intersection(*(output.done() for output in outputs)))
+            features = " and ".join(each.feature for each in configs)
+            log.info("%s of %s: %s", features, collection.name, _state(len(sources), len(data.planned)))
+            if not data.planned and all(output.is_whole() for output in outputs) and not app.started_by_others():
+                return _finish(outputs, config.strict)
+            for output, of_it in zip(outputs, attributes, strict=True):
+                output.check_alone()
+                write_text(output.folder / "config.yaml", of_it["config"])
         trainer = app.build(config.trainer, callbacks=[writer, Progress(tally), interruption])
         if app.in_sweep() and trainer.strategy.launcher is not None:
             # Lightning starts the whole sweep again in every rank, and a job that ends on one of them alone (nothing to
             # do, another recipe) would leave the ranks at work on different jobs.
             raise UsageError("trainer=ddp cannot be swept: give each job a command of its own")
-        trainer.predict(
-            Extractor(network, oversample=config.oversample, tally=tally),
-            datamodule=data,
-            return_predictions=False,
-        )
+        encoders = [Encoder(network, oversample=config.oversample) for network in networks]
+        extractor = Extractor(encoders, num_threads=config.num_threads, tally=tally)
+        stack.callback(extractor.close)
+        trainer.predict(extractor, datamodule=data, return_predictions=False)
         if not lead:
-            return output.features
+            return _one_or_all([output.features for output in outputs])
         log.info("%s", summary(writer.total, time.monotonic() - start, ranks=trainer.world_size))
-        return _finish(output, config.strict)
+        return _finish(outputs, config.strict)
+
+
+def _by_model(config: DictConfig) -> list[DictConfig]:
+    """The config of each model's feature as if it were alone."""
+    if "models" not in config:
+        return [config]
+    if config.feature != app.name_of(config.model, config.oversample):
+        raise UsageError(f"feature ({config.feature}) cannot be given with several models: each has a name of its own")
+    configs = []
+    for model in config.models.values():
+        alone = config.copy()
+        del alone.models
+        alone.model, alone.feature = model, app.name_of(model, config.oversample)
+        configs.append(alone)
+    names = [each.feature for each in configs]
+    if len(set(names)) < len(names):
+        raise UsageError(f"models of one name would write one feature: {', '.join(names)}")
+    return configs
+
+
+def _one_or_all(paths: list[Path]) -> Path | list[Path]:
+    return paths[0] if len(paths) == 1 else paths
 
 
 def _state(found: int, todo: int) -> str:
@@ -115,8 +149,16 @@ def _state(found: int, todo: int) -> str:
     return f"{todo} videos to do" + (f", {found - todo} of {found} done before" if found > todo else "")
 
 
-def _finish(output: Output, strict: bool) -> Path:
+def _finish(outputs: list[Output], strict: bool) -> Path | list[Path]:
     """Say what is there and what is not. Raises ExtractionError for failures where `strict`."""
+    listed = [said for output in outputs if (said := _list_failures(output))]
+    if strict and listed:
+        raise ExtractionError(f"strict=true and {'; '.join(listed)}")
+    return _one_or_all([output.features for output in outputs])
+
+
+def _list_failures(output: Output) -> str:
+    """Count the rows of a finished output, write a list of its failures, and say where it is; "" if there are none."""
     from vfx.store import FeatureFile
 
     with FeatureFile(output.features) as file:
@@ -125,16 +167,16 @@ def _finish(output: Output, strict: bool) -> Path:
             "%s: %d rows of %d videos, %d failures", output.features, file.features.shape[0], len(file), len(failures)
         )
     listing = output.folder / "failures.tsv"
-    if not failures and listing.exists():
-        with writing(listing):
-            listing.unlink()
-    if failures:
-        lines = ["\t".join(" ".join(text.split()) for text in failure) for failure in failures]
-        write_text(listing, "id\tstage\terror\n" + "\n".join(lines) + "\n")
-        log.warning("%d failures, listed in %s; the first: %s", len(failures), listing, ": ".join(failures[0]))
-        if strict:
-            raise ExtractionError(f"strict=true and {len(failures)} failures, listed in {listing}")
-    return output.features
+    if not failures:
+        if listing.exists():
+            with writing(listing):
+                listing.unlink()
+        return ""
+    lines = ["\t".join(" ".join(text.split()) for text in failure) for failure in failures]
+    write_text(listing, "id\tstage\terror\n" + "\n".join(lines) + "\n")
+    said = f"{len(failures)} failures, listed in {listing}"
+    log.warning("%s; the first: %s", said, ": ".join(failures[0]))
+    return said
 
 
 if __name__ == "__main__":

@@ -1,55 +1,104 @@
-"""The network's part of a run: batches of frames in, features out."""
+"""The networks' part of a run: batches of frames in, features on their way out."""
 
 from __future__ import annotations
 
-from typing import Literal
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.plugins.precision import MixedPrecision
 
+from vfx.background import Background, Pending, background
 from vfx.batches import Batch
-from vfx.models import Network
+from vfx.encoder import Encoder
+from vfx.errors import UsageError
 from vfx.tally import Tally
-from vfx.transforms import Prepare, normalize, ten_crop
+from vfx.transforms import Prepare
 
-Oversample = Literal[False, True, "keep"]
-CROPS = 10
+log = logging.getLogger(__name__)
 
 
 class Extractor(LightningModule):
-    """Runs a network over frames: (T,h,w,3) uint8 -> crops (T,K,3,h,w) -> features (T,D) float32.
+    """Runs encoders over the same frames, each decoded once.
 
-    `oversample`: False takes frames that are cropped already (K is 1); True makes ten crops of each and averages
-    their features; "keep" leaves them apart, (T,10,D). `prepare` is what frames must have gone through before.
+    `num_threads`: how many batches are in the network at once on a processor, each on one core; None takes all that
+    this rank may use. `prepares` are the ways in which frames must have been prepared, no two the same.
+    `depth`: how many batches should be submitted before the first is waited for.
     """
 
-    def __init__(self, network: Network, *, oversample: Oversample = False, tally: Tally | None = None) -> None:
+    def __init__(
+        self, encoders: Sequence[Encoder], *, num_threads: int | None = None, tally: Tally | None = None
+    ) -> None:
         super().__init__()
-        self.body = network.body
-        self.oversample = oversample
-        self.row_shape = (CROPS, network.dim) if oversample == "keep" else (network.dim,)
-        self.prepare = Prepare(network.transform, ten_crop=bool(oversample))
-        self._transform = network.transform
+        if num_threads is not None and num_threads < 1:
+            raise UsageError(f"num_threads ({num_threads}) must be at least 1")
+        self.encoders = torch.nn.ModuleList(encoders)  # by which Lightning moves them
+        self._encoders = list(encoders)
+        self.prepares: list[Prepare] = list(dict.fromkeys(encoder.prepare for encoder in encoders))
+        self.row_shapes = [encoder.row_shape for encoder in encoders]
+        self.crops = max(encoder.crops for encoder in encoders)
+        self.num_threads = num_threads
+        self.depth = 0
+        self._views = [self.prepares.index(encoder.prepare) for encoder in encoders]
         self._tally = tally or Tally()
-        self._memory_format = torch.channels_last if network.channels_last else torch.contiguous_format
-        self.body.to(memory_format=self._memory_format)
+        self._background: Background | None = None
+        self._precision: Any = nullcontext
 
-    def forward(self, frames: list[torch.Tensor]) -> torch.Tensor:
-        """Pieces of (t,h,w,3) uint8, of any sizes with oversample -> features of all their frames, in order."""
-        pieces = [ten_crop(f, self._transform).flatten(0, 1) if self.oversample else f for f in frames]
-        crops = normalize(torch.cat(pieces), self._transform)
-        # precision=bf16-true and its kin convert the network itself
-        crops = crops.to(next(self.body.parameters()).dtype).contiguous(memory_format=self._memory_format)
-        features = self.body(crops).float()
-        if not self.oversample:
-            return features
-        features = features.unflatten(0, (-1, CROPS))
-        return features if self.oversample == "keep" else features.mean(dim=1)
+    def setup(self, stage: str) -> None:
+        device = self.trainer.strategy.root_device
+        precision = str(self.trainer.precision)
+        check_precision(precision, device.type)
+        plugin = self.trainer.precision_plugin
+        if isinstance(plugin, MixedPrecision):  # the others work by the dtype of the weights
+            self._precision = plugin.predict_step_context
+            for encoder in self._encoders:
+                encoder.lower(torch.bfloat16 if precision.startswith("bf16") else torch.float16)
+        if self.num_threads is None:
+            self.num_threads = max(1, cores() // self.trainer.num_devices)
+        self._background = background(device, self.num_threads)
+        self.depth = self._background.depth
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        """Features of the batch's frames, in the processor's memory and finished, as the writer needs them."""
-        pieces = [f for f in batch.frames if len(f)]
-        if not pieces:
-            return torch.empty(0, *self.row_shape)
+    def teardown(self, stage: str) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        if self._background is not None:
+            self._background.close()
+
+    def forward(self, views: Sequence[Sequence[torch.Tensor]]) -> list[torch.Tensor]:
+        """Frames in each of `prepares`' ways, as runs (t,h,w,3) uint8 -> their features, by encoder."""
+        with self._precision():
+            return [encoder(views[view]) for encoder, view in zip(self._encoders, self._views, strict=True)]
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Pending:
+        """The features of the batch's frames by encoder, (T,*row_shape) float32; only their `result()` waits."""
+        assert self._background is not None
         with self._tally.time("network"):
-            return self.forward(pieces).cpu()
+            return self._background.submit(partial(self.forward, batch.views) if len(batch) else self._nothing)
+
+    def _nothing(self) -> list[torch.Tensor]:
+        return [torch.empty(0, *shape) for shape in self.row_shapes]
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_precision(precision: str, device: str) -> None:
+    """Raise UsageError where a processor has no instructions for a precision: it would take many times as long."""
+    lower = {"bf": "bf16", "16": "fp16"}.get(precision[:2])
+    if device != "cpu" or lower is None:
+        return
+    able = [name for name, there in torch.cpu.get_capabilities().items() if lower in name and there]
+    if not able:
+        raise UsageError(
+            f"trainer.precision ({precision}) would crawl: this processor has no instructions for {lower}"
+            " (as AVX512-BF16 or AMX); take trainer.precision=32-true"
+        )

@@ -41,21 +41,25 @@ class Progress(Callback):
 
     def on_predict_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         now = time.monotonic()
-        if self._bar is not None:
-            self._bar.set_description_str(self._counts(), refresh=False)
-            self._bar.set_postfix_str(self._rates(now), refresh=False)
-            self._bar.update(self._tally.done_cost - self._bar.n)
-        elif trainer.is_global_zero and now - self._last_line > LINE_SECONDS:
+        self._show(now)
+        if self._bar is None and trainer.is_global_zero and now - self._last_line > LINE_SECONDS:
             self._last_line = now
             share = self._tally.done_cost / self._cost
             left = (now - self._start) * (1 - share) / share if share else float("inf")
             log.info("%s, %s, %s left", self._counts(), self._rates(now), duration(left))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._show(time.monotonic())
         self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._close()
+
+    def _show(self, now: float) -> None:
+        if self._bar is not None:
+            self._bar.set_description_str(self._counts(), refresh=False)
+            self._bar.set_postfix_str(self._rates(now), refresh=False)
+            self._bar.update(self._tally.done_cost - self._bar.n)
 
     def _close(self) -> None:
         if self._bar is not None:
@@ -80,8 +84,9 @@ def summary(tally: Tally, seconds: float, *, ranks: int = 1) -> str:
     return (
         f"{tally.videos} videos, {tally.frames} frames in {duration(seconds)}"
         f" ({tally.frames / max(seconds, 1e-9):.1f} frames/s); failures: {failures}\n"
-        f"waiting for decode {share(tally.waiting)}, in the network {share(tally.network)},"
-        f" writing {share(tally.writing)}; the workers read for {duration(tally.decode)}"
+        f"waiting for decode {share(tally.waiting)}, for the network {share(tally.network)},"
+        f" writing {share(tally.writing)}; workers read for {duration(tally.decode)}"
+        + (f", threads ran the network for {duration(tally.threads)}" if tally.threads else "")
     )
 
 

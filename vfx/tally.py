@@ -11,14 +11,16 @@ from dataclasses import dataclass, field, fields
 
 @dataclass
 class Tally:
-    """Counts and seconds of one rank. `decode`: processor seconds of the workers, which run beside the rest;
-    `waiting`, `network`, `writing`: seconds of the main process, in turn."""
+    """Counts and seconds of one rank. `decode`, `threads`: seconds that workers read and threads ran networks, which
+    they do beside the rest; `waiting` (for frames), `network` (for features), `writing`: of the main process, in turn.
+    """
 
     videos: int = 0
     frames: int = 0
     done_cost: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     decode: float = 0.0
+    threads: float = 0.0
     waiting: float = 0.0
     network: float = 0.0
     writing: float = 0.0

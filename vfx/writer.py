@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
 
+from vfx.background import Pending
 from vfx.batches import Batch
 from vfx.collection import Source
-from vfx.errors import ExtractionError, UsageError
+from vfx.errors import ExtractionError, Interrupted, UsageError
 from vfx.extractor import Extractor
 from vfx.output import Output, PartWriter
+from vfx.store import Failure
 from vfx.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -28,19 +33,20 @@ SHOWN = 5
 
 
 class FeatureWriter(BasePredictionWriter):
-    """Writes `features.h5` of an `Output`: parts while the run goes on, the whole at its end, by rank 0.
+    """Writes `features.h5` of each of `outputs`, one for each encoder of the extractor: parts while the run goes on,
+    the whole at its end, by rank 0.
 
-    `dtype`: float32 or float16. `commit_mb`, `commit_seconds`: finished videos wait in memory until they are
-    this many MiB or this old; a crash loses no more than that.
+    `attributes`: of each file. `dtype`: float32 or float16. `commit_mb`, `commit_seconds`: finished videos wait in
+    memory until they are this many MiB or this old; a crash loses no more than that.
     `check` is called while ranks wait for each other, and ends that by raising.
     After the run `total` is the tally of all ranks together.
     """
 
     def __init__(
         self,
-        output: Output,
+        outputs: Sequence[Output],
         *,
-        attributes: Mapping[str, str],
+        attributes: Sequence[Mapping[str, str]],
         tally: Tally | None = None,
         check: Callable[[], None] = lambda: None,
         dtype: str = "float32",
@@ -51,27 +57,31 @@ class FeatureWriter(BasePredictionWriter):
         if dtype not in DTYPES:
             raise UsageError(f"writer.dtype ({dtype}) must be one of {', '.join(DTYPES)}")
         self.total = Tally()
-        self._output = output
+        self._outputs = outputs
         self._attributes = attributes
         self._tally = tally or Tally()
         self._check = check
         self._dtype = dtype
         self._commit_mb = commit_mb
         self._commit_seconds = commit_seconds
-        self._parts: PartWriter | None = None
+        self._parts: list[PartWriter] = []
+        self._pending: deque[tuple[Batch, Pending]] = deque()
         self._group: Any = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
         assert isinstance(pl_module, Extractor)
-        self._parts = PartWriter(
-            self._output,
-            shape=pl_module.row_shape,
-            dtype=self._dtype,
-            attributes=self._attributes,
-            commit_mb=self._commit_mb,
-            commit_seconds=self._commit_seconds,
-        )
+        self._parts = [
+            PartWriter(
+                output,
+                shape=shape,
+                dtype=self._dtype,
+                attributes=attributes,
+                commit_mb=self._commit_mb,
+                commit_seconds=self._commit_seconds,
+            )
+            for output, shape, attributes in zip(self._outputs, pl_module.row_shapes, self._attributes, strict=True)
+        ]
         if trainer.world_size > 1:
             # NCCL gives up on a barrier after 30 minutes, and Lightning has none at the end of predict.
             self._group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
@@ -80,36 +90,59 @@ class FeatureWriter(BasePredictionWriter):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        prediction: torch.Tensor,
+        prediction: Pending,
         batch_indices: Sequence[int] | None,
         batch: Batch,
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        assert self._parts is not None
+        assert isinstance(pl_module, Extractor)
+        self._pending.append((batch, prediction))
+        while len(self._pending) > pl_module.depth:
+            self._write()
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        while self._pending:
+            self._write()
+
+    def _write(self) -> None:
+        """Wait for the features of the oldest batch, and hand them to the parts."""
+        batch, prediction = self._pending.popleft()
+        with self._tally.time("network"):
+            features, seconds = prediction.result()
+        self._tally.threads += seconds
         with self._tally.time("writing"):
-            rows = prediction.numpy()
-            at = 0
-            for span in batch.spans:
-                stop = at + len(span.index)
-                if span.start:
-                    self._parts.start(span.video)
-                self._parts.append(span.video, rows[at:stop], span.index, span.seconds)
-                at = stop
-                if span.end:
-                    failures = self._parts.finish(span.video, span.failures, span.decoder)
-                    self._tally.videos += 1
-                    self._tally.failures.update(f.stage for f in failures)
-        self._tally.frames += at
+            failures = [self._add(batch, parts, rows) for parts, rows in zip(self._parts, features, strict=True)]
+        for found in zip(*failures, strict=True):
+            self._tally.failures.update(failure.stage for failure in set().union(*found))
+        self._tally.videos += sum(span.end for span in batch.spans)
+        self._tally.frames += len(batch)
+
+    def _add(self, batch: Batch, parts: PartWriter, rows: NDArray[np.float32]) -> list[list[Failure]]:
+        """Give one encoder's rows to its parts; returns the failures of each video that ends in the batch."""
+        failures = []
+        at = 0
+        for span in batch.spans:
+            stop = at + len(span.index)
+            if span.start:
+                parts.start(span.video)
+            parts.append(span.video, rows[at:stop], span.index, span.seconds)
+            at = stop
+            if span.end:
+                failures.append(parts.finish(span.video, span.failures, span.decoder))
+        return failures
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if self._parts is not None:
-            self._parts.close()
+        if isinstance(exception, Interrupted):  # nothing is wrong with what is in the network
+            self.on_predict_end(trainer, pl_module)
+        self._pending.clear()
+        for parts in self._parts:
+            parts.close()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        assert self._parts is not None
         with self._tally.time("writing"):
-            self._parts.close()
+            for parts in self._parts:
+                parts.close()
         tallies = [self._tally]
         if self._group is not None:
             self._meet()
@@ -138,15 +171,16 @@ class FeatureWriter(BasePredictionWriter):
             ) from error
 
     def _finish(self, planned: Sequence[Source]) -> None:
-        """Make the one file of the parts. Raises ExtractionError where a video is in none of them."""
-        if self._output.is_whole():
-            return
-        done = self._output.done()
-        missing = [source.id for source in planned if source.id not in done]
-        if missing:
-            named = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
-            raise ExtractionError(
-                f"{len(missing)} of {len(planned)} videos were not delivered ({named}); the others are kept:"
-                " run the same command again"
-            )
-        self._output.assemble(self._attributes)
+        """Make the one file of the parts of each output. Raises ExtractionError where a video is in none of them."""
+        for output, attributes in zip(self._outputs, self._attributes, strict=True):
+            if output.is_whole():
+                continue
+            done = output.done()
+            missing = [source.id for source in planned if source.id not in done]
+            if missing:
+                named = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
+                raise ExtractionError(
+                    f"{len(missing)} of {len(planned)} videos were not delivered ({named}); the others are kept:"
+                    " run the same command again"
+                )
+            output.assemble(attributes)

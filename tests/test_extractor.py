@@ -1,0 +1,82 @@
+"""The networks' part of a run: in the background, on the cores that it may use, in a precision that these can do."""
+
+import threading
+import time
+
+import pytest
+import torch
+
+from vfx.background import Threads
+from vfx.errors import UsageError
+from vfx.extractor import Extractor, check_precision
+
+CAPABLE = any("bf16" in name and there for name, there in torch.cpu.get_capabilities().items())
+
+
+def test_threads_run_batches_side_by_side_each_on_one_core() -> None:
+    threads = Threads(2)
+    together = threading.Barrier(2, timeout=10)
+
+    def work() -> list[torch.Tensor]:
+        together.wait()  # two at once, or never
+        return [torch.full((1,), float(torch.get_num_threads())), torch.zeros(2)]
+
+    pending = [threads.submit(work) for _ in range(4)]
+    for each in pending:
+        (cores, zeros), seconds = each.result()
+        assert cores.tolist() == [1.0]
+        assert zeros.shape == (2,)
+        assert seconds > 0
+    threads.close()
+
+
+def test_what_goes_wrong_in_a_thread_is_raised_where_its_result_is_wanted() -> None:
+    threads = Threads(1)
+
+    def work() -> list[torch.Tensor]:
+        raise ArithmeticError("here")
+
+    pending = threads.submit(work)
+    with pytest.raises(ArithmeticError, match="here"):
+        pending.result()
+    threads.close()
+
+
+def test_closing_forgets_what_has_not_begun() -> None:
+    threads = Threads(1)
+    begun = []
+
+    def work() -> list[torch.Tensor]:
+        begun.append(1)
+        time.sleep(0.2)
+        return []
+
+    pending = [threads.submit(work) for _ in range(5)]
+    while not begun:
+        time.sleep(0.01)
+    threads.close()
+    assert len(begun) == 1
+    assert all(each.cancelled() for each in pending[1:])
+
+
+@pytest.mark.skipif(CAPABLE, reason="this processor has bf16")
+def test_bf16_is_refused_where_it_would_crawl() -> None:
+    with pytest.raises(UsageError, match=r"trainer.precision \(bf16-mixed\) would crawl: this processor has no"):
+        check_precision("bf16-mixed", "cpu")
+
+
+def test_precisions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False, "avx2": True, "l2": 1024})
+    for precision in ("bf16-mixed", "bf16-true", "16-mixed"):
+        with pytest.raises(UsageError, match="would crawl"):
+            check_precision(precision, "cpu")
+        check_precision(precision, "cuda")
+    for precision in ("32-true", "64-true", "transformer-engine"):
+        check_precision(precision, "cpu")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    check_precision("bf16-mixed", "cpu")
+
+
+def test_threads_are_at_least_one() -> None:
+    with pytest.raises(UsageError, match=r"num_threads \(0\) must be at least 1"):
+        Extractor([], num_threads=0)

@@ -1,0 +1,98 @@
+"""One network as a run uses it: prepared frames in, features out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import nn
+
+from vfx.errors import ExtractionError
+from vfx.models import Network
+from vfx.models.folding import fold
+from vfx.transforms import Prepare, normalize, ten_crop
+
+Oversample = Literal[False, True, "keep"]
+CROPS = 10
+
+log = logging.getLogger(__name__)
+
+
+class Encoder(nn.Module):
+    """(T,h,w,3) uint8 -> crops (T,K,3,h,w) -> features (T,D) float32.
+
+    `oversample`: False takes frames that are cropped already (K is 1); True makes ten crops of each and averages
+    their features; "keep" leaves them apart, (T,10,D). `prepare` is what frames must have gone through before.
+    Takes the network over: its batch norms are folded.
+    """
+
+    def __init__(self, network: Network, *, oversample: Oversample = False) -> None:
+        super().__init__()
+        self.name = network.name
+        self.dim = network.dim
+        self.crops = CROPS if oversample else 1
+        self.row_shape = (CROPS, network.dim) if oversample == "keep" else (network.dim,)
+        self.prepare = Prepare(network.transform, ten_crop=bool(oversample))
+        self._oversample = oversample
+        self._transform = network.transform
+        self._memory_format = torch.channels_last if network.channels_last else torch.contiguous_format
+        self._most: int | None = None  # crops at once, where memory has run out before
+        fold(network.body, network.transform.crop)
+        self.body = network.body.to(memory_format=self._memory_format)
+
+    def lower(self, dtype: torch.dtype) -> None:
+        """Keep the weights of convolutions and linear layers in `dtype`, to which autocast would convert them anew for
+        each batch: the same features."""
+        for module in self.body.modules():
+            if type(module) in (nn.Conv2d, nn.Linear):
+                module.to(dtype)
+
+    def forward(self, frames: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Pieces of (t,h,w,3) uint8, of any sizes with oversample -> features of all their frames, in order.
+
+        Where memory runs out half as many crops are tried at once, from then on. Raises ExtractionError where it does
+        not even suffice for one.
+        """
+        pieces = [ten_crop(f, self._transform).flatten(0, 1) if self._oversample else f for f in frames]
+        features = self._features(torch.cat(pieces))
+        if not self._oversample:
+            return features
+        features = features.unflatten(0, (-1, CROPS))
+        return features if self._oversample == "keep" else features.mean(dim=1)
+
+    def _features(self, crops: torch.Tensor) -> torch.Tensor:
+        while True:
+            most = min(self._most or len(crops), len(crops))
+            try:
+                return torch.cat([self._pass(some) for some in crops.split(most)])
+            except RuntimeError as error:
+                if not _is_out_of_memory(error):
+                    raise
+                if most == 1:
+                    raise ExtractionError(
+                        f"{self.name} needs more memory than there is, even for one image; take a smaller model, or"
+                        f" trainer.precision=bf16-mixed ({str(error).splitlines()[0]})"
+                    ) from error
+            # Out of the handler, where the error would hold on to what the failed pass had made.
+            self._most = most // 2
+            log.warning("out of memory with %d images at once: %d from now on", most, self._most)
+            if crops.is_cuda:
+                torch.cuda.empty_cache()
+
+    def _pass(self, crops: torch.Tensor) -> torch.Tensor:
+        """(B,h,w,3) uint8 -> (B,D) float32."""
+        images = normalize(crops, self._transform)
+        # precision=bf16-true and its kin convert the network itself
+        images = images.to(self._dtype()).contiguous(memory_format=self._memory_format)
+        return self.body(images).float()
+
+    def _dtype(self) -> torch.dtype:
+        if torch.is_autocast_enabled(next(self.body.parameters()).device.type):
+            return torch.float32
+        return next(self.body.parameters()).dtype
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "allocate" in str(error)
