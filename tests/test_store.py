@@ -140,6 +140,22 @@ def test_every_column_reads_back(path: Path) -> None:
         assert file.attributes["schema"] == "vfx.features/1"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="what a process has read stands in /proc")
+def test_a_row_is_read_without_the_rest_of_its_chunk(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).random((1000, 1024), "f4")
+    with FeatureFileWriter(tmp_path / "f.h5", level="video", shape=(1024,), attributes=ATTRIBUTES) as writer:
+        writer.add_rows([str(n) for n in range(1000)], rows)
+
+    def read() -> int:
+        return int(Path("/proc/self/io").read_text().split()[1])
+
+    with FeatureFile(tmp_path / "f.h5") as file:
+        _ = file["500"]  # where the chunks lie is read with it
+        before = read()
+        np.testing.assert_array_equal(file["700"], rows[700])
+        assert 4096 <= read() - before < 2 * 4096
+
+
 def test_pandas_and_torch_hold_the_same_rows(path: Path) -> None:
     with FeatureFile(path) as file:
         frame = file.to_pandas()

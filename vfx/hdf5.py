@@ -91,7 +91,8 @@ def open_any(path: Path) -> File:
     if not path.is_file():
         raise OutputError(f"no feature file {path}; `python -m vfx.extract` makes them")
     try:
-        return h5py.File(path, "r")
+        # Without a cache of chunks, HDF5 reads the rows that are asked for, not all the chunks that they lie in.
+        return h5py.File(path, "r", rdcc_nbytes=0)
     except LIBRARY_ERRORS as error:
         raise OutputError(f"{path} is not a readable HDF5 file: {error}") from error
 

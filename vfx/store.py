@@ -238,6 +238,7 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
 
     def close(self) -> None:
         """Let go of the file; the next use opens it again."""
+        self.__dict__.pop("features", None)
         file = self.__dict__.pop("_file", None)
         if file is not None:
             file.close()
@@ -248,7 +249,7 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
+    @cached_property
     def features(self) -> Dataset:
         """(N, D) or (N, 10, D), read by slices: `f.features[10:20]`; `f.features[:]` is the whole matrix."""
         return self._file["features"]
