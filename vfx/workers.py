@@ -51,7 +51,7 @@ class Down:
 
 
 def run(
-    tasks: Sequence[Task],
+    tasks: Sequence[Task] | deque[Task],
     work: Work[Task, Item],
     *,
     processes: int,
@@ -64,7 +64,8 @@ def run(
 ) -> Generator[tuple[Task, Item | Down]]:
     """What `work` makes of each task, as it comes: items of one task in order, those of several in turns.
 
-    Tasks are begun in their order, each by the next free process. One that goes down (a crash in native code,
+    Tasks are begun in their order, each by the next free process; of a deque they are taken as they are begun, and
+    whoever consumes this may change what is left. One that goes down (a crash in native code,
     no memory left) or gives no sign of life (`pulse.beat`) for `patience` seconds, upon which it is killed, is
     replaced, and its task is tried once more when the others are done, alone. Either time it comes with a `Down`.
     `memory`: bytes that a process may take beyond those it starts with. `start` is called first in each process,
@@ -78,57 +79,56 @@ def run(
     def hire() -> _Worker[Task]:
         return _Worker(made, work, patience=patience, memory=memory, start=start, is_last=is_last)
 
-    suspects = []
-    with contextlib.closing(_through(tasks, hire, min(processes, len(tasks)), check)) as deliveries:
-        for task, item in deliveries:
-            if isinstance(item, Down):
-                suspects.append(task)
-            yield task, item
-    for suspect in suspects:
-        with contextlib.closing(_through([suspect], hire, 1, check)) as deliveries:
+    todo = tasks if isinstance(tasks, deque) else deque(tasks)
+    suspects: deque[Task] = deque()
+    while todo or suspects:
+        alone = not todo
+        through = _through(deque([suspects.popleft()]) if alone else todo, hire, 1 if alone else processes, check)
+        with contextlib.closing(through) as deliveries:
             for task, item in deliveries:
-                yield task, replace(item, final=True) if isinstance(item, Down) else item
+                if isinstance(item, Down):
+                    item = replace(item, final=alone)
+                    if not alone:
+                        suspects.append(task)
+                yield task, item
 
 
 def _through(
-    tasks: Sequence[Task],
+    todo: deque[Task],
     hire: Callable[[], _Worker[Task]],
     processes: int,
     check: Callable[[], None] | None,
 ) -> Generator[tuple[Task, Any]]:
-    """Every task once, by a crew of `processes` that is kept complete."""
-    todo = deque(range(len(tasks)))
-    crew = [hire() for _ in range(processes)]
+    """Every task once, by a crew of at most `processes` that is kept complete."""
+    crew = [hire() for _ in range(min(processes, len(todo)))]
     stillborn = 0
     try:
         while True:
             for worker in crew:
                 # A second task spares the worker a wait; near the end it could be idle workers' work.
                 room = 1 if len(todo) <= 2 * processes else 2
-                while todo and len(worker.numbers) < room:
-                    worker.give(todo[0], tasks[todo.popleft()])
-            if not any(worker.numbers for worker in crew):
+                while todo and len(worker.tasks) < room:
+                    worker.give(todo.popleft())
+            if not any(worker.tasks for worker in crew):
                 return
             if check is not None:
                 check()
             ready = connection.wait([w for worker in crew for w in worker.waitables], TICK_SECONDS)
             for n, worker in enumerate(crew):
                 if worker.connection in ready:
-                    for number, item in worker.deliveries(AHEAD + 1):
-                        yield tasks[number], item
+                    yield from worker.deliveries(AHEAD + 1)
                 if (down := worker.down()) is None:
                     continue
-                for number, item in worker.deliveries(None):
-                    yield tasks[number], item
+                yield from worker.deliveries(None)
                 guilty = worker.at_work()
-                todo.extendleft(number for number in reversed(worker.numbers) if number != guilty)
+                todo.extendleft(task for number, task in reversed(worker.tasks.items()) if number != guilty)
                 crew[n] = hire()
                 worker.end()
                 stillborn = stillborn + 1 if guilty is None else 0
                 if stillborn > STILLBORN:
                     raise ExtractionError(f"worker processes cannot be started: {down.reason}")
                 if guilty is not None:
-                    yield tasks[guilty], down
+                    yield worker.tasks[guilty], down
     finally:
         for worker in crew:
             worker.end()
@@ -148,7 +148,8 @@ class _Worker(Generic[Task]):
         is_last: Callable[[Any], bool],
     ) -> None:
         self._is_last = is_last
-        self.numbers: deque[int] = deque()  # of the tasks given and not ended, in order
+        self.tasks: dict[int, Task] = {}  # given and not ended, in order, by number
+        self._given = 0
         self._patience = patience
         self._shared = _Shared.made()
         self.connection, theirs = make.Pipe()
@@ -162,28 +163,30 @@ class _Worker(Generic[Task]):
         theirs.close()
         self.waitables = [self.connection, self._process.sentinel]
 
-    def give(self, number: int, task: Task) -> None:
-        self.numbers.append(number)
-        self._send((number, task))
+    def give(self, task: Task) -> None:
+        self.tasks[self._given] = task
+        self._send((self._given, task))
+        self._given += 1
 
-    def deliveries(self, most: int | None) -> Iterator[tuple[int, Any]]:
+    def deliveries(self, most: int | None) -> Iterator[tuple[Task, Any]]:
         """What has arrived, `most` messages of it, or all that a process which is down has sent (None)."""
         with contextlib.suppress(EOFError, OSError):  # it is down, which is seen elsewhere
             while most is None or (most > 0 and self.connection.poll()):
                 number, parcel, error = self.connection.recv()
                 most = None if most is None else most - 1
                 item = None if parcel is None else self._shared.taken(parcel)
-                if number in self.numbers and (parcel is None or self._is_last(item)):
-                    self.numbers.remove(number)
                 if error is not None:
                     raise error
                 if parcel is not None:
                     self._send(None)
-                    yield number, item
+                    if number in self.tasks:
+                        yield self.tasks[number], item
+                if parcel is None or self._is_last(item):
+                    self.tasks.pop(number, None)
 
     def down(self) -> Down | None:
         """Why the process has ended, or had to be; None while it lives."""
-        if self.numbers and pulse.silence(self._shared.clock) > self._patience:
+        if self.tasks and pulse.silence(self._shared.clock) > self._patience:
             self._process.kill()
             self._process.join()
             return Down(f"no frame for {self._patience:g} s", hung=True)
@@ -198,7 +201,7 @@ class _Worker(Generic[Task]):
     def at_work(self) -> int | None:
         """The number of the task that the process has begun and not ended."""
         number = self._shared.number
-        return number if number in self.numbers else None
+        return number if number in self.tasks else None
 
     def end(self) -> None:
         self._process.kill()
