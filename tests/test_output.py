@@ -1,6 +1,9 @@
 """Output folders: parts, resume, recipes and the merge to one file."""
 
+import json
 import logging
+import os
+import random
 import resource
 import shutil
 import time
@@ -10,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vfx import digests, integrity
+from vfx.collection import Piece
 from vfx.errors import ExtractionError, OutputError
 from vfx.output import Output, PartWriter, differences
 from vfx.store import Failure, FeatureFile
@@ -236,11 +241,16 @@ def test_parts_are_opened_one_after_the_other(output: Output, monkeypatch: pytes
         writer.commit()
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     in_use = max(int(fd.name) for fd in Path("/proc/self/fd").iterdir())
-    resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + 30, limits[1]))
+    fillers = [os.dup(0)]
+    while fillers[-1] < in_use:  # none below is free
+        fillers.append(os.dup(0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (fillers[-1] + 20, limits[1]))
     try:
         output.assemble(ATTRIBUTES)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for filler in fillers:
+            os.close(filler)
     with FeatureFile(output.features) as file:
         assert len(file) == 60
 
@@ -337,3 +347,202 @@ def test_a_part_that_is_damaged_when_parts_are_merged_ends_the_run_and_not_the_n
     output.assemble(ATTRIBUTES)
     with FeatureFile(output.features) as file:
         assert [file[video][0, 0] for video in file] == [97, 98]
+
+
+# Videos that are read in pieces
+
+
+def put_piece(
+    writer: PartWriter, video: str, piece: Piece, values: range, failures: list[Failure] | None = None
+) -> None:
+    """A piece whose rows are at these indices and have them for values."""
+    writer.start(video, piece)
+    for i in values:
+        writer.append(video, np.full((1, 4), i, np.float32), np.array([i]), np.array([i / 2]), piece)
+    writer.finish(video, failures or [], "pyav", piece)
+
+
+def put_whole(writer: PartWriter, video: str, values: range, failures: list[Failure] | None = None) -> None:
+    index = np.array(values)
+    writer.start(video)
+    writer.append(video, np.repeat(index[:, None], 4, axis=1).astype(np.float32), index, index / 2)
+    writer.finish(video, failures or [], "pyav")
+
+
+def held(output: Output) -> dict[str, str]:
+    """The digests of all columns of the finished file."""
+    with FeatureFile(output.features) as file:
+        found = json.loads(file.attributes["digests"])
+    del found[digests.ATTRIBUTES]
+    return found
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pieces_make_the_file_that_whole_videos_make(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    short = [Failure("b", "decode", "file holds 90 of the 99 frames that its header promises")]
+    whole, divided = Output(tmp_path / "whole"), Output(tmp_path / "divided")
+    for output in (whole, divided):
+        output.prepare(RECIPE, overwrite=False)
+    writer = parts(whole)
+    for video in "abc":
+        put_whole(writer, video, range(90), short if video == "b" else None)
+    writer.commit()
+    whole.assemble(ATTRIBUTES)
+    writers = [parts(divided) for _ in range(3)]
+    cuts = [0, *sorted(rng.randrange(90) for _ in range(6)), 90]  # a piece may have no row
+    tasks = [("b", Piece(n, 7)) for n in range(7)] + [("a", Piece(n, 2)) for n in range(2)]
+    for video, piece in rng.sample(tasks, len(tasks)):
+        writer = rng.choice(writers)
+        if video == "b":
+            put_piece(writer, video, piece, range(cuts[piece.number], cuts[piece.number + 1]), short)
+        else:
+            put_piece(writer, video, piece, range(45 * piece.number, 45 * piece.number + 45))
+        if rng.random() < 0.3:
+            rng.choice(writers).commit()
+    put_whole(writers[0], "c", range(90))
+    for writer in writers:
+        writer.close()
+    assert divided.done() == {"a", "b", "c"}
+    assert divided.pieces() == set()
+    divided.assemble(ATTRIBUTES)
+    assert held(divided) == held(whole)
+    with FeatureFile(divided.features) as file:
+        assert file.provenance["decoders"] == {"pyav": 3}
+        assert file.failures == short
+
+
+def test_a_video_is_done_with_its_last_piece(output: Output) -> None:
+    committed: set[tuple[str, Piece]] = set()
+    for n in (2, 0, 1):
+        assert output.done() == set()
+        assert output.pieces() == committed
+        writer = parts(output)
+        put_piece(writer, "a", Piece(n, 3), range(3 * n, 3 * n + 3))
+        writer.close()
+        committed.add(("a", Piece(n, 3)))
+    assert output.done() == {"a"}
+    assert output.pieces() == set()
+    output.assemble(ATTRIBUTES)
+    with FeatureFile(output.features) as file:
+        np.testing.assert_array_equal(file["a"][:, 0], np.arange(9))
+
+
+def test_pieces_of_two_divisions_are_not_mixed(output: Output) -> None:
+    writer = parts(output)
+    put_piece(writer, "a", Piece(0, 2), range(5))
+    put_piece(writer, "a", Piece(1, 3), range(3, 6))
+    writer.close()
+    assert output.done() == set()
+    writer = parts(output)
+    put_piece(writer, "a", Piece(1, 2), range(5, 9))
+    writer.close()
+    assert output.done() == {"a"}
+    output.assemble(ATTRIBUTES)
+    with FeatureFile(output.features) as file:
+        np.testing.assert_array_equal(file["a"][:, 0], np.arange(9))
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("together", [False, True])
+def test_the_whole_video_is_believed_rather_than_its_pieces(output: Output, late: bool, together: bool) -> None:
+    damaged = [Failure("a", "decode", "8 of 9 frames could be decoded: Invalid data found")]
+
+    def whole(writer: PartWriter) -> None:
+        put_whole(writer, "a", range(1, 9), damaged)
+        put_whole(writer, "b", range(0), [Failure("b", "decode", "decoder crashed (SIGSEGV)")])
+
+    def pieces(writer: PartWriter) -> None:
+        for video in "ab":
+            for n in range(3):
+                put_piece(writer, video, Piece(n, 3), range(3 * n, 3 * n + 3))
+
+    writer = parts(output)
+    for act in (pieces, whole) if late else (whole, pieces):
+        act(writer)
+        if not together:
+            writer.commit()
+    writer.close()
+    assert output.done() == {"a", "b"}
+    output.assemble(ATTRIBUTES)
+    with FeatureFile(output.features) as file:
+        assert list(file) == ["a"]
+        np.testing.assert_array_equal(file["a"][:, 0], np.arange(1, 9))
+        assert file.failures == [*damaged, Failure("b", "decode", "decoder crashed (SIGSEGV)")]
+
+
+def test_reading_a_video_whole_voids_what_is_being_read_of_its_pieces(output: Output) -> None:
+    writer = parts(output)
+    writer.start("a", Piece(0, 2))
+    writer.append("a", np.zeros((1, 4), np.float32), np.array([0]), np.array([0.0]), Piece(0, 2))
+    put_piece(writer, "a", Piece(1, 2), range(5, 9))
+    put_whole(writer, "a", range(9))
+    writer.close()
+    (part,) = output.parts.glob("part-*.h5")
+    with FeatureFile(part) as file:
+        assert file.failures == []
+        np.testing.assert_array_equal(file["a"][:, 0], np.arange(9))
+
+
+def test_values_that_cannot_be_stored_in_one_piece_fail_the_video(output: Output) -> None:
+    writer = parts(output)
+    put_piece(writer, "a", Piece(0, 2), range(3))
+    writer.append("a", np.full((1, 4), np.nan, np.float32), np.array([3]), np.array([1.5]), Piece(1, 2))
+    assert [f.stage for f in writer.finish("a", [], "pyav", Piece(1, 2))] == ["network"]
+    put_whole(writer, "b", range(2))
+    writer.close()
+    assert output.done() == {"a", "b"}
+    output.assemble(ATTRIBUTES)
+    with FeatureFile(output.features) as file:
+        assert list(file) == ["b"]
+        assert [(f.id, f.stage) for f in file.failures] == [("a", "network")]
+
+
+def test_a_part_with_pieces_is_a_feature_file_that_says_so(output: Output) -> None:
+    writer = parts(output)
+    put_piece(writer, "a", Piece(2, 3), range(6, 9))
+    writer.close()
+    (part,) = output.parts.glob("part-*.h5")
+    with FeatureFile(part) as file:
+        assert list(file.ids) == ["a_6", "a_7", "a_8"]
+        assert file.failures == [Failure("a", "piece", "3 of 3")]
+    assert [f for _, f in integrity.survey([part])] == []
+
+
+def test_a_damaged_piece_is_read_again_and_no_other(output: Output) -> None:
+    for n in range(3):
+        writer = parts(output)
+        put_piece(writer, "a", Piece(n, 3), range(3 * n, 3 * n + 3))
+        writer.close()
+    assert output.done() == {"a"}
+    second = next(p for p in output.parts.glob("part-*") if FeatureFile(p).failures[0].error == "2 of 3")
+    second.write_bytes(second.read_bytes()[:-1000])
+    output.prepare(RECIPE, overwrite=False)
+    assert output.done() == set()
+    assert output.pieces() == {("a", Piece(0, 3)), ("a", Piece(2, 3))}
+
+
+def test_more_pieces_than_files_may_be_open(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vfx.output.OPEN_FILES", 3)
+    writer = parts(output)
+    for n in range(20):
+        put_piece(writer, "a", Piece(n, 20), range(3 * n, 3 * n + 3))
+    writer.close()
+    assert len(list(output.parts.glob("part-*.h5"))) == 20
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    output.assemble(ATTRIBUTES)
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+    with FeatureFile(output.features) as file:
+        np.testing.assert_array_equal(file["a"][:, 0], np.arange(60))
+
+
+def test_pieces_that_are_left_of_a_video_that_is_gone_are_in_nobodys_way(output: Output) -> None:
+    writer = parts(output)
+    put_piece(writer, "a", Piece(0, 2), range(3), [Failure("a", "decode", "file holds 3 of the 4 frames")])
+    put_whole(writer, "b", range(2))
+    writer.close()
+    assert output.done() == {"b"}
+    output.assemble(ATTRIBUTES)
+    with FeatureFile(output.features) as file:
+        assert list(file) == ["b"]
+        assert file.failures == []

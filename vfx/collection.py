@@ -20,18 +20,41 @@ LONGEST_ID = 1000  # bytes: those of names of files end at 255, those that come 
 SHOWN = 5  # how many offenders an error names
 
 
+class Piece(NamedTuple):
+    """One of the `total` pieces, in order, into which the frames of a video are divided; `number` is from 0."""
+
+    number: int
+    total: int
+
+    def __str__(self) -> str:
+        return f"{self.number + 1} of {self.total}"
+
+    @classmethod
+    def parsed(cls, text: str) -> Piece:
+        """What `str` makes of a piece, made a piece again."""
+        number, total = text.split(" of ")
+        return cls(int(number) - 1, int(total))
+
+
 class Source(NamedTuple):
-    """One video of a collection.
+    """One video of a collection, or a piece of one.
 
     `path`: the video file, or the folder that holds its frames. `cost`: what it takes to read, in bytes of the
-    file (videos) or in frames (folders of frames); only the proportions matter. `video`: the file that a folder
-    of frames was cut from, where the collection has it.
+    file (videos) or in frames (folders of frames); only the proportions matter. Bytes are known without opening a
+    file, and a megabyte of H.264 took 0.15 to 0.3 processor seconds to decode, from 240p to 720p. `video`: the file
+    that a folder of frames was cut from, where the collection has it. `piece`: None for the whole.
     """
 
     id: str
     path: str
     cost: int
     video: str | None = None
+    piece: Piece | None = None
+
+    @property
+    def begins(self) -> bool:
+        """Whether the video begins here, which of all its pieces one alone says: by this videos are counted."""
+        return self.piece is None or self.piece.number == 0
 
 
 @dataclass(frozen=True)

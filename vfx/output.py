@@ -3,11 +3,15 @@
 <folder>/parts/recipe.json     what makes the numbers; a run with another recipe is refused
 <folder>/parts/part-*.h5       finished videos, each file whole and a feature file of its own
 <folder>/features.h5           all of them, sorted by video id; appears at the end, then `parts` goes
+
+Of a video that is read in pieces a part may hold one piece alone; an entry of its failures says which. Once all pieces
+are there, in whatever parts, the video is done.
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
 import json
 import logging
 import shutil
@@ -15,9 +19,10 @@ import tempfile
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx import integrity
+from vfx.collection import Piece
 from vfx.errors import ExtractionError, OutputError
 from vfx.files import make_folder, write_text, writing
 from vfx.lock import Lock, alone_in
@@ -35,6 +41,8 @@ GIVEN_UP = ".given-up."  # parts on their way out
 SPOOL_BYTES = 32 << 20  # a video's rows beyond this wait on the disk, not in memory
 OPEN_FILES = 200  # parts held open while they are merged; the usual limit of a process is 1024
 BLOCK_ROWS = 4096
+PIECE = "piece"  # the stage of the entry among a part's failures that says which piece of a video it holds
+NETWORK = "network"  # the stage at which rows turn out void
 SHOWN = 5  # how many failures an error names
 
 log = logging.getLogger(__name__)
@@ -140,22 +148,21 @@ class Output:
 
     def done(self) -> set[str]:
         """The videos that need not be read again: those with rows, and those that are known to have none."""
+        files = self.files()
         ids: set[str] = set()
-        for file in self.files():
-            with file:
-                ids.update(file.videos)
-                ids.update(f.id for f in file.failures)
-        return ids
-
-    def _look(self, files: list[FeatureFile]) -> tuple[list[Failure], int]:
-        """The failures of files, sorted, and how many videos they hold; one file is open at a time."""
-        failures: set[Failure] = set()
-        videos = 0
         for file in files:
             with file:
-                failures.update(file.failures)
-                videos += len(file.videos)
-        return sorted(failures), videos
+                ids |= _whole(file)
+        return ids.union(video for video, pieces in _divided(files).items() if _complete(pieces))
+
+    def pieces(self) -> set[tuple[str, Piece]]:
+        """The pieces that have been committed of videos that are not done."""
+        return {
+            (video, piece)
+            for video, pieces in _divided(self.files()).items()
+            if not _complete(pieces)
+            for piece in pieces
+        }
 
     def assemble(self, attributes: Mapping[str, str]) -> None:
         """Merge what has been committed into `features.h5`, by rename, then drop the parts.
@@ -174,27 +181,29 @@ class Output:
 
     def _merge(self, attributes: Mapping[str, str]) -> None:
         files = self.files()
-        failures, videos = self._look(files)
+        joined = {video: [where[p] for p in _complete(where)] for video, where in _divided(files).items()}
+        failures = _failures(files, joined)
         with ExitStack() as stack:
             for file in files:
                 stack.callback(file.close)
-            if not videos:
+            videos = _merged(files, joined, void={f.id for f in failures if f.stage == NETWORK})
+            first = next(videos, None)
+            if first is None:
                 raise ExtractionError(
                     f"not one of {len(failures)} videos could be read, so there is no {self.features}: "
                     + "; ".join(f"{f.id}: {f.error}" for f in failures[:SHOWN])
                 )
-            first = files[0]
             writer = stack.enter_context(
                 FeatureFileWriter(
                     self.features,
                     level="frame",
-                    shape=first.features.shape[1:],
-                    dtype=first.features.dtype.name,
+                    shape=files[0].features.shape[1:],
+                    dtype=files[0].features.dtype.name,
                     attributes=attributes,
                 )
             )
             served: dict[str, int] = {}
-            for video, rows, decoder in _merged(files):
+            for video, rows, decoder in itertools.chain([first], videos):
                 writer.add_video(video, rows, decoder=decoder)
                 served[decoder] = served.get(decoder, 0) + 1
             writer.add_failures(failures)
@@ -210,20 +219,83 @@ class _DamagedPart(OutputError):
         self.path = path
 
 
-def _merged(files: list[FeatureFile]) -> Iterator[tuple[str, Iterator[Rows], str]]:
-    """Every video once, sorted by id, with its rows in blocks and its decoder; each file is read in its order."""
+def _pieces(file: FeatureFile) -> dict[str, Piece]:
+    """The videos of which a part holds a piece alone, and which."""
+    return {f.id: Piece.parsed(f.error) for f in file.failures if f.stage == PIECE}
+
+
+def _whole(file: FeatureFile) -> set[str]:
+    """The videos that a file holds whole: those with rows, and those that are known to have none."""
+    return {*file.videos, *(f.id for f in file.failures)} - _pieces(file).keys()
+
+
+def _divided(files: list[FeatureFile]) -> dict[str, dict[Piece, int]]:
+    """Of each video that is nowhere whole, by which of the files each piece is held; one file is open at a time."""
+    found: dict[str, dict[Piece, int]] = {}
+    for n, file in enumerate(files):
+        with file:
+            for video, piece in _pieces(file).items():
+                found.setdefault(video, {})[piece] = n
+    for file in files if found else ():
+        with file:
+            for video in found.keys() & _whole(file):
+                del found[video]
+    return found
+
+
+def _complete(pieces: Iterable[Piece]) -> list[Piece]:
+    """All pieces of a video in order, none where one is missing."""
+    there = set(pieces)
+    for total in sorted({piece.total for piece in there}):  # all the same, but for a file that has changed
+        wanted = [Piece(number, total) for number in range(total)]
+        if there.issuperset(wanted):
+            return wanted
+    return []
+
+
+def _failures(files: list[FeatureFile], joined: Mapping[str, list[int]]) -> list[Failure]:
+    """Those of whole videos, and of videos `joined` from the pieces that these files hold, sorted."""
+    failures: set[Failure] = set()
+    for n, file in enumerate(files):
+        with file:
+            pieces = _pieces(file)
+            failures.update(f for f in file.failures if f.id not in pieces or n in joined.get(f.id, ()))
+    return sorted(f for f in failures if f.stage != PIECE)
+
+
+def _merged(
+    files: list[FeatureFile], joined: Mapping[str, list[int]], void: set[str]
+) -> Iterator[tuple[str, Iterator[Rows], str]]:
+    """Every video once, sorted by id, with its rows in blocks and its decoder; each file is read in its order.
+
+    `joined`: the files whose pieces make up a video, in order. `void`: videos whose rows do not count.
+    """
     recent: OrderedDict[int, FeatureFile] = OrderedDict()
-    last = None
-    for video, n in heapq.merge(*([(str(v), n) for v in file.videos] for n, file in enumerate(files))):
-        if video == last:
-            continue  # committed twice, by two runs: either is right, the first is taken
-        last = video
+
+    def opened(n: int) -> FeatureFile:
         recent[n] = files[n]
         recent.move_to_end(n)
         if len(recent) > OPEN_FILES:
             recent.popitem(last=False)[1].close()
-        file = files[n]
-        yield video, _rows(file, video), file.decoder(video)
+        return files[n]
+
+    def rows(video: str, parts: list[int]) -> Iterator[Rows]:
+        for n in parts:
+            yield from _rows(opened(n), video)
+
+    pieces, entries = [], []
+    for n, file in enumerate(files):
+        with file:
+            pieces.append(_pieces(file))
+            entries.append([(str(video), n) for video in file.videos])
+    for video, group in itertools.groupby(heapq.merge(*entries), key=itemgetter(0)):
+        there = [n for _, n in group]
+        if video in joined:
+            parts = [n for n in joined[video] if n in there and video not in void]
+        else:  # committed twice, by two runs: either is right, the first is taken
+            parts = [n for n in there if video not in pieces[n]][:1]
+        if parts:
+            yield video, rows(video, parts), opened(parts[0]).decoder(video)
 
 
 def _rows(file: FeatureFile, video: str) -> Iterator[Rows]:
@@ -260,7 +332,7 @@ def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 @dataclass
 class _Video:
-    """A video's rows as they come in, in memory or, beyond SPOOL_BYTES, in an unnamed file."""
+    """The rows of a video or a piece as they come in, in memory or, beyond SPOOL_BYTES, in an unnamed file."""
 
     rows: IO[bytes]
     count: int = 0
@@ -277,6 +349,7 @@ class PartWriter:
 
     Rows of several videos may come in turns; those of one come in order. `shape`: of one row, (D,) or (10, D).
     A part is committed when `commit_mb` MiB or `commit_seconds` s of finished videos are waiting.
+    A `piece` of a video is gathered and committed like a video; what comes of the whole video is believed rather.
     """
 
     def __init__(
@@ -296,27 +369,31 @@ class PartWriter:
         self._attributes = attributes
         self._commit_bytes = commit_mb * (1 << 20)
         self._commit_seconds = commit_seconds
-        self._reading: dict[str, _Video] = {}
-        self._finished: dict[str, _Video] = {}
+        self._reading: dict[tuple[str, Piece | None], _Video] = {}
+        self._finished: dict[str, dict[Piece | None, _Video]] = {}
         self._waiting_bytes = 0
         self._last_commit = time.monotonic()
         self._begun = False
 
-    def start(self, video: str) -> None:
-        """A video is read from its beginning: rows of an earlier attempt are void."""
-        attempt = self._reading.pop(video, None)
-        if attempt is not None:
-            attempt.drop()
+    def start(self, video: str, piece: Piece | None = None) -> None:
+        """A video is read from its beginning: rows of an earlier attempt are void, of its pieces too."""
+        for key in [key for key in self._reading if key == (video, piece) or (key[0] == video and piece is None)]:
+            self._reading.pop(key).drop()
 
     def append(
-        self, video: str, features: NDArray[Any], index: NDArray[np.int64], seconds: NDArray[np.float64]
+        self,
+        video: str,
+        features: NDArray[Any],
+        index: NDArray[np.int64],
+        seconds: NDArray[np.float64],
+        piece: Piece | None = None,
     ) -> None:
         """Rows of one video: (T, *shape), (T,), (T,). Raises OutputError where the disk refuses them."""
         records = np.empty(len(index), self._record)
         with np.errstate(over="ignore"):  # a float16 that overflows is found below
             records["features"] = features
         records["index"], records["seconds"] = index, seconds
-        state = self._state(video)
+        state = self._state(video, piece)
         with writing(self._output.parts):
             state.rows.write(records.tobytes())
         state.count += len(records)
@@ -325,23 +402,28 @@ class PartWriter:
             state.failures.append(
                 Failure(
                     video,
-                    "network",
+                    NETWORK,
                     f"features hold NaN or infinity, or overflow {self._dtype}; no row is kept",
                 )
             )
 
-    def finish(self, video: str, failures: list[Failure], decoder: str) -> list[Failure]:
+    def finish(self, video: str, failures: list[Failure], decoder: str, piece: Piece | None = None) -> list[Failure]:
         """A video has no more rows and can be committed. `failures`: what of it could not be read.
 
         Returns these and what its rows themselves gave cause for.
         """
-        state = self._state(video)
-        del self._reading[video]
+        state = self._state(video, piece)
+        del self._reading[video, piece]
         if state.failures:
             state.count = 0
         state.failures += failures
         state.decoder = decoder
-        self._finished[video] = state
+        waiting = self._finished.setdefault(video, {})
+        if piece is None:
+            for superseded in waiting.values():
+                superseded.drop()
+            waiting.clear()
+        waiting[piece] = state
         self._waiting_bytes += state.count * self._record.itemsize
         self._commit_if_due()
         return state.failures
@@ -352,26 +434,30 @@ class PartWriter:
             self.commit()
 
     def commit(self) -> None:
-        """Write the finished videos as a part that no crash can take back. Raises OutputError where that fails."""
+        """Write the finished videos as parts that no crash can take back. Raises OutputError where that fails."""
         finished, self._finished = self._finished, {}
         self._waiting_bytes = 0
         self._last_commit = time.monotonic()
-        if not finished:
-            return
-        path = self._output.parts / f"part-{uuid.uuid4().hex[:12]}.h5"
         with ExitStack() as stack:
-            for state in finished.values():
-                stack.callback(state.drop)
-            self._output.check_alone()
-            writer = stack.enter_context(
-                FeatureFileWriter(
-                    path, level="frame", shape=self._shape, dtype=self._dtype.name, attributes=self._attributes
-                )
-            )
+            for states in finished.values():
+                for state in states.values():
+                    stack.callback(state.drop)
+            while finished:  # a part holds of a video one piece, so there may be more than one
+                self._write({video: states.popitem() for video, states in finished.items()})
+                finished = {video: states for video, states in finished.items() if states}
+
+    def _write(self, finished: Mapping[str, tuple[Piece | None, _Video]]) -> None:
+        self._output.check_alone()
+        path = self._output.parts / f"part-{uuid.uuid4().hex[:12]}.h5"
+        with FeatureFileWriter(
+            path, level="frame", shape=self._shape, dtype=self._dtype.name, attributes=self._attributes
+        ) as writer:
             for video in sorted(finished):
-                state = finished[video]
+                piece, state = finished[video]
                 if state.count:
                     writer.add_video(video, self._blocks(state), decoder=state.decoder)
+                if piece is not None:
+                    writer.add_failures([Failure(video, PIECE, str(piece))])
                 writer.add_failures(state.failures)
 
     def close(self) -> None:
@@ -381,12 +467,12 @@ class PartWriter:
         self._reading.clear()
         self.commit()
 
-    def _state(self, video: str) -> _Video:
-        if video not in self._reading:
+    def _state(self, video: str, piece: Piece | None) -> _Video:
+        if (video, piece) not in self._reading:
             self._begin()
             spool = tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=str(self._output.parts))  # noqa: SIM115  (closed on commit)
-            self._reading[video] = _Video(spool)
-        return self._reading[video]
+            self._reading[video, piece] = _Video(spool)
+        return self._reading[video, piece]
 
     def _begin(self) -> None:
         """Make the folder of parts, once: one that is gone later was removed, and with it what was committed."""
