@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
@@ -129,7 +129,9 @@ def spread_models(arguments: list[str]) -> list[str]:
     names = [name.strip() for name in given[-1].removeprefix("model=[").rstrip("]").split(",")]
     if len(given) > 1 or "" in names or len(set(names)) < len(names) or not given[-1].endswith("]") or "]" in names[0]:
         raise UsageError(f"{' '.join(given)}: must be one list of models, each once, as model=[resnet50,resnest50]")
-    each = [f"models.{name}.{a.removeprefix('model.')}" for a in arguments if a.startswith("model.") for name in names]
+    # model.compile is not the builder's, and is read where it stands
+    theirs = [a for a in arguments if a.startswith("model.") and not a.startswith("model.compile=")]
+    each = [f"models.{name}.{a.removeprefix('model.')}" for a in theirs for name in names]
     others = [a for a in arguments if a not in given]
     return [f"model={names[0]}", *(f"+model@models.{name}={name}" for name in names), *others, *each]
 
@@ -170,14 +172,15 @@ def in_sweep() -> bool:
     return bool(HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
-def build(node: DictConfig, **arguments: Any) -> Any:
-    """Instantiate a node of the config, plain containers for its lists.
+def build(node: DictConfig, *, leave_out: Container[str] = (), **arguments: Any) -> Any:
+    """Instantiate a node of the config, plain containers for its lists; keys to `leave_out` are for others.
 
     Raises UsageError for a `_target_` that is not on the list, and the target's own error as it raised it.
     """
     for target in _targets(OmegaConf.to_container(node)):
         if not _is_allowed(target):
             raise UsageError(f"_target_ {target} is not one that a config may name: {', '.join(ALLOWED)}")
+    node = OmegaConf.masked_copy(node, [str(key) for key in node if key not in leave_out])
     try:
         part = hydra.utils.instantiate(node, _convert_="all", _partial_=True)
     except InstantiationException as error:

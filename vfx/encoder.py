@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from vfx.compiling import Compiler, Run, by_openvino, by_torch, check_compiler
 from vfx.errors import ExtractionError
 from vfx.models import Network
 from vfx.models.folding import fold
@@ -16,6 +17,7 @@ from vfx.transforms import Prepare, normalize, ten_crop
 
 Oversample = Literal[False, True, "keep"]
 CROPS = 10
+LOWER = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # to what autocast converts
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +27,11 @@ class Encoder(nn.Module):
 
     `oversample`: False takes frames that are cropped already (K is 1); True makes ten crops of each and averages
     their features; "keep" leaves them apart, (T,10,D). `prepare` is what frames must have gone through before.
+    `compiler`: False runs the network as it is; True compiles it by torch, "openvino" by that.
     Takes the network over: its batch norms are folded.
     """
 
-    def __init__(self, network: Network, *, oversample: Oversample = False) -> None:
+    def __init__(self, network: Network, *, oversample: Oversample = False, compiler: Compiler = False) -> None:
         super().__init__()
         self.name = network.name
         self.dim = network.dim
@@ -38,9 +41,43 @@ class Encoder(nn.Module):
         self._oversample = oversample
         self._transform = network.transform
         self._memory_format = torch.channels_last if network.channels_last else torch.contiguous_format
+        self._compiler = compiler
+        self._key = network.weights.sha256
         self._most: int | None = None  # crops at once, where memory has run out before
+        self._filled: int | None = None  # crops to which smaller batches are filled up: what is compiled has one size
         fold(network.body, network.transform.crop)
         self.body = network.body.to(memory_format=self._memory_format)
+        self._run: list[Run] = [self.body]  # in a list, by which it is no module of this one
+
+    def ready(self, device: str, *, precision: str, batch_size: int, threads: int) -> None:
+        """Make the network ready for a kind of device and a precision, both as Lightning names them, for batches of
+        `batch_size` frames, and on a processor for `threads` threads.
+
+        Raises UsageError where it cannot be compiled as wanted.
+        """
+        check_compiler(self._compiler, device)
+        lower = LOWER.get(precision)
+        if self._compiler == "openvino":
+            self.body.to(memory_format=torch.contiguous_format)
+            self._run[0] = by_openvino(
+                self.body,
+                self._transform.crop,
+                name=self.name,
+                key=self._key,
+                precision={"bf": "bf16", "16": "f16"}.get(precision[:2], "f32"),
+                threads=threads,
+            )
+            return
+        if lower is not None:
+            self.lower(lower)
+        if self._compiler:
+            self._filled = batch_size * self.crops
+            self._run[0] = by_torch(self.body)
+
+    @property
+    def compiles(self) -> bool:
+        """Whether the first batch takes long."""
+        return self._compiler is True
 
     def lower(self, dtype: torch.dtype) -> None:
         """Keep the weights of convolutions and linear layers in `dtype`, to which autocast would convert them anew for
@@ -77,6 +114,8 @@ class Encoder(nn.Module):
                     ) from error
             # Out of the handler, where the error would hold on to what the failed pass had made.
             self._most = most // 2
+            if self._filled is not None:
+                self._filled = self._most
             log.warning("out of memory with %d images at once: %d from now on", most, self._most)
             if crops.is_cuda:
                 torch.cuda.empty_cache()
@@ -85,8 +124,11 @@ class Encoder(nn.Module):
         """(B,h,w,3) uint8 -> (B,D) float32."""
         images = normalize(crops, self._transform)
         # precision=bf16-true and its kin convert the network itself
-        images = images.to(self._dtype()).contiguous(memory_format=self._memory_format)
-        return self.body(images).float()
+        images = images.to(self._dtype())
+        if self._filled is not None and len(images) < self._filled:
+            images = torch.cat([images, images.new_zeros(self._filled - len(images), *images.shape[1:])])
+        images = images.contiguous(memory_format=self._memory_format)
+        return self._run[0](images)[: len(crops)].float()
 
     def _dtype(self) -> torch.dtype:
         if torch.is_autocast_enabled(next(self.body.parameters()).device.type):

@@ -68,7 +68,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
     sources = data.sources() if lead else []  # before the network, which takes long to load
     if lead and "file" in config.sampler:
         check_videos(config.sampler.file, {source.id for source in sources})
-    networks = [app.build(each.model) for each in configs]
+    networks = [app.build(each.model, leave_out=("compile",)) for each in configs]
     outputs = [Output(Path(config.output_dir) / collection.name / each.feature) for each in configs]
     recipes = [
         recipe(
@@ -79,8 +79,9 @@ def extract(config: DictConfig) -> Path | list[Path]:
             oversample=config.oversample,
             dtype=config.writer.dtype,
             precision=config.trainer.precision,
+            compiler=each.model.compile,
         )
-        for network in networks
+        for each, network in zip(configs, networks, strict=True)
     ]
     attributes = [
         {
@@ -111,7 +112,10 @@ def extract(config: DictConfig) -> Path | list[Path]:
             # Lightning starts the whole sweep again in every rank, and a job that ends on one of them alone (nothing to
             # do, another recipe) would leave the ranks at work on different jobs.
             raise UsageError("trainer=ddp cannot be swept: give each job a command of its own")
-        encoders = [Encoder(network, oversample=config.oversample) for network in networks]
+        encoders = [
+            Encoder(network, oversample=config.oversample, compiler=each.model.compile)
+            for each, network in zip(configs, networks, strict=True)
+        ]
         extractor = Extractor(encoders, num_threads=config.num_threads, tally=tally)
         stack.callback(extractor.close)
         trainer.predict(extractor, datamodule=data, return_predictions=False)
@@ -131,7 +135,8 @@ def _by_model(config: DictConfig) -> list[DictConfig]:
     for model in config.models.values():
         alone = config.copy()
         del alone.models
-        alone.model, alone.feature = model, app.name_of(model, config.oversample)
+        alone.model = OmegaConf.merge({"compile": config.model.compile}, model)
+        alone.feature = app.name_of(model, config.oversample)
         configs.append(alone)
     names = [each.feature for each in configs]
     if len(set(names)) < len(names):

@@ -15,8 +15,9 @@ from pytorch_lightning.plugins.precision import MixedPrecision
 
 from vfx.background import Background, Pending, background
 from vfx.batches import Batch
+from vfx.compiling import cache_folder
 from vfx.encoder import Encoder
-from vfx.errors import UsageError
+from vfx.errors import ExtractionError, UsageError
 from vfx.tally import Tally
 from vfx.transforms import Prepare
 
@@ -56,12 +57,31 @@ class Extractor(LightningModule):
         plugin = self.trainer.precision_plugin
         if isinstance(plugin, MixedPrecision):  # the others work by the dtype of the weights
             self._precision = plugin.predict_step_context
-            for encoder in self._encoders:
-                encoder.lower(torch.bfloat16 if precision.startswith("bf16") else torch.float16)
         if self.num_threads is None:
             self.num_threads = max(1, cores() // self.trainer.num_devices)
+        for encoder in self._encoders:
+            batch_size = self.trainer.datamodule.batch_size  # type: ignore[attr-defined]
+            encoder.ready(device.type, precision=precision, batch_size=batch_size, threads=self.num_threads)
         self._background = background(device, self.num_threads)
         self.depth = self._background.depth
+
+    def on_predict_start(self) -> None:
+        """Compile what is to be compiled, once: threads that begin together would each do it."""
+        assert self._background is not None
+        if any(encoder.compiles for encoder in self._encoders):
+            log.info("compiling; what this machine has compiled before is kept in %s", cache_folder())
+            sides = [prepare.transform.crop for prepare in self.prepares]
+            views = [[torch.zeros(1, side, side, 3, dtype=torch.uint8, device=self.device)] for side in sides]
+            try:
+                self._background.submit(partial(self.forward, views)).result()
+            except ExtractionError:
+                raise
+            except Exception as error:
+                why = str(error).strip().splitlines()[:1] or [type(error).__name__]
+                raise ExtractionError(
+                    f"model.compile=true: the network cannot be compiled here ({why[0]}); on a processor that takes a"
+                    " C++ compiler; model.compile=false does without"
+                ) from error
 
     def teardown(self, stage: str) -> None:
         self.close()

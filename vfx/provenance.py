@@ -24,6 +24,7 @@ PACKAGES = [
     "decord",
     "decord2",
     "torchcodec",
+    "openvino",
     "numpy",
     "h5py",
     "pillow",
@@ -41,12 +42,14 @@ def recipe(
     oversample: bool | str,
     dtype: str,
     precision: str | int,
+    compiler: bool | str = False,
 ) -> dict[str, Any]:
     """All that changes the numbers of a feature file, and nothing that does not: what a resumed run must share.
 
-    `collection`: its folder, since two collections may have one name.
+    `collection`: its folder, since two collections may have one name. `compiler`: torch's own keeps the precision's
+    features to rounding, and is none of it; OpenVINO rounds elsewhere in bf16.
     """
-    return {
+    made = {
         "model": {
             "name": network.name,
             "layer": network.layer,
@@ -60,6 +63,7 @@ def recipe(
         "dtype": dtype,
         "precision": PRECISIONS.get(str(precision), str(precision)),
     }
+    return made | {"compile": compiler} if compiler == "openvino" else made
 
 
 def versions() -> dict[str, str]:
