@@ -30,7 +30,7 @@ def test_openvino_gives_the_same_features_and_converts_once(cache: Path, caplog:
     with caplog.at_level("INFO", "vfx"):
         for _ in range(2):
             compiled = Encoder(efficientnet_lite.build(), compiler="openvino")
-            compiled.ready("cpu", precision="32-true", batch_size=4, threads=1)
+            compiled.ready("cpu", precision="32-true", threads=1)
             with torch.inference_mode():
                 for n in (4, 1, 3):
                     torch.testing.assert_close(compiled([images(n)]), plain([images(n)]), rtol=0, atol=2e-5)
@@ -69,7 +69,7 @@ def test_smaller_batches_are_filled_up_to_the_compiled_size() -> None:
     network = efficientnet_lite.build()
     network.body, network.dim = Body(), 3
     encoder = Encoder(network, compiler=True)
-    encoder.ready("cpu", precision="32-true", batch_size=5, threads=1)
+    encoder.ready("cpu", precision="32-true", threads=1)
     compiled = encoder._run[0]
     encoder._run[0] = lambda x: (sizes.append(len(x)), compiled._orig_mod(x))[1]
     assert encoder([images(5)]).shape == (5, 3)

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from vfx.background import Threads
+from vfx.encoder import Encoder
 from vfx.errors import UsageError
 from vfx.extractor import Extractor, check_precision
+from vfx.models import efficientnet_lite
 
 CAPABLE = any("bf16" in name and there for name, there in torch.cpu.get_capabilities().items())
 
@@ -80,3 +82,23 @@ def test_precisions(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_threads_are_at_least_one() -> None:
     with pytest.raises(UsageError, match=r"num_threads \(0\) must be at least 1"):
         Extractor([], num_threads=0)
+
+
+class Timed(Extractor):
+    """Of a device that takes 10 ms for a batch and 1 ms for each frame, up to 64 at once."""
+
+    def _seconds(self, views: object) -> float:
+        frames = len(views[0][0])
+        return 0.01 + frames * 1e-3 + max(0, frames - 64) * 1e-3
+
+
+@pytest.mark.parametrize(("oversample", "frames"), [(False, 64), (True, 51)])
+def test_the_batch_size_is_the_least_that_is_as_fast_as_any(oversample: bool, frames: int) -> None:
+    network = efficientnet_lite.build()
+    assert Timed([Encoder(network, oversample=oversample)]).find_batch_size() == frames
+
+
+def test_batches_are_really_timed() -> None:
+    extractor = Extractor([Encoder(efficientnet_lite.build())])
+    one, four = (extractor._seconds(extractor._blank(n)) for n in (1, 8))
+    assert 0 < one < four

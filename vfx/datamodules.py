@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from collections.abc import Collection as Container
 from functools import partial
@@ -20,8 +21,8 @@ from vfx.limits import Limits
 from vfx.tally import Tally
 from vfx.timeline import Timeline
 
+log = logging.getLogger(__name__)
 Read = Callable[[Source], Iterator[Clip]]
-GPU_IMAGES = 256  # crops a forward pass on a GPU
 CPU_IMAGES = 8  # and on a processor, where larger batches leave its caches: lite0 48 images/s, at 32 a third less
 
 
@@ -77,11 +78,8 @@ class SourceDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         assert self.trainer is not None
         assert isinstance(self.trainer.lightning_module, Extractor)
-        extractor = self.trainer.lightning_module
-        self._prepares = extractor.prepares
+        self._prepares = self.trainer.lightning_module.prepares
         device = self.trainer.strategy.root_device.type
-        if self.batch_size is None:
-            self.batch_size = max(1, (CPU_IMAGES if device == "cpu" else GPU_IMAGES) // extractor.crops)
         if self.num_workers is None:
             self.num_workers = default_workers(device, ranks=self.trainer.num_devices)
         # One list for all: the collection may change while they start.
@@ -89,17 +87,24 @@ class SourceDataModule(LightningDataModule):
         self.todo = share(self.planned, self.trainer.global_rank, self.trainer.world_size)
 
     def predict_dataloader(self) -> Batches:
-        assert self.batch_size is not None and self.num_workers is not None
+        assert self.trainer is not None and self.num_workers is not None
+        extractor = self.trainer.lightning_module
+        assert isinstance(extractor, Extractor)
+        if self.batch_size is None:
+            on_cpu = extractor.device.type == "cpu"
+            self.batch_size = max(1, CPU_IMAGES // extractor.crops) if on_cpu else extractor.find_batch_size()
+        num_workers = min(self.num_workers, len(self.todo))
+        if self.trainer.is_global_zero:
+            log.info("%d processes read, %s, %d frames a batch", num_workers, extractor.placed, self.batch_size)
         return Batches(
             self.todo,
             self.reader(),
             batch_size=self.batch_size,
-            num_workers=min(self.num_workers, len(self.todo)),
+            num_workers=num_workers,
             limits=self._limits,
             tally=self._tally,
             check=self._check,
         )
-
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """The batch where the network is; a GPU copies it while it is busy with the one before."""

@@ -49,9 +49,9 @@ class Encoder(nn.Module):
         self.body = network.body.to(memory_format=self._memory_format)
         self._run: list[Run] = [self.body]  # in a list, by which it is no module of this one
 
-    def ready(self, device: str, *, precision: str, batch_size: int, threads: int) -> None:
-        """Make the network ready for a kind of device and a precision, both as Lightning names them, for batches of
-        `batch_size` frames, and on a processor for `threads` threads.
+    def ready(self, device: str, *, precision: str, threads: int) -> None:
+        """Make the network ready for a kind of device and a precision, both as Lightning names them, and on a
+        processor for `threads` threads. One that torch compiles is then of the size of its first batch.
 
         Raises UsageError where it cannot be compiled as wanted.
         """
@@ -71,12 +71,11 @@ class Encoder(nn.Module):
         if lower is not None:
             self.lower(lower)
         if self._compiler:
-            self._filled = batch_size * self.crops
             self._run[0] = by_torch(self.body)
 
     @property
     def compiles(self) -> bool:
-        """Whether the first batch takes long."""
+        """Whether the first batch takes long, and gives the size of all."""
         return self._compiler is True
 
     def lower(self, dtype: torch.dtype) -> None:
@@ -125,6 +124,8 @@ class Encoder(nn.Module):
         images = normalize(crops, self._transform)
         # precision=bf16-true and its kin convert the network itself
         images = images.to(self._dtype())
+        if self.compiles and self._filled is None:
+            self._filled = len(images)
         if self._filled is not None and len(images) < self._filled:
             images = torch.cat([images, images.new_zeros(self._filled - len(images), *images.shape[1:])])
         images = images.contiguous(memory_format=self._memory_format)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -22,6 +23,9 @@ from vfx.tally import Tally
 from vfx.transforms import Prepare
 
 log = logging.getLogger(__name__)
+SIZES = [16 << n for n in range(7)]  # images a batch that are tried on a GPU
+WORTH = 1.03  # times as fast: smaller gains are not worth the memory
+COMPILED_IMAGES = 256
 
 
 class Extractor(LightningModule):
@@ -60,8 +64,7 @@ class Extractor(LightningModule):
         if self.num_threads is None:
             self.num_threads = max(1, cores() // self.trainer.num_devices)
         for encoder in self._encoders:
-            batch_size = self.trainer.datamodule.batch_size  # type: ignore[attr-defined]
-            encoder.ready(device.type, precision=precision, batch_size=batch_size, threads=self.num_threads)
+            encoder.ready(device.type, precision=precision, threads=self.num_threads)
         self._background = background(device, self.num_threads)
         self.depth = self._background.depth
 
@@ -70,8 +73,7 @@ class Extractor(LightningModule):
         assert self._background is not None
         if any(encoder.compiles for encoder in self._encoders):
             log.info("compiling; what this machine has compiled before is kept in %s", cache_folder())
-            sides = [prepare.transform.crop for prepare in self.prepares]
-            views = [[torch.zeros(1, side, side, 3, dtype=torch.uint8, device=self.device)] for side in sides]
+            views = self._blank(self.trainer.datamodule.batch_size)  # type: ignore[attr-defined]
             try:
                 self._background.submit(partial(self.forward, views)).result()
             except ExtractionError:
@@ -82,6 +84,41 @@ class Extractor(LightningModule):
                     f"model.compile=true: the network cannot be compiled here ({why[0]}); on a processor that takes a"
                     " C++ compiler; model.compile=false does without"
                 ) from error
+
+    def find_batch_size(self) -> int:
+        """The least number of frames, of 16 images and its doubles, from which on more make the device no faster."""
+        if any(encoder.compiles for encoder in self._encoders):
+            return max(1, COMPILED_IMAGES // self.crops)  # each size would be compiled
+        best, rate = 1, 0.0
+        for images in SIZES:
+            frames = max(1, images // self.crops)
+            faster = frames / self._seconds(self._blank(frames))
+            if faster < rate * WORTH:
+                break
+            best, rate = frames, faster
+        return best
+
+    def _seconds(self, views: Sequence[Sequence[torch.Tensor]]) -> float:
+        """The least that a batch took of a few; the first ones may choose algorithms."""
+        taken = []
+        with torch.inference_mode():
+            for _ in range(5):
+                start = time.perf_counter()
+                for features in self.forward(views):
+                    features.cpu()
+                taken.append(time.perf_counter() - start)
+        return min(taken[2:])
+
+    def _blank(self, frames: int) -> list[list[torch.Tensor]]:
+        sides = [prepare.transform.crop for prepare in self.prepares]
+        return [[torch.zeros(frames, side, side, 3, dtype=torch.uint8, device=self.device)] for side in sides]
+
+    @property
+    def placed(self) -> str:
+        """Where the networks run, in words."""
+        if self.device.type == "cpu":
+            return f"{self.num_threads} threads run the network, a core each"
+        return f"the network runs on {self.device}"
 
     def teardown(self, stage: str) -> None:
         self.close()
