@@ -1,6 +1,7 @@
 """Batches: clips regrouped to full batches, sources shared out, and read ahead by processes."""
 
 import ctypes
+import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -8,10 +9,10 @@ import numpy as np
 import pytest
 
 from tests.conftest import LIMITS
-from vfx.batches import Batch, Batches, regroup, share
+from vfx.batches import MOST_PIECES, Batch, Batches, divide, regroup, share
 from vfx.clips import Clip
-from vfx.collection import Source
-from vfx.errors import UsageError
+from vfx.collection import Piece, Source
+from vfx.errors import UsageError, VideoError
 from vfx.store import Failure
 from vfx.tally import Tally
 
@@ -175,3 +176,156 @@ def test_videos_without_a_frame_do_not_wait_for_others() -> None:
     sources = [Source(f"{n}", "", 0) for n in range(1000)]
     batches = list(regroup((c for s in sources for c in clips_of(s)), 4))
     assert [len(b.spans) for b in batches] == [256, 256, 256, 232]
+
+
+# Videos that are read in pieces
+
+HOUR = Source("hour", "", 3600)
+SHORT = [Source(f"s{n:03d}", "", 10) for n in range(200)]
+
+
+def ends(sources: list[Source], workers: int) -> list[int]:
+    """When each worker has done, if each takes the next source as soon as it is free and costs are seconds."""
+    clocks = [0] * workers
+    for source in sources:
+        heapq.heapreplace(clocks, clocks[0] + source.cost)
+    return clocks
+
+
+@pytest.mark.parametrize(("ranks", "workers"), [(1, 2), (2, 1), (2, 2), (4, 4), (3, 16)])
+def test_ranks_and_workers_end_together(ranks: int, workers: int) -> None:
+    ideal = 5600 / (ranks * workers)
+
+    def efficiency(sources: list[Source]) -> float:
+        return ideal / max(max(ends(share(sources, rank, ranks), workers)) for rank in range(ranks))
+
+    assert efficiency(divide([HOUR, *SHORT], ranks * workers, piece_cost=30)) >= 0.85
+    assert efficiency([HOUR, *SHORT]) <= 0.78
+
+
+def test_what_is_divided_is_long_and_its_pieces_are_all_of_it() -> None:
+    divided = divide([HOUR, *SHORT], 2, piece_cost=300)
+    assert divided[12:] == SHORT
+    assert [s.piece for s in divided[:12]] == [Piece(n, 12) for n in range(12)]
+    assert {(s.id, s.path, s.cost) for s in divided[:12]} == {("hour", "", 300)}
+    assert [s.begins for s in divided] == [True] + [False] * 11 + [True] * 200
+
+
+def test_into_how_many_pieces_depends_on_the_video_alone() -> None:
+    for others in ([], SHORT, [HOUR._replace(id="other")] * 3):
+        for consumers in (2, 5, 64):
+            assert sum(s.id == "hour" for s in divide([HOUR, *others], consumers, piece_cost=300)) == 12
+    assert len(divide([HOUR], 2, piece_cost=1)) == MOST_PIECES
+
+
+def test_videos_alike_are_not_divided() -> None:
+    sources = [Source(f"{n}", "", 3600) for n in range(100)]
+    assert divide(sources, 8, piece_cost=300) == sources
+    assert divide([HOUR], 1, piece_cost=300) == [HOUR]
+    assert divide([HOUR], 8, piece_cost=2000) == [HOUR]
+    assert divide([], 8, piece_cost=1) == []
+
+
+def test_pieces_that_are_there_are_not_read_again_whoever_reads_on() -> None:
+    begun = {("hour", Piece(n, 12)) for n in (0, 3, 4)} | {("s000", Piece(0, 2))}
+    for consumers in (1, 2, 100):
+        divided = divide([HOUR, *SHORT], consumers, piece_cost=300, begun=begun)
+        assert [s.piece.number for s in divided if s.piece] == [1, 2, 5, 6, 7, 8, 9, 10, 11]
+        assert divided[9:] == SHORT
+
+
+def test_pieces_are_shared_out_in_order_the_longest_video_first() -> None:
+    sources = divide([*SHORT, HOUR, Source("half", "", 1800)], 2, piece_cost=300)
+    assert [s.piece for s in share(sources, 0, 1)[:18]] == [Piece(n, m) for m in (12, 6) for n in range(m)]
+    shares = [share(sources, rank, 3) for rank in range(3)]
+    assert sorted((s for part in shares for s in part), key=repr) == sorted(sources, key=repr)
+
+
+class TrialError(VideoError):
+    """For tests."""
+
+
+def pieces_of(source: Source) -> Iterator[Clip]:
+    """A video of 24 frames, in clips of three; some have trouble, as their ids say."""
+    begin, end = 0, 24
+    if source.piece is not None:
+        number, total = source.piece
+        begin, end = 24 * number // total, 24 * (number + 1) // total
+        if (source.id in ("damaged", "crashing") and source.piece.number == 2) or source.id == "misleading":
+            yield replace(clip(source.id, begin, 1, first=True), piece=source.piece)
+            if source.id == "crashing":
+                ctypes.string_at(0)
+            raise TrialError("not sound")
+    for at in range(begin, end, 3):
+        made = clip(source.id, at, min(3, end - at), first=at == begin, last=at + 3 >= end)
+        yield replace(made, piece=source.piece)
+
+
+def gathered(batches: Iterator[Batch]) -> tuple[dict[tuple[str, Piece | None], list[int]], list[Failure]]:
+    """The finished rows of each video and piece, those that do not count left out; and failures."""
+    reading: dict[tuple[str, Piece | None], list[int]] = {}
+    ended: dict[tuple[str, Piece | None], list[int]] = {}
+    failures = []
+    for batch in batches:
+        for span in batch.spans:
+            key = (span.video, span.piece)
+            if span.start:
+                reading[key] = []
+            reading[key].extend(span.index.tolist())
+            if span.end:
+                assert key not in ended
+                ended[key] = reading.pop(key)
+                failures += span.failures
+    whole = {video for video, piece in ended if piece is None}
+    return {key: rows for key, rows in ended.items() if key[1] is None or key[0] not in whole}, failures
+
+
+def in_pieces(*ids: str, total: int = 6) -> list[Source]:
+    sources = [Source(id, "", 24) for id in ids]
+    return [s._replace(cost=24 // total, piece=Piece(n, total)) for s in sources for n in range(total)]
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 2])
+def test_a_piece_in_trouble_has_its_video_read_whole_and_once(num_workers: int) -> None:
+    tally = Tally()
+    sources = [*in_pieces("damaged", "misleading", "sound"), Source("short", "", 24)]
+    rows, failures = gathered(batches_of(sources, pieces_of, num_workers, tally))
+    assert rows == {
+        ("damaged", None): [*range(24)],
+        ("misleading", None): [*range(24)],
+        ("short", None): [*range(24)],
+        **{("sound", Piece(n, 6)): [*range(4 * n, 4 * n + 4)] for n in range(6)},
+    }
+    assert failures == []
+    assert tally.videos == 4
+    assert tally.done_cost == 4 * 24
+
+
+def test_after_trouble_the_pieces_that_are_left_are_not_read() -> None:
+    read: list[Source] = []
+
+    def noted(source: Source) -> Iterator[Clip]:
+        read.append(source)
+        return pieces_of(source)
+
+    list(batches_of([*in_pieces("damaged"), Source("short", "", 24)], noted, 0))
+    assert [(s.id, s.piece and s.piece.number) for s in read] == [
+        ("damaged", 0), ("damaged", 1), ("damaged", 2), ("damaged", None), ("short", None),
+    ]  # fmt: skip
+    assert read[3].cost == 4 * 4  # what is left to do, for who shows the time it takes
+
+
+def test_a_video_whose_first_piece_is_elsewhere_is_counted_there() -> None:
+    tally = Tally()
+    rows, _ = gathered(batches_of(in_pieces("damaged")[1:], pieces_of, 0, tally))
+    assert list(rows) == [("damaged", None)]
+    assert tally.videos == 0
+
+
+def test_a_video_of_which_a_piece_takes_its_process_down_is_given_up() -> None:
+    tally = Tally()
+    rows, failures = gathered(batches_of([*in_pieces("crashing"), Source("short", "", 24)], pieces_of, 2, tally))
+    assert rows == {("crashing", None): [], ("short", None): [*range(24)]}
+    assert failures == [Failure("crashing", "decode", "decoder crashed (SIGSEGV)")]
+    assert tally.videos == 2
+    assert tally.done_cost == 48

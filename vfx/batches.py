@@ -5,8 +5,10 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import math
 import traceback
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 
 from vfx import workers
 from vfx.clips import Clip
-from vfx.collection import Source
+from vfx.collection import Piece, Source
 from vfx.errors import UsageError, VideoError
 from vfx.limits import Limits
 from vfx.store import Failure
@@ -27,13 +29,16 @@ from vfx.tally import Tally
 
 log = logging.getLogger(__name__)
 MOST_SPANS = 256  # in a batch: videos without a frame must not wait for frames of others
+SHARES = 8  # a video is divided that costs more than one of so many equal parts of what each worker has to read
+MOST_PIECES = 64  # of a video
 
 
 @dataclass
 class Span:
     """Whose rows they are: consecutive rows of a batch that belong to one video.
 
-    `start`: rows of this video that came before are void. `end`: the video has no more rows.
+    `start`: rows of this video that came before are void. `end`: the video has no more rows. `piece`: the piece of
+    the video of which all this is said, None for the whole.
     """
 
     video: str
@@ -43,6 +48,7 @@ class Span:
     end: bool = False
     failures: list[Failure] = field(default_factory=list)
     decoder: str = ""
+    piece: Piece | None = None
 
 
 @dataclass
@@ -71,7 +77,8 @@ class Batches:
     Workers take the next source when they are free, in the order given, so the order of videos in the batches
     depends on their speed; that of the rows of one video does not. A source that takes its worker down or holds it
     up comes again, and is then given up (`workers.run`); where there are no workers it takes the run down.
-    `check` is called while waiting for clips and between them, and may raise.
+    A video is read whole, next, where a piece of it is in trouble, and given up where a piece is; what other pieces of
+    it give does not count then. `check` is called while waiting for clips and between them, and may raise.
     """
 
     def __init__(
@@ -97,7 +104,9 @@ class Batches:
         return regroup(self._clips(), self._batch_size)
 
     def _clips(self) -> Iterator[Clip]:
-        with closing(self._read_all()) as deliveries:
+        todo = deque(self._sources)
+        whole: set[str] = set()  # videos whose pieces do not count any more
+        with closing(self._read_all(todo)) as deliveries:
             while True:
                 with self._tally.time("waiting"):
                     delivery = next(deliveries, None)
@@ -109,16 +118,39 @@ class Batches:
                     log.warning("%s: %s; %s", source.id, clip.reason, "given up" if clip.final else "tried again later")
                     clip = given_up(source, clip.reason) if clip.final else void(source)
                 self._tally.decode += clip.busy
-                if clip.last:
-                    self._tally.done_cost += source.cost
-                yield clip
+                counts = source.piece is None or source.id not in whole
+                if counts and clip.piece != source.piece:
+                    whole.add(source.id)
+                    self._supersede(source, clip.trouble, todo)
+                elif clip.last:
+                    self._end(source)
+                if counts and not clip.trouble:
+                    yield clip
 
-    def _read_all(self) -> Generator[tuple[Source, Clip | workers.Down]]:
-        read = partial(_read_whole, read=self._read)
+    def _supersede(self, source: Source, trouble: str, todo: deque[Source]) -> None:
+        """Take the pieces of a video from what is left to do; if one was in `trouble`, do the whole video instead."""
+        pieces = [source, *(other for other in todo if other.id == source.id)]
+        for piece in pieces[1:]:
+            todo.remove(piece)
+        if not trouble:
+            for piece in pieces:
+                self._end(piece)
+            return
+        log.info("%s: read whole, since its piece %s is not sound: %s", source.id, source.piece, trouble)
+        todo.appendleft(source._replace(piece=None, cost=sum(piece.cost for piece in pieces)))
+        if not any(piece.begins for piece in pieces):
+            self._tally.videos -= 1  # it is counted elsewhere
+
+    def _end(self, source: Source) -> None:
+        self._tally.done_cost += source.cost
+        self._tally.videos += source.begins
+
+    def _read_all(self, todo: deque[Source]) -> Generator[tuple[Source, Clip | workers.Down]]:
+        read = partial(_guarded, read=self._read)
         if not self._num_workers:
-            return ((source, clip) for source in self._sources for clip in read(source))
+            return _in_turn(todo, read)
         return workers.run(
-            self._sources,
+            todo,
             read,
             processes=self._num_workers,
             patience=self._limits.patience,
@@ -129,14 +161,23 @@ class Batches:
         )
 
 
-def _read_whole(source: Source, *, read: Callable[[Source], Iterator[Clip]]) -> Iterator[Clip]:
+def _in_turn(
+    todo: deque[Source], read: Callable[[Source], Iterator[Clip]]
+) -> Generator[tuple[Source, Clip | workers.Down]]:
+    while todo:
+        source = todo.popleft()
+        for clip in read(source):
+            yield source, clip
+
+
+def _guarded(source: Source, *, read: Callable[[Source], Iterator[Clip]]) -> Iterator[Clip]:
     """The clips of a source, or one that says why there are none."""
     try:
         yield from read(source)
     except UsageError:
         raise  # not this video's fault
     except VideoError as error:
-        yield given_up(source, str(error))
+        yield given_up(source, str(error)) if source.piece is None else in_trouble(source, str(error))
     except MemoryError:
         yield given_up(source, "it takes more memory than limits.memory_gb allows")
     except Exception as error:  # noqa: BLE001  (a library's surprise costs its video, not the run)
@@ -149,13 +190,18 @@ def _one_thread() -> None:
 
 
 def void(source: Source) -> Clip:
-    """A clip that takes back what came of a video before."""
-    return Clip(source.id, [], np.empty(0, np.int64), np.empty(0), first=True)
+    """A clip that takes back what came of a source before."""
+    return Clip(source.id, [], np.empty(0, np.int64), np.empty(0), first=True, piece=source.piece)
 
 
 def given_up(source: Source, why: str) -> Clip:
     """The one and last clip of a video whose reading broke off: what came of it before is void."""
-    return replace(void(source), last=True, failures=[Failure(source.id, "decode", why)])
+    return replace(void(source), piece=None, last=True, failures=[Failure(source.id, "decode", why)])
+
+
+def in_trouble(source: Source, why: str) -> Clip:
+    """The last clip of a piece that cannot be had by itself."""
+    return replace(void(source), piece=None, last=True, trouble=why)
 
 
 def _place(error: Exception) -> str:
@@ -184,6 +230,7 @@ def regroup(clips: Iterator[Clip], batch_size: int) -> Iterator[Batch]:
                     end=end,
                     failures=clip.failures if end else [],
                     decoder=clip.decoder if end else "",
+                    piece=clip.piece,
                 )
             )
             count += stop - at
@@ -205,16 +252,44 @@ def _joined(pieces: list[list[torch.Tensor]]) -> list[list[torch.Tensor]]:
     ]
 
 
-def share(sources: Sequence[Source], rank: int, world_size: int) -> list[Source]:
-    """One rank's share, the costliest first: each source goes to the rank that has the least to do so far.
+def divide(
+    sources: Sequence[Source], consumers: int, *, piece_cost: int, begun: Collection[tuple[str, Piece]] = frozenset()
+) -> list[Source]:
+    """The sources, those in pieces that would have one of `consumers` still at work when the others have done.
 
-    The same on every rank, and within a third of the best possible sharing (Graham 1969, longest first).
+    `piece_cost`: what a piece costs at least. `begun`: pieces that are there already, by id, of sources which then are
+    divided anyhow. Into how many pieces depends on the cost of a source alone, so that another run can use them.
+    """
+    most = sum(source.cost for source in sources) / (SHARES * consumers) if consumers > 1 else math.inf
+    begun_ids = {id for id, _ in begun}
+    divided = []
+    for source in sources:
+        total = min(MOST_PIECES, source.cost // piece_cost)
+        if total > 1 and (source.cost > most or source.id in begun_ids):
+            pieces = (Piece(number, total) for number in range(total))
+            todo = [piece for piece in pieces if (source.id, piece) not in begun]
+            divided += [source._replace(cost=source.cost // total, piece=piece) for piece in todo]
+        else:
+            divided.append(source)
+    return divided
+
+
+def share(sources: Sequence[Source], rank: int, world_size: int) -> list[Source]:
+    """One rank's share, the costliest videos first: each source goes to the rank that has the least to do so far.
+
+    The same on every rank, and no rank has more to do than the average and one source (Graham 1966).
     """
     loads = [(0, r) for r in range(world_size)]
     mine = []
-    for source in sorted(sources, key=lambda s: (-s.cost, s.id)):
+    for source in sorted(sources, key=_costliest_video):
         load, r = heapq.heappop(loads)
         heapq.heappush(loads, (load + max(1, source.cost), r))
         if r == rank:
             mine.append(source)
     return mine
+
+
+def _costliest_video(source: Source) -> tuple[int, str, int]:
+    """Sorts the costliest video first, its pieces in order: all may have to be read again if one is in trouble."""
+    number, total = source.piece or (0, 1)
+    return -source.cost * total, source.id, number

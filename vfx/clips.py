@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vfx import pulse
-from vfx.collection import FRAME_SUFFIXES, Source, video_id
-from vfx.decoding import Frame, Reading, demux
+from vfx.collection import FRAME_SUFFIXES, Piece, Source, video_id
+from vfx.decoding import Frame, PieceReading, Reading, remembered
 from vfx.errors import SamplerError, VideoError
 from vfx.limits import Limits
 from vfx.store import Failure
@@ -37,6 +37,8 @@ class Clip:
 
     `first`: the video is read from its beginning, and clips of it that came before are void. `last`: it has no
     more clips, and `failures` and `decoder` tell how it went. `busy`: seconds that a worker spent on this clip.
+    `piece`: the piece of the video that all this is about, None for the whole. `trouble`: why it cannot be had by
+    itself, so that the video has to be read whole, "" if it can.
     """
 
     video: str
@@ -48,6 +50,8 @@ class Clip:
     failures: list[Failure] = field(default_factory=list)
     decoder: str = ""
     busy: float = 0.0
+    piece: Piece | None = None
+    trouble: str = ""
 
     def __len__(self) -> int:
         return len(self.index)
@@ -56,11 +60,20 @@ class Clip:
 def read_video(
     source: Source, *, sample: Sampler, decoder: str, prepares: Sequence[Prepare], limits: Limits | None = None
 ) -> Iterator[Clip]:
-    """The clips of a video file, decoded by `decoder` (see `decoding.Reading`)."""
-    reading = Reading(
-        source.path, lambda timeline: sample(replace(timeline, video=source.id)), decoder=decoder, limits=limits
-    )
-    yield from _clips(source.id, reading, prepares, lambda: _outcome(source.id, reading))
+    """The clips of a video file, decoded by `decoder` (see `decoding.Reading`), or of a piece of it, decoded by PyAV.
+
+    Raises VideoError where a piece is not sound.
+    """
+
+    def choose(timeline: Timeline) -> NDArray[np.int64]:
+        return sample(replace(timeline, video=source.id))
+
+    reading: Reading | PieceReading
+    if source.piece is None:
+        reading = Reading(source.path, choose, decoder=decoder, limits=limits)
+    else:
+        reading = PieceReading(source.path, choose, source.piece, limits=limits)
+    yield from _clips(source, reading, prepares, lambda: _outcome(source.id, reading))
 
 
 def read_frames(
@@ -69,7 +82,7 @@ def read_frames(
     """The clips of a folder of frames `<video id>_<index>.jpg`.
 
     Their presentation times are those of the video that they were cut from, NaN where that is not at hand.
-    An unreadable frame is a failure of its video and the rest is read.
+    An unreadable frame is a failure of its video and the rest is read. Raises VideoError where one is in a piece.
     """
     failures: list[Failure] = []
     paths = _frame_paths(source, failures)
@@ -83,6 +96,9 @@ def read_frames(
             chosen = sample(timeline) if len(timeline) else indices
         except SamplerError as error:  # its options are right, so it is the times that it cannot use
             raise VideoError(str(error)) from error
+        if source.piece is not None:
+            number, total = source.piece
+            chosen = chosen[len(chosen) * number // total : len(chosen) * (number + 1) // total]
         unread = []
         for i in chosen:
             try:
@@ -97,14 +113,16 @@ def read_frames(
             yield Frame(int(indices[i]), float(timeline.seconds[i]), pixels, False)
         if unread:
             text = f"{len(unread)} of {len(chosen)} frames cannot be read, the first being {unread[0]}"
+            if source.piece is not None:
+                raise VideoError(text)
             failures.append(Failure(source.id, "decode", text))
 
-    yield from _clips(source.id, frames(), prepares, lambda: (failures, "pillow", False))
+    yield from _clips(source, frames(), prepares, lambda: (failures, "pillow", False))
 
 
 def _clips(
-    video: str,
-    frames: Iterator[Frame] | Reading,
+    source: Source,
+    frames: Iterable[Frame],
     prepares: Sequence[Prepare],
     end: Callable[[], Outcome],
 ) -> Iterator[Clip]:
@@ -117,12 +135,13 @@ def _clips(
         nonlocal clock, first
         pixels = np.stack([f.pixels for f in waiting]) if waiting else None
         made = Clip(
-            video,
+            source.id,
             [] if pixels is None else [prepare(pixels).numpy() for prepare in prepares],
             np.array([f.index for f in waiting], np.int64),
             np.array([f.seconds for f in waiting], np.float64),
             first=first,
             busy=time.perf_counter() - clock,
+            piece=source.piece,
         )
         first = False
         waiting.clear()
@@ -149,7 +168,7 @@ def _clips(
     yield made
 
 
-def _outcome(id: str, reading: Reading) -> Outcome:
+def _outcome(id: str, reading: Reading | PieceReading) -> Outcome:
     failures = [Failure(id, reading.stage, reading.problem)] if reading.problem else []
     return failures, reading.decoder, reading.void
 
@@ -177,7 +196,7 @@ def _seconds(indices: NDArray[np.int64], source: Source, failures: list[Failure]
     seconds = np.full(len(indices), np.nan)
     if source.video is not None:
         try:
-            known = demux(Path(source.video)).seconds
+            known = remembered(Path(source.video)).seconds
         except VideoError as error:
             failures.append(Failure(source.id, "open", f"the times of its frames are unknown: {error}"))
             return seconds

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
 
-from vfx.batches import Batch, Batches, share
+from vfx.batches import Batch, Batches, divide, share
 from vfx.clips import Clip, Sampler, read_frames, read_video
-from vfx.collection import Collection, Source
-from vfx.decoding import check_decoder
+from vfx.collection import Collection, Piece, Source
+from vfx.decoding import PieceReading, check_decoder
 from vfx.errors import UsageError
 from vfx.extractor import Extractor, cores
 from vfx.limits import Limits
@@ -24,16 +24,20 @@ from vfx.timeline import Timeline
 log = logging.getLogger(__name__)
 Read = Callable[[Source], Iterator[Clip]]
 CPU_IMAGES = 8  # and on a processor, where larger batches leave its caches: lite0 48 images/s, at 32 a third less
+PIECE_BYTES = 8 << 20  # of a video: a second or two of decoding, beside which listing its packets is little
+PIECE_FRAMES = 256  # of a folder of frames: about as long
 
 
 class SourceDataModule(LightningDataModule):
     """What both datasets share: what remains to be done, its sharing out over ranks, and the batches.
 
-    `batch_size`: frames; `num_workers`: processes that read; None takes both from the machine. `check` is called
-    again and again while batches are made, and ends the run by raising.
+    `batch_size`: frames; `num_workers`: processes that read; None takes both from the machine. `piece_cost`: what each
+    piece of a source that is divided costs at least, in the unit of `Source.cost`; runs that go on with the pieces of
+    each other must agree on it. `check` is called again and again while batches are made, and ends the run by raising.
     """
 
     kind: str  # the name of the dataset in configs and recipes
+    divides = True
 
     def __init__(
         self,
@@ -43,6 +47,7 @@ class SourceDataModule(LightningDataModule):
         limits: Limits,
         batch_size: int | None = None,
         num_workers: int | None = None,
+        piece_cost: int,
         tally: Tally | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> None:
@@ -51,16 +56,20 @@ class SourceDataModule(LightningDataModule):
             raise UsageError(f"batch_size ({batch_size}) must be at least 1 frame")
         if num_workers is not None and num_workers < 0:
             raise UsageError(f"dataset.num_workers ({num_workers}) must be 0 or more processes")
+        if piece_cost < 1:
+            raise UsageError(f"dataset.piece_cost ({piece_cost}) must be at least 1")
         sample(Timeline(np.empty(0), np.empty(0, bool)))  # refuses options out of range before any work
         self.collection = collection
         self.batch_size = batch_size
         self.num_workers = num_workers
+        self.piece_cost = piece_cost
         self.planned: list[Source] = []
         self.todo: list[Source] = []
         self._sample = sample
         self._limits = limits
         self._check = check
         self._tally = tally or Tally()
+        self._begun: Container[tuple[str, Piece]] = frozenset()
         self._copying: torch.cuda.Stream | None = None
 
     def sources(self) -> list[Source]:
@@ -71,9 +80,12 @@ class SourceDataModule(LightningDataModule):
         """How a worker reads one source; pickled to the workers."""
         raise NotImplementedError
 
-    def plan(self, sources: list[Source], *, done: Container[str]) -> None:
-        """What remains of the sources; on the first rank, whose list all work from."""
+    def plan(
+        self, sources: list[Source], *, done: Container[str], pieces: Container[tuple[str, Piece]] = frozenset()
+    ) -> None:
+        """What remains of the sources, of some a few `pieces` less; on the first rank, whose list all work from."""
         self.planned = [s for s in sources if s.id not in done]
+        self._begun = pieces
 
     def setup(self, stage: str) -> None:
         assert self.trainer is not None
@@ -82,9 +94,13 @@ class SourceDataModule(LightningDataModule):
         device = self.trainer.strategy.root_device.type
         if self.num_workers is None:
             self.num_workers = default_workers(device, ranks=self.trainer.num_devices)
-        # One list for all: the collection may change while they start.
-        self.planned = self.trainer.strategy.broadcast(self.planned)
-        self.todo = share(self.planned, self.trainer.global_rank, self.trainer.world_size)
+        todo = self.planned
+        if self.divides:
+            consumers = max(1, self.num_workers) * self.trainer.world_size
+            todo = divide(todo, consumers, piece_cost=self.piece_cost, begun=self._begun)
+        # One list for all: the collection may change while they start, and machines differ.
+        todo = self.trainer.strategy.broadcast(todo)
+        self.todo = share(todo, self.trainer.global_rank, self.trainer.world_size)
 
     def predict_dataloader(self) -> Batches:
         assert self.trainer is not None and self.num_workers is not None
@@ -126,10 +142,13 @@ class VideoDataModule(SourceDataModule):
 
     kind = "video"
 
-    def __init__(self, collection: Collection, *, decoder: str = "auto", **shared: object) -> None:
-        super().__init__(collection, **shared)  # type: ignore[arg-type]
+    def __init__(
+        self, collection: Collection, *, decoder: str = "auto", piece_cost: int = PIECE_BYTES, **shared: object
+    ) -> None:
+        super().__init__(collection, piece_cost=piece_cost, **shared)  # type: ignore[arg-type]
         check_decoder(decoder)
         self._decoder = decoder
+        self.divides = decoder in ("auto", PieceReading.decoder)
 
     def sources(self) -> list[Source]:
         return self.collection.videos()
@@ -144,6 +163,9 @@ class FrameDataModule(SourceDataModule):
     """Frames cut before, in a collection's `ImageData`. Their times come from the videos where those are there."""
 
     kind = "frame"
+
+    def __init__(self, collection: Collection, *, piece_cost: int = PIECE_FRAMES, **shared: object) -> None:
+        super().__init__(collection, piece_cost=piece_cost, **shared)  # type: ignore[arg-type]
 
     def sources(self) -> list[Source]:
         return self.collection.frame_folders()

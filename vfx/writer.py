@@ -115,7 +115,6 @@ class FeatureWriter(BasePredictionWriter):
             failures = [self._add(batch, parts, rows) for parts, rows in zip(self._parts, features, strict=True)]
         for found in zip(*failures, strict=True):
             self._tally.failures.update(failure.stage for failure in set().union(*found))
-        self._tally.videos += sum(span.end for span in batch.spans)
         self._tally.frames += len(batch)
 
     def _add(self, batch: Batch, parts: PartWriter, rows: NDArray[np.float32]) -> list[list[Failure]]:
@@ -125,11 +124,11 @@ class FeatureWriter(BasePredictionWriter):
         for span in batch.spans:
             stop = at + len(span.index)
             if span.start:
-                parts.start(span.video)
-            parts.append(span.video, rows[at:stop], span.index, span.seconds)
+                parts.start(span.video, span.piece)
+            parts.append(span.video, rows[at:stop], span.index, span.seconds, span.piece)
             at = stop
             if span.end:
-                failures.append(parts.finish(span.video, span.failures, span.decoder))
+                failures.append(parts.finish(span.video, span.failures, span.decoder, span.piece))
         return failures
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

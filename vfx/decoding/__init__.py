@@ -1,6 +1,7 @@
 """Decoding: from a video file to the frames that a sampler chose, by whichever backend is right about the file."""
 
 from vfx.decoding.frame import Frame, SoundOnlyError
+from vfx.decoding.piece import PieceReading, remembered
 from vfx.decoding.pyav import Headers, demux, headers
 from vfx.decoding.reading import DECODERS, Reading, can_read, check_decoder, shortfall
 
@@ -8,11 +9,13 @@ __all__ = [
     "DECODERS",
     "Frame",
     "Headers",
+    "PieceReading",
     "Reading",
     "SoundOnlyError",
     "can_read",
     "check_decoder",
     "demux",
     "headers",
+    "remembered",
     "shortfall",
 ]

@@ -1,0 +1,146 @@
+"""The pieces of a video give the frames of the whole, or raise; they never give others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tests.clips import CLIPS, corrupt, join, read, truncate
+from tests.conftest import LIMITS
+from vfx import sampling
+from vfx.clips import Sampler
+from vfx.collection import Piece
+from vfx.decoding import Frame, PieceReading, Reading, remembered
+from vfx.decoding.piece import cuts
+from vfx.errors import LimitError, SamplerError, VideoError
+from vfx.timeline import Timeline
+
+MakeClip = Callable[[str], Path]
+
+
+def pieces_of(path: Path, total: int, sample: Sampler = sampling.all_frames) -> list[list[Frame]]:
+    return [list(PieceReading(path, sample, Piece(n, total))) for n in range(total)]
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_pieces_are_the_whole(name: str, clip: MakeClip) -> None:
+    for sample in (sampling.all_frames, sampling.half_second, partial(sampling.uniform, num_frames=7)):
+        whole = list(Reading(clip(name), sample))
+        pieces = pieces_of(clip(name), 3, sample)
+        frames = [frame for piece in pieces for frame in piece]
+        assert [(f.index, f.seconds) for f in frames] == [(f.index, f.seconds) for f in whole]
+        assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(frames, whole, strict=True))
+        for piece in filter(None, pieces):
+            assert [f.first for f in piece] == [True] + [False] * (len(piece) - 1)
+
+
+def a_timeline(count: int, keys: list[int], *, known: bool = True) -> Timeline:
+    keyframe = np.zeros(count, bool)
+    keyframe[keys] = True
+    return Timeline(np.arange(count) / 25, keyframe, np.arange(count) if known else None)
+
+
+@pytest.mark.parametrize(
+    ("timeline", "total", "wanted"),
+    [
+        (a_timeline(100, [*range(0, 100, 10)]), 2, [0, 50, 100]),
+        (a_timeline(100, [*range(0, 100, 12)]), 4, [0, 36, 60, 84, 100]),
+        (a_timeline(100, [*range(100)]), 3, [0, 33, 66, 100]),
+        (a_timeline(100, [0]), 3, [0, 100, 100, 100]),
+        (a_timeline(100, [0, 90]), 4, [0, 90, 90, 90, 100]),
+        (a_timeline(100, [5, 20]), 4, [0, 100, 100, 100, 100]),
+        (a_timeline(3, [0, 1, 2]), 5, [0, 0, 1, 1, 2, 3]),
+        (a_timeline(100, []), 2, [0, 100, 100]),
+        (a_timeline(100, [*range(100)], known=False), 3, [0, 100, 100, 100]),
+    ],
+)
+def test_a_piece_begins_with_a_key_frame(timeline: Timeline, total: int, wanted: list[int]) -> None:
+    assert cuts(timeline, total) == wanted
+
+
+def test_a_piece_is_a_part_of_what_the_sampler_takes_of_all(clip: MakeClip) -> None:
+    """Not what it would take of the piece."""
+    pieces = pieces_of(clip("h264.mp4"), 3, partial(sampling.uniform, num_frames=2))
+    assert [[f.index for f in piece] for piece in pieces] == [[10], [30], []]
+
+
+def test_damage_is_trouble_in_its_own_piece(clip: MakeClip, tmp_path: Path) -> None:
+    path = corrupt(clip("h264.mp4"), tmp_path / "bad.mp4", packets=[26], at=0.0)
+    sound = [PieceReading(path, sampling.all_frames, Piece(n, 3)) for n in (0, 2)]
+    assert [read(f.pixels)[0] for f in sound[0]] == [*range(24)]
+    assert [read(f.pixels)[0] for f in sound[1]] == [*range(36, 40)]
+    assert [(r.stage, r.problem, r.decoder, r.void) for r in sound] == [("", "", "pyav", False)] * 2
+    with pytest.raises(VideoError):
+        list(PieceReading(path, sampling.all_frames, Piece(1, 3)))
+
+
+def test_packets_that_mislead_are_trouble(clip: MakeClip, tmp_path: Path) -> None:
+    path = tmp_path / "late.ts"
+    with av.open(str(clip("hevc.ts"))) as reader, av.open(str(path), "w") as writer:
+        stream = reader.streams.video[0]
+        copy = writer.add_stream_from_template(stream)
+        keys = 0
+        for packet in reader.demux(stream):
+            keys += packet.is_keyframe
+            if keys >= 2 and packet.dts is not None:
+                packet.stream = copy
+                writer.mux(packet)
+    whole = Reading(path, sampling.all_frames)
+    assert [f.index for f in whole] == [*range(whole.decoded)]
+    assert len(remembered(path)) > whole.decoded
+    with pytest.raises(VideoError):
+        list(PieceReading(path, sampling.all_frames, Piece(0, 2)))
+
+
+def test_a_file_cut_short_says_what_it_lacks_in_every_piece(clip: MakeClip, tmp_path: Path) -> None:
+    path = truncate(clip("mpeg4.avi"), tmp_path / "short.avi", keep=0.8)
+    whole = Reading(path, sampling.half_second)
+    assert list(whole)
+    assert "frames that its header promises" in whole.problem
+    for n in range(2):
+        piece = PieceReading(path, sampling.half_second, Piece(n, 2))
+        assert list(piece)
+        assert (piece.stage, piece.problem) == (whole.stage, whole.problem)
+
+
+def test_pictures_that_grow_beyond_the_limit_are_trouble(tmp_path: Path) -> None:
+    small = replace(CLIPS["vp8.webm"], name="small.mkv", num_frames=20).write(tmp_path)
+    large = replace(CLIPS["vp8.webm"], name="large.mkv", num_frames=20, start=0.8, width=160, height=128)
+    path = join(small, large.write(tmp_path), tmp_path / "both.webm")
+    limits = replace(LIMITS, pixels=130 * 100)
+    assert len(list(PieceReading(path, sampling.all_frames, Piece(0, 2), limits=limits))) == 20
+    with pytest.raises(LimitError, match=r"a frame is 160x128 pixels, more than limits\.pixels"):
+        list(PieceReading(path, sampling.all_frames, Piece(1, 2), limits=limits))
+
+
+def test_what_is_no_video_is_trouble(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="No such file"):
+        list(PieceReading(tmp_path / "none.mp4", sampling.all_frames, Piece(0, 2)))
+    (tmp_path / "text.mp4").write_text("no video\n")
+    with pytest.raises(VideoError, match=r"text\.mp4 cannot be read"):
+        list(PieceReading(tmp_path / "text.mp4", sampling.all_frames, Piece(1, 2)))
+
+
+def test_a_wrong_option_is_raised_as_it_is(clip: MakeClip) -> None:
+    with pytest.raises(SamplerError):
+        list(PieceReading(clip("h264.mp4"), partial(sampling.fps, fps=0), Piece(0, 2)))
+
+
+def test_a_timeline_is_remembered_until_another_is_asked_for_or_the_file_changes(
+    clip: MakeClip, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(clip("h264.mp4").read_bytes())
+    first = remembered(path)
+    assert remembered(path) is first
+    os.utime(path, ns=(0, 0))
+    assert (second := remembered(path)) is not first
+    remembered(clip("vp9.webm"))
+    assert remembered(path) is not second

@@ -1,0 +1,82 @@
+"""Reads a piece of a video: the sampled frames between two of its key frames, and only if all of them are sound."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vfx.collection import Piece
+from vfx.decoding import pyav
+from vfx.decoding.frame import Frame
+from vfx.decoding.reading import shortfall
+from vfx.limits import Limits
+from vfx.timeline import Timeline
+
+
+class PieceReading:
+    """Iterates over the sampled frames of a piece, ascending by index, as a `Reading` of the whole video by PyAV would
+    give them, and tells the same afterwards: `problem` is there what the file lacks, "" if nothing.
+
+    `sample` chooses from the timeline of the whole video. Raises VideoError where anything is wrong with the piece:
+    only a reading of the whole video knows what then can be had of it, and what is to be said.
+    """
+
+    decoder = "pyav"
+    void = False
+
+    def __init__(
+        self,
+        path: str | Path,
+        sample: Callable[[Timeline], NDArray[np.int64]],
+        piece: Piece,
+        *,
+        limits: Limits | None = None,
+    ) -> None:
+        self.stage = self.problem = ""
+        self._path = Path(path)
+        self._sample = sample
+        self._piece = piece
+        self._limits = limits
+
+    def __iter__(self) -> Iterator[Frame]:
+        timeline = remembered(self._path, self._limits)
+        self.problem = shortfall(timeline)
+        self.stage = "decode" if self.problem else ""
+        indices = self._sample(timeline)
+        begin, end = cuts(timeline, self._piece.total)[self._piece.number :][:2]
+        indices = indices[(indices >= begin) & (indices < end)]
+        if not len(indices):
+            return
+        for frame in pyav.frames(self._path, timeline, indices):
+            if self._limits is not None:  # it may have grown on the way
+                self._limits.check_size("a frame", frame.pixels.shape[1], frame.pixels.shape[0])
+            yield replace(frame, first=frame.index == indices[0])
+
+
+def cuts(timeline: Timeline, total: int) -> list[int]:
+    """The indices at which a video is divided into `total` pieces, ends included: piece k is [cuts[k], cuts[k + 1]).
+
+    A piece begins with the first key frame at or after its share, and is empty where there is none in it. Frames that
+    are known by their count alone have to be counted from the first on: piece 0 is all of them.
+    """
+    count = len(timeline)
+    begins = np.flatnonzero(timeline.keyframe) if timeline.pts is not None else np.empty(0, np.int64)
+    shares = np.arange(1, total) * count // total
+    return [0, *np.append(begins, count)[np.searchsorted(begins, shares)].tolist(), count]
+
+
+def remembered(path: Path, limits: Limits | None = None) -> Timeline:
+    """The timeline of a file, kept until another is asked for: a worker reads several pieces of one video in turn."""
+    status = os.stat(path) if path.exists() else None  # noqa: PTH116
+    return _demuxed(path, limits, None if status is None else (status.st_size, status.st_mtime_ns))
+
+
+@lru_cache(maxsize=1)
+def _demuxed(path: Path, limits: Limits | None, version: object) -> Timeline:
+    return pyav.demux(path, limits)
