@@ -99,7 +99,11 @@ def extract(config: DictConfig) -> Path | list[Path]:
                 stack.enter_context(output.alone())
                 output.prepare(making, overwrite=config.overwrite)
             app.log_to(*(output.folder / "extract.log" for output in outputs))
-            data.plan(sources, done=set.intersection(*(output.done() for output in outputs)))
+            data.plan(
+                sources,
+                done=set.intersection(*(output.done() for output in outputs)),
+                pieces=set.intersection(*(output.pieces() for output in outputs)),
+            )
             features = " and ".join(each.feature for each in configs)
             log.info("%s of %s: %s", features, collection.name, _state(len(sources), len(data.planned)))
             if not data.planned and all(output.is_whole() for output in outputs) and not app.started_by_others():
