@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from vfx.store import FeatureFile
 
 __version__ = "0.1.0"
-APPS = ("probe", "frames", "extract", "pool", "concat", "export", "import_bigfile", "compare", "verify")
+APPS = (
+    "probe", "frames", "extract", "pool", "concat", "export", "import_bigfile", "compare", "verify", "bench",
+)  # fmt: skip
 __all__ = ["APPS", "CONF_DIR", "FeatureFile", "__version__"]
 
 

@@ -1,0 +1,144 @@
+"""The bench in short, on real clips: its table is complete and its counts are right. Of times nothing is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.clips import CLIPS, Clip, truncate
+from tests.conftest import ROOT, TOYDATA
+from vfx import bench
+from vfx.benching import Result
+from vfx.errors import UsageError
+from vfx.extractor import cores
+from vfx.store import FeatureFile
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what processes took")
+ROWS = 4 + 3  # 40 frames at 25 a second, and 30 at 25: every half second
+PATH = os.environ | {"PYTHONPATH": str(ROOT)}
+COUNTS = sorted({1, cores()})
+
+
+@pytest.fixture
+def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two clips of different sizes."""
+    root = tmp_path / "two"
+    root.mkdir()
+    CLIPS["h264.mp4"].write(root)
+    Clip("wide.mp4", "libx264", options={"preset": "veryfast"}, b_frames=2, num_frames=30, width=192).write(root)
+    monkeypatch.chdir(ROOT)  # from where commands find vfx where it is not installed
+    return root
+
+
+def test_every_stage_is_measured_and_counts_its_frames(
+    two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = tmp_path / "found.json"
+    result = bench.main(
+        f"collection={two}", f"folder={tmp_path / 'cache'}", "decoders=[auto,decord]", "precisions=[32-true]",
+        "rounds=1", "trainer=cpu", f"json={found}",
+    )  # fmt: skip
+    assert result == found
+    plain = json.loads(found.read_text())
+    workers = [f"{n} worker{'s' * (n > 1)}" for n in COUNTS]
+    stages = [
+        *(("decode", f"{decoder}, {count}") for decoder in ("auto", "decord") for count in workers),
+        ("resize", "1 worker"),
+        ("network", "32-true, channels_last"),
+        ("network", "32-true, contiguous"),
+        ("write", "float32"),
+        ("start-up", "one frame"),
+        ("extract", "32-true"),
+    ]
+    assert [(stage["stage"], stage["variant"]) for stage in plain["stages"]] == stages
+    for stage in plain["stages"]:
+        frames = 1 if stage["stage"] == "start-up" else ROWS
+        assert [cost["frames"] for cost in stage["rounds"]] == [frames], stage
+        assert stage["wall"] == stage["rounds"][0]["wall"] > 0
+    by = {(stage["stage"], stage["variant"]): stage for stage in plain["stages"]}
+    (efficiency,) = plain["efficiencies"]
+    needed = by["decode", "auto, 1 worker"]["processor"] + by["network", "32-true, channels_last"]["processor"]
+    assert efficiency["ideal"] == needed / cores()
+    assert efficiency["whole"] == efficiency["ideal"] / by["extract", "32-true"]["wall"]
+    assert efficiency["start_up"] == by["start-up", "one frame"]["wall"]
+    assert plain["asked"]["frames"] == 70
+    assert plain["asked"]["sampled"] == ROWS
+    assert plain["asked"]["collection"] == "two (1 of 128x96, 1 of 192x96)"
+    assert {"cores", "processor", "memory", "device"} <= plain["machine"].keys()
+    assert {"torch", "av", "vfx"} <= plain["versions"].keys()
+    printed = capsys.readouterr().out
+    for name, variant in stages:
+        assert f"\n{name:<8}  {variant} " in printed
+    assert "\nextract  ideal s " in printed
+    assert list((tmp_path / "cache").iterdir()) == []  # nothing is left of what was written
+
+
+def test_one_stage_alone(two: Path, tmp_path: Path) -> None:
+    result = bench.main(
+        f"collection={two}", f"folder={tmp_path}", "stages=[network]", "oversample=true", "precisions=[32-true]",
+        "rounds=1", "trainer=cpu",
+    )  # fmt: skip
+    assert isinstance(result, Result)
+    assert [(t.name, t.variant, t.frames) for t in result.timings] == [
+        ("network", "32-true, channels_last", ROWS),
+        ("network", "32-true, contiguous", ROWS),
+    ]
+    assert result.efficiencies == []
+    assert str(result) == "efficiency: not measured"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["stages=[decode,sleep]"], r"stages \(decode, sleep\) must be of decode, resize, network, write, extract"),
+        (["stages=[]"], r"stages \(\) must be of decode"),
+        (["rounds=0"], r"rounds \(0\) must be 1 or more"),
+        (["model=[efficientnet_lite0,resnet50]"], "a bench is of one model"),
+        (["dataset=frame"], "a bench is of videos"),
+        (["beside=nowhere.py"], r"beside \(nowhere.py\) must be a script; there is no such file"),
+        (["decoders=[mpeg]", "trainer=cpu"], r"decoder \(mpeg\) must be one of"),
+        (["trainer=cpu", "trainer.devices=2"], "a bench is of one device, not of 2: trainer.devices=1"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(overrides: list[str], message: str, two: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        bench.main(f"collection={two}", f"folder={tmp_path / 'cache'}", *overrides)
+
+
+def test_a_video_that_cannot_be_read_is_refused(two: Path, tmp_path: Path) -> None:
+    truncate(two / "h264.mp4", two / "cut.mp4", keep=0.5)
+    with pytest.raises(UsageError, match=r"cut\.mp4: a bench needs videos that can be read; take it away"):
+        bench.main(f"collection={two}", f"folder={tmp_path / 'cache'}", "trainer=cpu")
+
+
+@pytest.mark.slow
+def test_the_way_that_vfx_replaces_gives_the_same_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("cv2")
+    monkeypatch.chdir(ROOT)
+    some = tmp_path / "some" / "VideoData"
+    some.mkdir(parents=True)
+    for name in ("people/astronaut.mp4", "cat.mp4"):
+        (some / Path(name).name).symlink_to(TOYDATA / "VideoData" / name)
+    options = [f"collection={some.parent}", f"output_dir={tmp_path}", "sampler=lineage", "trainer=cpu"]
+    done, made = (
+        subprocess.run([sys.executable, *program, *options], capture_output=True, text=True, check=True, env=PATH)
+        for program in (["bench/replaced.py"], ["-m", "vfx.extract"])
+    )
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert list(told["seconds"]) == ["frames", "loading", "network", "bigfile", "mean"]
+    theirs = tmp_path / "some.replaced"
+    with FeatureFile(made.stdout.splitlines()[-1]) as file:
+        assert (told["frames"], told["videos"]) == (len(file.ids), 2)
+        rows = np.fromfile(theirs / "frames" / "feature.bin", "<f4").reshape(-1, 1280)
+        assert (theirs / "frames" / "id.txt").read_text().split(" ") == list(file.ids)
+        ours = file.features[:]
+        cosine = (rows * ours).sum(1) / np.linalg.norm(rows, axis=1) / np.linalg.norm(ours, axis=1)
+        assert cosine.min() > 0.98  # theirs went through JPEG
+        means = np.fromfile(theirs / "videos" / "feature.bin", "<f4").reshape(-1, 1280)
+        np.testing.assert_allclose(means[0], rows[: len(file["astronaut"])].mean(0), atol=1e-5)

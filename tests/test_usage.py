@@ -1,0 +1,41 @@
+"""What processes take of the machine is counted to the last of them."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from vfx import usage
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+BURN = "import time\nwhile time.process_time() < 0.5: pass\n"
+# Leaves a process behind that works on when its parent has ended, as the server of workers may.
+LEAVE = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {BURN!r}]); print('gone')"
+
+
+def test_a_command_is_charged_for_what_it_leaves_behind() -> None:
+    done, taken = usage.run([sys.executable, "-c", LEAVE])
+    assert (done.returncode, done.stdout) == (0, "gone\n")
+    assert taken.processor >= 0.5
+    assert taken.wall > 0
+
+
+def test_how_a_command_ended_is_told() -> None:
+    done, _ = usage.run([sys.executable, "-c", "import sys; print('why', file=sys.stderr); sys.exit(3)"])
+    assert (done.returncode, done.stderr) == (3, "why\n")
+    done, _ = usage.run([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
+    assert done.returncode == 128 + 9
+
+
+def test_processes_below_this_one_count_while_they_live_and_after() -> None:
+    before, machine = usage.processor_seconds(), usage.machine_seconds()
+    child = subprocess.Popen([sys.executable, "-c", BURN + "input()"], stdin=subprocess.PIPE)
+    while usage.processor_seconds() - before < 0.5:  # it never would, were the living not counted
+        time.sleep(0.01)
+    assert child.pid in dict(usage.tree(child.pid))
+    assert usage.peak_bytes(child.pid) > 1 << 20
+    child.communicate(b"\n")
+    assert usage.processor_seconds() - before >= 0.5
+    assert usage.machine_seconds() - machine >= 0.4  # it counts in ticks of its own
+    assert usage.peak_bytes(child.pid) == 0

@@ -1,0 +1,177 @@
+"""How fast extraction is on this machine, stage by stage, and how near the whole comes to the best they allow."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from vfx import app, workers
+from vfx.benching import Result, Stage, efficiencies, in_turns
+from vfx.collection import Collection, find_collection
+from vfx.errors import UsageError
+from vfx.files import make_folder, remove_abandoned, working_folder, write_text, writing
+
+if TYPE_CHECKING:
+    import torch
+
+    from vfx.stages import Setup
+
+log = logging.getLogger("vfx.bench")  # not __name__, which is __main__ when run
+STAGES = ("decode", "resize", "network", "write", "extract")
+OWN = ("folder", "stages", "decoders", "precisions", "compilers", "rounds", "beside", "json")  # that extract has not
+WORK = ".bench."
+
+
+def main(*overrides: str) -> Path | Result:
+    """Measure as the command line does, `main("model=resnet50", "rounds=5")`, and print the table.
+
+    Returns what the command line prints last: with `json=` the file's path, else the Result, whose text is a line of
+    efficiencies. Raises VfxError and its kin, see vfx/errors.py.
+    """
+    return app.call(bench, "bench", overrides)
+
+
+def bench(config: DictConfig) -> Path | Result:
+    """Measure as a resolved config of conf/bench.yaml says; returns what `main` does."""
+    _check(config)
+    # Late, so that --help and a mistyped key need not wait for torch.
+    from vfx import measuring, stages
+    from vfx.extractor import cores
+    from vfx.provenance import versions
+
+    workers.warm_up(measuring.PRELOAD)
+    folder = Path(config.folder).expanduser().absolute()
+    trainer = app.build(config.trainer)
+    if trainer.world_size > 1:
+        raise UsageError(f"a bench is of one device, not of {trainer.world_size}: trainer.devices=1")
+    device = trainer.strategy.root_device
+    precisions, left_out = (config.precisions, {}) if config.precisions else stages.able(device)
+    setup = _setup(config, _collection(config, folder, jobs=cores()))
+    measuring.warm_up(setup.material, limits=setup.limits)
+    with writing(folder):
+        make_folder(folder)
+        remove_abandoned(folder, WORK)
+    with working_folder(folder, WORK) as work:
+        chosen = list(_stages(config, setup, precisions, work))
+        timings = in_turns(chosen, rounds=config.rounds, tell=lambda line: log.info("%s", line))
+    best = efficiencies(
+        timings,
+        decode=stages.reading(setup.decoder, 1),
+        network={p: stages.computing(p, setup.network.channels_last, setup.compiler) for p in precisions},
+        cores=cores(),
+        on_device=device.type != "cpu",
+    )
+    result = Result(_machine(device, cores()), versions(), _about(setup), config.rounds, timings, best, left_out)
+    print("\n".join(result.lines()), end="\n\n")
+    if config.json is None:
+        return result
+    path = Path(config.json).expanduser()
+    with writing(path):
+        make_folder(path.parent)
+    write_text(path, json.dumps(result.json(), indent=1) + "\n")
+    return path
+
+
+def _check(config: DictConfig) -> None:
+    """Raise UsageError for a value that is not one of its key's."""
+    wrong = [name for name in config.stages if name not in STAGES]
+    if wrong or not config.stages:
+        raise UsageError(f"stages ({', '.join(config.stages)}) must be of {', '.join(STAGES)}")
+    if not isinstance(config.rounds, int) or config.rounds < 1:
+        raise UsageError(f"rounds ({config.rounds}) must be 1 or more")
+    if "models" in config:
+        raise UsageError("a bench is of one model, not of several")
+    if not config.dataset._target_.endswith(".VideoDataModule"):
+        raise UsageError("a bench is of videos: leave dataset=frame away")
+    if config.beside is not None and not Path(config.beside).is_file():
+        raise UsageError(f"beside ({config.beside}) must be a script; there is no such file")
+
+
+def _collection(config: DictConfig, folder: Path, *, jobs: int) -> Collection:
+    from vfx import footage
+
+    if config.collection is not None:
+        return find_collection(config.collection, config.rootpath)
+    if not (folder / "footage").is_dir():
+        log.info("making %d clips in %s, once", sum(form.clips for form in footage.FORMATS), folder)
+    with writing(folder):
+        return Collection("footage", footage.made(folder, jobs=jobs))
+
+
+def _setup(config: DictConfig, collection: Collection) -> Setup:
+    from vfx.material import survey
+    from vfx.stages import Setup
+
+    sample, limits = app.build(config.sampler), app.build(config.limits)
+    plain = OmegaConf.to_container(config)
+    assert isinstance(plain, dict)
+    here = {"collection": str(collection.root.absolute()), "overwrite": False, "strict": True}
+    return Setup(
+        collection=collection,
+        material=survey(collection.videos(), sample=sample, limits=limits),
+        network=app.build(config.model, leave_out=("compile",)),
+        sample=sample,
+        decoder=config.dataset.decoder,
+        limits=limits,
+        trainer=partial(app.build, config.trainer),
+        oversample=config.oversample,
+        compiler=config.model.compile,
+        batch_size=config.batch_size,
+        num_threads=config.num_threads,
+        writing={key: value for key, value in config.writer.items() if not key.startswith("_")},
+        config={str(key): value for key, value in plain.items() if key not in OWN} | here,
+    )
+
+
+def _stages(config: DictConfig, setup: Setup, precisions: Sequence[str], work: Path) -> Iterator[Stage]:
+    from vfx import stages
+
+    if "decode" in config.stages:
+        yield from stages.decode(setup, config.decoders or stages.installed())
+    if "resize" in config.stages:
+        yield from stages.resize(setup)
+    if "network" in config.stages:
+        yield from stages.network(setup, precisions, config.compilers)
+    if "write" in config.stages:
+        yield from stages.write(setup, work)
+    if "extract" in config.stages:
+        yield from stages.extract(setup, work, precisions)
+    if config.beside is not None:
+        yield from stages.replaced(setup, work, Path(config.beside))
+
+
+def _about(setup: Setup) -> dict[str, Any]:
+    """What was measured."""
+    videos = setup.material.videos.values()
+    sizes = Counter("{1}x{0}".format(*video.size) for video in videos)
+    return {
+        "collection": f"{setup.collection.name} ({', '.join(f'{count} of {size}' for size, count in sizes.items())})",
+        "frames": sum(video.frames for video in videos),
+        "sampled": setup.material.rows,
+        "feature": setup.config["feature"],
+        "sampler": setup.config["sampler"]["_target_"].rpartition(".")[2],
+    }
+
+
+def _machine(device: torch.device, cores: int) -> dict[str, Any]:
+    """What it was measured on."""
+    import torch
+
+    return {
+        "cores": cores,
+        "processor": str(torch.cpu.get_capabilities().get("cpu_name", "unknown")),
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+    }
+
+
+if __name__ == "__main__":
+    app.command(bench, "bench")

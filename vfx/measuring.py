@@ -1,0 +1,239 @@
+"""The stages of a run, each measured by itself: reading videos, the network, writing, and the whole run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from vfx import material as materials
+from vfx import usage, workers
+from vfx.background import Pending
+from vfx.benching import Cost
+from vfx.clips import Clip, Sampler
+from vfx.collection import Source
+from vfx.datamodules import Read, SourceDataModule
+from vfx.errors import ExtractionError
+from vfx.extractor import Extractor
+from vfx.limits import Limits
+from vfx.material import Material, Size
+from vfx.output import Output, PartWriter
+from vfx.store import FeatureFile
+from vfx.transforms import Prepare
+
+PRELOAD = ("vfx.material",)  # what workers do here, without the seconds that Lightning takes
+SHOWN = 2000  # characters of what a command said that failed
+# Hydra's part of a config that is handed to a command in a file
+DEFAULTS = ["_self_", {"hydra": "app"}, {"override hydra/job_logging": "none"}]
+
+
+class Watch:
+    """Starts when it is made; `cost` says what passed until then."""
+
+    def __init__(self) -> None:
+        self._own, self._machine = usage.processor_seconds(), usage.machine_seconds()
+        self._start = time.perf_counter()
+
+    def cost(self, frames: int) -> Cost:
+        wall = time.perf_counter() - self._start
+        own, machine = usage.processor_seconds() - self._own, usage.machine_seconds() - self._machine
+        return Cost(wall, own, frames, max(0.0, machine - own))
+
+
+def warm_up(material: Material, *, limits: Limits) -> None:
+    """Let the server from which workers are forked make its imports, which are no part of a stage."""
+    first = dict(list(material.videos.items())[:1])
+    decode(
+        replace(material, videos=first), sample=partial(materials.first, 1), decoder="auto", processes=1, limits=limits
+    )
+
+
+def decode(material: Material, *, sample: Sampler, decoder: str, processes: int, limits: Limits) -> Cost:
+    """Open, demux and decode all videos in `processes` processes; their frames go nowhere."""
+    served: Counter[str] = Counter()
+    frames = 0
+    watch = Watch()
+    delivered = workers.run(
+        material.sources,
+        partial(materials.decode, sample=sample, decoder=decoder, limits=limits),
+        processes=processes,
+        patience=limits.patience,
+        memory=limits.memory,
+        start=partial(torch.set_num_threads, 1),
+        preload=PRELOAD,
+    )
+    with closing(delivered):
+        for source, item in delivered:
+            if isinstance(item, workers.Down):
+                raise ExtractionError(f"{source.path}: {decoder}: {item.reason}")
+            frames += item[0]
+            served[item[1]] += 1
+    cost = watch.cost(frames)
+    others = [f"{count} videos by {by}" for by, count in served.items() if decoder not in ("auto", by)]
+    return replace(cost, note=", ".join(others))
+
+
+def resize(material: Material, prepare: Prepare) -> Cost:
+    """Resize and crop as many frames of each size as are sampled, in one thread, as a worker does."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        watch = Watch()
+        frames = 0
+        for video in material.videos.values():
+            for part in material.clips(video):
+                frames += len(prepare(material.stock[video.size][: part.stop - part.start]))
+        return watch.cost(frames)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def network(extractor: Extractor, *, data: ReadyFrames, trainer: Callable[[Callback], Trainer]) -> Cost:
+    """Run the network over as many frames as are sampled, in Lightning's loop and the batches of a run.
+
+    `trainer`: makes one with this callback.
+    """
+    taker = _Taker()
+    said = logging.getLogger("vfx.datamodules")
+    said.setLevel(logging.WARNING)  # that nobody reads here
+    try:
+        trainer(taker).predict(extractor, datamodule=data, return_predictions=False)
+    finally:
+        said.setLevel(logging.NOTSET)
+    assert taker.cost is not None
+    return taker.cost
+
+
+class ReadyFrames(SourceDataModule):
+    """The videos of a material as a run would have them, but that nothing is read: of each size the same frames come
+    again and again, ready for the network. `shared` is what every dataset takes."""
+
+    kind = "video"
+    divides = False
+
+    def __init__(self, material: Material, **shared: Any) -> None:
+        super().__init__(**shared, num_workers=0, piece_cost=1)
+        self._material = material
+        self.plan(material.sources, done=())
+
+    def reader(self) -> Read:
+        natives = self._material.stock.items()
+        stock = {size: [prepare(frames).numpy() for prepare in self._prepares] for size, frames in natives}
+        return partial(self._clips, stock)
+
+    def _clips(self, stock: Mapping[Size, list[NDArray[np.uint8]]], source: Source) -> Iterator[Clip]:
+        video = self._material.videos[source.id]
+        for part in self._material.clips(video):
+            index = np.arange(part.start, part.stop)
+            views = [view[: len(index)] for view in stock[video.size]]
+            yield Clip(source.id, views, index, index / 2, first=part.start == 0, last=part.stop == video.rows)
+
+
+class _Taker(Callback):
+    """Takes features as the writer does, which are then dropped, and measures from the first batch to the last."""
+
+    def __init__(self) -> None:
+        self.cost: Cost | None = None
+        self._pending: deque[Pending] = deque()
+        self._frames = 0
+
+    def on_predict_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # when all is compiled
+        self._watch = Watch()
+
+    def on_predict_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any, **__: Any
+    ) -> None:
+        assert isinstance(pl_module, Extractor)
+        self._pending.append(outputs)
+        while len(self._pending) > pl_module.depth:
+            self._take()
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        while self._pending:
+            self._take()
+        self.cost = self._watch.cost(self._frames)
+
+    def _take(self) -> None:
+        (features,), _ = self._pending.popleft().result()
+        self._frames += len(features)
+
+
+def write(material: Material, folder: Path, *, shape: tuple[int, ...], **options: Any) -> Cost:
+    """Commit rows of this shape in parts and make the one file of them. `options`: those of PartWriter."""
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((max(map(len, material.stock.values())), *shape), np.float32)
+    attributes = {"feature": "bench", "collection": "bench", "config": "", "provenance": json.dumps({"recipe": {}})}
+    output = Output(folder)
+    watch = Watch()
+    with output.alone():
+        output.prepare({}, overwrite=True)
+        parts = PartWriter(output, shape=shape, attributes=attributes, **options)
+        for id, video in material.videos.items():
+            parts.start(id)
+            for part in material.clips(video):
+                index = np.arange(part.start, part.stop)
+                parts.append(id, rows[: len(index)], index, index / 2)
+            parts.finish(id, [], "pyav")
+        parts.close()
+        output.assemble(attributes)
+    cost = watch.cost(material.rows)
+    cost = replace(cost, frames=_rows(output.features))
+    shutil.rmtree(folder)
+    return cost
+
+
+def extract(config: Mapping[str, Any], folder: Path) -> Cost:
+    """Run `vfx.extract` of a resolved config in a process of its own, from its start to its end."""
+    printed, cost = _command(["-m", "vfx.extract"], config, folder)
+    cost = replace(cost, frames=_rows(Path(printed)))
+    shutil.rmtree(folder)
+    return cost
+
+
+def replaced(script: Path, config: Mapping[str, Any], folder: Path) -> Cost:
+    """Run a script that makes the same features in another way; its last line is JSON that counts `frames`, and the
+    `seconds` of each step."""
+    printed, cost = _command([str(script)], config, folder)
+    told = json.loads(printed)
+    shutil.rmtree(folder)
+    return replace(cost, frames=told["frames"], steps=told["seconds"])
+
+
+def _command(program: list[str], config: Mapping[str, Any], folder: Path) -> tuple[str, Cost]:
+    """Run a program of this Python on a resolved config; its last line, and what it took, but for the frames.
+
+    What it writes goes below `folder`. Raises ExtractionError where it fails.
+    """
+    folder.mkdir(parents=True)
+    config = {"defaults": DEFAULTS, **config, "output_dir": str(folder / "out")}
+    (folder / "bench_run.yaml").write_text(json.dumps(config))
+    machine = usage.machine_seconds()
+    command = [sys.executable, *program, "--config-dir", str(folder), "--config-name", "bench_run"]
+    done, taken = usage.run(command)
+    others = max(0.0, usage.machine_seconds() - machine - taken.processor)
+    if done.returncode:
+        raise ExtractionError(f"{subprocess.list2cmdline(command)} failed: {done.stderr[-SHOWN:]}")
+    return done.stdout.splitlines()[-1], Cost(taken.wall, taken.processor, 0, others)
+
+
+def _rows(features: Path) -> int:
+    """Raises ExtractionError where something could not be read."""
+    with FeatureFile(features) as file:
+        if file.failures:
+            raise ExtractionError(f"{features}: {len(file.failures)} failures; the first: {file.failures[0]}")
+        return int(file.features.shape[0])

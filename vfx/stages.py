@@ -1,0 +1,153 @@
+"""Which stages of a run a bench measures, in which variants."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Trainer
+
+from vfx import footage, measuring
+from vfx.benching import Cost, Stage
+from vfx.clips import Sampler
+from vfx.collection import Collection
+from vfx.compiling import Compiler
+from vfx.decoding import DECODERS, check_decoder
+from vfx.encoder import Encoder, Oversample
+from vfx.errors import UsageError
+from vfx.extractor import Extractor, check_precision, cores
+from vfx.limits import Limits
+from vfx.material import Material
+from vfx.models import Network
+
+PRECISIONS = ("32-true", "bf16-mixed")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The parts of a run, as `extract` would build them.
+
+    `trainer`: makes one, with these arguments beside those of the config. `compiler`: `model.compile`. `writing`:
+    the writer's dtype, commit_mb and commit_seconds. `config`: all of it, as plain values, for `extract` itself.
+    """
+
+    collection: Collection
+    material: Material
+    network: Network
+    sample: Sampler
+    decoder: str
+    limits: Limits
+    trainer: Callable[..., Trainer]
+    oversample: Oversample
+    compiler: Compiler
+    batch_size: int | None
+    num_threads: int | None
+    writing: Mapping[str, Any]
+    config: Mapping[str, Any]
+
+    def encoder(self, *, channels_last: bool, compiler: Compiler) -> Encoder:
+        """The network of its own, set up in this way."""
+        network = replace(copy.deepcopy(self.network), channels_last=channels_last)
+        return Encoder(network, oversample=self.oversample, compiler=compiler)
+
+
+def reading(decoder: str, processes: int) -> str:
+    """The name of a variant of `decode`."""
+    return f"{decoder}, {processes} worker{'s' * (processes > 1)}"
+
+
+def computing(precision: str, channels_last: bool, compiler: Compiler) -> str:
+    """The name of a variant of `network`."""
+    layout = "channels_last" if channels_last else "contiguous"
+    ways = {False: layout, True: f"{layout}, compiled", "openvino": "openvino"}
+    return f"{precision}, {ways[compiler]}"
+
+
+def decode(setup: Setup, decoders: Sequence[str]) -> Iterator[Stage]:
+    """Each decoder, with one worker and with one for each core. Raises UsageError for one that is not installed."""
+    for decoder in decoders:
+        check_decoder(decoder)
+        for processes in sorted({1, cores()}):
+            run = partial(
+                measuring.decode,
+                setup.material,
+                sample=setup.sample,
+                decoder=decoder,
+                processes=processes,
+                limits=setup.limits,
+            )
+            yield Stage("decode", reading(decoder, processes), run)
+
+
+def resize(setup: Setup) -> Iterator[Stage]:
+    prepare = setup.encoder(channels_last=True, compiler=False).prepare
+    yield Stage("resize", "1 worker", partial(measuring.resize, setup.material, prepare))
+
+
+def network(setup: Setup, precisions: Sequence[str], compilers: Sequence[Compiler]) -> Iterator[Stage]:
+    """In each precision: as the run has it, in the other memory layout, and compiled in other ways."""
+    last = setup.network.channels_last
+    ways = dict.fromkeys([(last, setup.compiler), (not last, False), *((last, compiler) for compiler in compilers)])
+    for precision in precisions:
+        for way in ways:
+            yield Stage("network", computing(precision, *way), partial(_network, setup, precision, *way))
+
+
+def _network(setup: Setup, precision: str, channels_last: bool, compiler: Compiler) -> Cost:
+    encoder = setup.encoder(channels_last=channels_last, compiler=compiler)
+    data = measuring.ReadyFrames(
+        setup.material,
+        collection=setup.collection,
+        sample=setup.sample,
+        limits=setup.limits,
+        batch_size=setup.batch_size,
+    )
+    return measuring.network(
+        Extractor([encoder], num_threads=setup.num_threads),
+        data=data,
+        trainer=lambda taker: setup.trainer(precision=precision, callbacks=[taker]),
+    )
+
+
+def write(setup: Setup, work: Path) -> Iterator[Stage]:
+    shape = setup.encoder(channels_last=True, compiler=False).row_shape
+    run = partial(measuring.write, setup.material, work / "write", shape=shape, **setup.writing)
+    yield Stage("write", setup.writing["dtype"], run)
+
+
+def extract(setup: Setup, work: Path, precisions: Sequence[str]) -> Iterator[Stage]:
+    """The whole run in each precision, and what it takes for a video of one frame."""
+    one = {**setup.config, "collection": str(footage.made(work, formats=[footage.ONE], frames=1))}
+    yield Stage("start-up", "one frame", partial(measuring.extract, one, work / "extract"))
+    for precision in precisions:
+        whole = {**setup.config, "trainer": {**setup.config["trainer"], "precision": precision}}
+        yield Stage("extract", precision, partial(measuring.extract, whole, work / "extract"))
+
+
+def replaced(setup: Setup, work: Path, script: Path) -> Iterator[Stage]:
+    """A script that makes the same features in another way."""
+    yield Stage("replaced", "32-true", partial(measuring.replaced, script, setup.config, work / "replaced"))
+
+
+def installed() -> list[str]:
+    """The decoders that there are, `auto` first."""
+    return [decoder for decoder in DECODERS if not _refused(check_decoder, decoder)]
+
+
+def able(device: torch.device) -> tuple[list[str], dict[str, str]]:
+    """The precisions that a device has, and why not the others."""
+    refused = {precision: _refused(check_precision, precision, device.type) for precision in PRECISIONS}
+    return [p for p, why in refused.items() if not why], {p: why for p, why in refused.items() if why}
+
+
+def _refused(check: Callable[..., None], *arguments: str) -> str:
+    try:
+        check(*arguments)
+    except UsageError as error:
+        return str(error)
+    return ""
