@@ -266,6 +266,8 @@ def test_packets_that_the_decoder_drops_start_the_reading_over(clip: MakeClip, t
     begin = numbers(frames)[0]
     assert numbers(frames) == list(range(begin, 40))
     assert frames[-1].seconds - frames[0].seconds == pytest.approx((39 - begin) / 25, abs=1e-3)
+    (last,) = Reading(path, lambda timeline: np.array([len(timeline) - 1]))
+    assert (last.index, last.seconds) == (frames[-1].index, frames[-1].seconds)
 
 
 @pytest.mark.parametrize("name", ["h264.mp4", "hevc.mp4", "h264_vfr.mkv", "vp9.webm", "mpeg2.ts", "gif.gif"])

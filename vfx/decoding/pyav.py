@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,12 +14,14 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vfx import pulse
 from vfx.decoding import gif
+from vfx.decoding.entries import Entries
 from vfx.decoding.frame import DamageError, Frame, SoundOnlyError, TimelineError
 from vfx.errors import VideoError
 from vfx.limits import Limits
@@ -45,6 +48,19 @@ SLACK = 1.0
 
 FALLBACK_RATE = Fraction(25)
 """Frames a second where neither packets nor container tell: PAL's rate, FFmpeg's own default."""
+
+CHECKED_FRAMES = 8
+"""So many come out of the decoder one after the other before any is left out: they tell whether the times are right."""
+
+KEPT_BYTES = 64 << 20
+KEPT_OVERHEAD = 1 << 10
+"""The packets of a video are kept from its demux to its decoding where they, with so much for each, take no more."""
+
+INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+"""Containers that know where their key frames lie, and whose packets have the same times after a seek."""
+
+SEEK_BYTES = 1 << 20
+"""What is read on a disk, near or far, in the time that going elsewhere takes."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +94,7 @@ def headers(path: Path) -> Headers:
     """What a file says of itself; the first frame is decoded. Raises VideoError if it cannot be opened."""
     with _open(path) as (container, stream):
         context = stream.codec_context
-        first = next(iter(_Decoding(container, stream)), None)
+        first = next(iter(_Decoding(_of(container, stream))), None)
         width, height = (first.width, first.height) if first else (context.width, context.height)
         if first and first.rotation % 180 == 90:
             width, height = height, width
@@ -98,45 +114,123 @@ def headers(path: Path) -> Headers:
 
 
 def demux(path: Path, limits: Limits | None = None) -> Timeline:
-    """The times of all frames of the best video stream, from its packets; nothing is decoded.
+    """The timeline of a video: `Video.demux`."""
+    return Video(path).demux(limits)
 
-    `seconds` are those of the container, its start time kept. Where its times cannot be believed (missing, repeated,
-    or an AVI with reordered frames, which stores decoding times), frame i is shown at i / frame rate and `pts` is None.
-    Packets that show nothing are left out: those an edit list hides, VP8's invisible frames, and what precedes the
-    first key frame. Raises VideoError if the file cannot be opened, holds no frame, or is beyond the `limits`.
-    """
-    with _open(path) as (container, stream):
-        if limits is not None:
-            limits.check_size(path.name, *_size(path, stream))
-        packets: list[tuple[int | None, bool, bool]] = []
-        empty = 0  # an AVI has one where a frame is shown for longer than its rate says, and counts it
-        for packet in _demuxed(container, stream):
+
+def frames(path: Path, timeline: Timeline, indices: NDArray[np.int64]) -> Iterator[Frame]:
+    """The frames of a video: `Video.frames`."""
+    return Video(path).frames(timeline, indices)
+
+
+class Video:
+    """A video file. What `demux` reads of it is kept, where it is not much, for the decoding that follows."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._kept: _Source | None = None
+
+    def demux(self, limits: Limits | None = None, *, keep: bool = False) -> Timeline:
+        """The times of all frames of the best video stream, from its packets; nothing is decoded.
+
+        `seconds` are those of the container, its start time kept. Where its times cannot be believed (missing,
+        repeated, or an AVI with reordered frames, which stores decoding times), frame i is shown at i / frame rate and
+        `pts` is None. Packets that show nothing are left out: those an edit list hides, VP8's invisible frames, and
+        what precedes the first key frame. `keep`: frames are going to be asked for. Raises VideoError if the file
+        cannot be opened, holds no frame, or is beyond the `limits`.
+        """
+        with _open(self.path) as (container, stream):
             if limits is not None:
-                limits.check_count(path.name, len(packets))
-            if packet.size:
-                visible = not (packet.is_discard or _is_invisible(packet, stream))
-                packets.append((packet.pts, packet.is_keyframe, visible))
-            elif packet.dts is not None:
-                empty += 1
-        start = next((i for i, (_, key, _) in enumerate(packets) if key), 0)
-        shown = [(ticks, key) for ticks, key, visible in packets[start:] if visible]
-        if not shown:
-            raise VideoError(f"{path.name} holds no frame")
-        keys = np.array([key for _, key in shown], dtype=np.bool_)
-        pts = _believable([ticks for ticks, _ in shown], container, stream)
-        if pts is None:
-            seconds = _even_seconds(len(shown), stream)
-        else:
-            order = np.argsort(pts)
-            pts, keys = pts[order], keys[order]
-            seconds = _seconds(pts, stream)
-        if stream.frames:
-            promised = stream.frames - empty - (len(packets) - len(shown))
-        else:
-            promised = len(shown) + _missing(container, stream, float(seconds[-1]))
-        if limits is not None:
-            limits.check_duration(path.name, float(seconds[-1] - seconds[0]))
-        return Timeline(seconds, keys, pts, max(promised, len(shown)), rate=_rate(stream))
+                limits.check_size(self.path.name, *_size(self.path, stream))
+            decoder = stream.codec_context
+            is_entry = Entries(decoder.codec.canonical_name, decoder.extradata)
+            marks: list[_Mark] = []
+            kept: deque[av.Packet] | None = deque() if keep else None
+            room = KEPT_BYTES
+            empty = 0  # an AVI has one where a frame is shown for longer than its rate says, and counts it
+            for packet in _demuxed(container, stream):
+                if limits is not None:
+                    limits.check_count(self.path.name, len(marks))
+                if not packet.size:
+                    empty += packet.dts is not None
+                    continue
+                key, changed = packet.is_keyframe, packet.has_sidedata("new_extradata")
+                entry = is_entry(memoryview(packet), packet.pts, key=key, changed=changed)
+                marks.append((packet.pts, _is_shown(packet, decoder), key, entry))
+                if kept is not None:
+                    kept.append(packet)
+                    room -= packet.size + KEPT_OVERHEAD
+                    kept = kept if room >= 0 else None
+            timeline = _timeline(marks, container, stream, hidden=empty)
+            if timeline is None:
+                raise VideoError(f"{self.path.name} holds no frame")
+            if limits is not None:
+                limits.check_duration(self.path.name, float(timeline.seconds[-1] - timeline.seconds[0]))
+            if kept is not None:
+                self._kept = _Source(_emptied(kept), decoder, _time_base(stream))
+            return timeline
+
+    def frames(self, timeline: Timeline, indices: NDArray[np.int64]) -> Iterator[Frame]:
+        """Yield the frames at `indices` (ascending), decoding no more than they need.
+
+        Damage is stepped over to the next key frame. At the end DamageError says what was wrong if frames are missing
+        for it; TimelineError is raised as soon as sound frames are not where `timeline` has them.
+        """
+        reformatter = VideoReformatter()
+        for index, frame in self._chosen(timeline, indices):
+            # By default it would start a thread for each core.
+            pixels = np.asarray(reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray(), dtype=np.uint8)
+            yield Frame(index, float(timeline.seconds[index]), _upright(pixels, frame.rotation))
+
+    def check(self, timeline: Timeline, indices: NDArray[np.int64]) -> None:
+        """Raise what `frames` raises, also VideoError if a frame is not of the size of the first."""
+        size = None
+        for _, frame in self._chosen(timeline, np.union1d(0, indices)):
+            if size not in (None, (frame.width, frame.height)):
+                raise VideoError("the size of its pictures changes")
+            size = frame.width, frame.height
+
+    def _chosen(self, timeline: Timeline, indices: NDArray[np.int64]) -> Iterator[tuple[int, av.VideoFrame]]:
+        by_count = timeline.pts is None
+        names = indices if timeline.pts is None else timeline.pts[indices]
+        wanted: dict[int | None, int] = {int(name): int(index) for name, index in zip(names, indices, strict=True)}
+        last = -1
+        for seek in (True, False):  # what a seek does not lead to may be there all the same
+            with self._source(timeline, seek=seek) as source:
+                decoding = _Decoding(source, targets=None if by_count else _targets(timeline, list(wanted.values())))
+                for position, frame in enumerate(decoding):
+                    if by_count and decoding.damage:
+                        break  # how many frames were lost is not known, nor is then which this one is
+                    name = position if by_count else frame.pts
+                    if not (by_count or decoding.damage or decoding.skipping):
+                        _check_place(timeline, position, name)
+                    if name in wanted:
+                        if wanted[name] < last:
+                            raise TimelineError("frames came out of the decoder in another order than their times'")
+                        last = wanted.pop(name)
+                        yield last, frame
+                    if not wanted:
+                        return
+            if not decoding.sought:
+                break
+        if decoding.damage:
+            raise DamageError(decoding.damage)
+        raise TimelineError(f"{len(wanted)} of {len(indices)} frames did not come out of the decoder")
+
+    @contextmanager
+    def _source(self, timeline: Timeline, *, seek: bool) -> Iterator[_Source]:
+        """The packets from the first on: those that were kept, which are then gone, or those of the file."""
+        if self._kept is not None:
+            kept, self._kept = self._kept, None
+            yield kept
+            return
+        with _open(self.path) as (container, stream):
+            source = _of(container, stream)
+            if seek and timeline.pts is not None and container.format.name in INDEXED:
+                span = int(timeline.pts[-1] - timeline.pts[0])
+                source.far = span * SEEK_BYTES / self.path.stat().st_size
+                source.seek = lambda ticks: container.seek(ticks, stream=stream)
+            yield source
 
 
 def decoded_timeline(path: Path) -> Timeline:
@@ -145,7 +239,7 @@ def decoded_timeline(path: Path) -> Timeline:
     Raises VideoError if no frame can be decoded.
     """
     with _open(path) as (container, stream):
-        decoding = _Decoding(container, stream)
+        decoding = _Decoding(_of(container, stream))
         out = [(frame.pts, bool(frame.key_frame)) for frame in decoding]
         if not out:
             raise DamageError(decoding.damage or f"{path.name} holds no frame")
@@ -162,49 +256,69 @@ def container_name(path: Path) -> str:
         return container.format.name
 
 
-def frames(path: Path, timeline: Timeline, indices: NDArray[np.int64]) -> Iterator[Frame]:
-    """Decode in order from the start, and yield the frames at `indices` (ascending); stops after the last.
-
-    Damage is stepped over to the next key frame. At the end DamageError says what was wrong if frames are missing
-    for it; TimelineError is raised as soon as sound frames are not where `timeline` has them.
-    """
-    reformatter = VideoReformatter()
-    for index, frame in _chosen(path, timeline, indices):
-        pixels = np.asarray(reformatter.reformat(frame, format="rgb24").to_ndarray(), dtype=np.uint8)
-        yield Frame(index, float(timeline.seconds[index]), _upright(pixels, frame.rotation))
+_Mark = tuple[int | None, bool, bool, bool]
+"""Of a packet: its presentation time; whether it shows a frame; whether it is a key frame, and an entry."""
 
 
-def check(path: Path, timeline: Timeline, indices: NDArray[np.int64]) -> None:
-    """Decode as `frames` does, and raise what it raises, also VideoError if a frame is not of the size of the first."""
-    size = None
-    for _, frame in _chosen(path, timeline, np.union1d(0, indices)):
-        if size not in (None, (frame.width, frame.height)):
-            raise VideoError("the size of its pictures changes")
-        size = frame.width, frame.height
+def _timeline(marks: list[_Mark], container: InputContainer, stream: VideoStream, *, hidden: int) -> Timeline | None:
+    """The timeline that packets show, None if they show nothing. `hidden`: how many others the container counts."""
+    start = next((i for i, (_, _, key, _) in enumerate(marks) if key), 0)
+    shown = [(ticks, key, entry) for ticks, visible, key, entry in marks[start:] if visible]
+    if not shown:
+        return None
+    keys, entries = (np.array([marked[i] for marked in shown], dtype=np.bool_) for i in (1, 2))
+    pts = _believable([ticks for ticks, _, _ in shown], container, stream)
+    if pts is None:
+        seconds = _even_seconds(len(shown), stream)
+    else:
+        order = np.argsort(pts)
+        pts, keys, entries = pts[order], keys[order], entries[order]
+        seconds = _seconds(pts, stream)
+    if stream.frames:
+        promised = stream.frames - hidden - (len(marks) - len(shown))
+    else:
+        promised = len(shown) + _missing(container, stream, float(seconds[-1]))
+    entry = None if pts is None else entries
+    return Timeline(seconds, keys, pts, max(promised, len(shown)), rate=_rate(stream), entry=entry)
 
 
-def _chosen(path: Path, timeline: Timeline, indices: NDArray[np.int64]) -> Iterator[tuple[int, av.VideoFrame]]:
-    by_count = timeline.pts is None
-    names = indices if timeline.pts is None else timeline.pts[indices]
-    wanted: dict[int | None, int] = {int(name): int(index) for name, index in zip(names, indices, strict=True)}
-    last = int(names[-1])
-    with _open(path) as (container, stream):
-        decoding = _Decoding(container, stream, only=None if by_count else frozenset(wanted))
-        for position, frame in enumerate(decoding):
-            if by_count and decoding.damage:
-                break  # how many frames were lost is not known, nor is then which this one is
-            name = position if by_count else frame.pts
-            index = wanted.pop(name, None)
-            if index is not None:
-                if index != position and not (decoding.damage or decoding.skipping):
-                    raise TimelineError(f"frame {position} came out where frame {index} was expected")
-                yield index, frame
-            if not wanted or (name is not None and name > last):
-                break
-    if wanted and decoding.damage:
-        raise DamageError(decoding.damage)
-    if wanted:
-        raise TimelineError(f"{len(wanted)} of {len(indices)} frames did not come out of the decoder")
+def _targets(timeline: Timeline, indices: list[int]) -> list[tuple[float, int]]:
+    """For each frame the time of the entry that leads to it, -inf where that is the beginning; and its own time."""
+    assert timeline.pts is not None
+    entries = np.flatnonzero(timeline.entry) if timeline.entry is not None else np.zeros(0, np.int64)
+    before = np.searchsorted(entries, indices, side="right") - 1
+    times = [float(-math.inf), *timeline.pts[entries].tolist()]
+    return [(times[i + 1], int(timeline.pts[index])) for i, index in zip(before, indices, strict=True)]
+
+
+def _check_place(timeline: Timeline, position: int, pts: int | None) -> None:
+    """Raise TimelineError unless the frame that came out at this position is the one that is expected there."""
+    assert timeline.pts is not None
+    if position >= len(timeline) or pts != timeline.pts[position]:
+        raise TimelineError(f"frame {position} came out with time {pts}, and the packets say another")
+
+
+@dataclass
+class _Source:
+    """The packets of a stream that hold something, in the order of storage; what decodes them; and a tick of their
+    times, in seconds. `seek` leads to the packet of a key frame, by its time; beyond `far` ticks this reads less."""
+
+    packets: Iterator[av.Packet]
+    decoder: VideoCodecContext
+    time_base: Fraction
+    far: float = math.inf
+    seek: Callable[[int], None] | None = None
+
+
+def _of(container: InputContainer, stream: VideoStream) -> _Source:
+    packets = (packet for packet in _demuxed(container, stream) if packet.size)  # an empty one would end the decoding
+    return _Source(packets, stream.codec_context, _time_base(stream))
+
+
+def _emptied(kept: deque[av.Packet]) -> Iterator[av.Packet]:
+    while kept:
+        pulse.beat()
+        yield kept.popleft()
 
 
 class _Decoding:
@@ -214,39 +328,100 @@ class _Decoding:
     but show rubbish, and are withheld. So are frames that the decoder itself calls corrupt, GIFs' pictures that are
     not whole, and what builds on a packet of AV1 that gave no frame, for each has one.
 
-    With `only`, the times of the frames that matter, others on which none builds are not decoded (but for AV1, whose
-    decoder leaves none out). `skipping` tells that this has begun, so that frames can no longer be counted: after the
-    first group, which is decoded whole.
+    With `targets`, see `_targets`, the frames that matter are decoded and what leads to them: not what lies between the
+    last of them and the entry to the next, and nothing on which none builds (but for AV1, whose decoder leaves none
+    out). `skipping` tells that this has begun, so that frames can no longer be counted; `sought`, that packets were
+    passed over unread.
     """
 
-    def __init__(
-        self, container: InputContainer, stream: VideoStream, *, only: frozenset[int | None] | None = None
-    ) -> None:
+    def __init__(self, source: _Source, *, targets: list[tuple[float, int]] | None = None) -> None:
         self.damage = ""
         self.skipping = False
-        self._codec = stream.codec_context.codec.canonical_name
-        self._only = only if self._codec != "av1" else None
-        self._container = container
-        self._stream = stream
+        self.sought = False
+        self._source = source
+        self._codec = source.decoder.codec.canonical_name
+        self._targets = None if targets is None else deque(targets)
+        self._unsent = {pts for _, pts in targets or ()}
+        self._latest = -math.inf  # time sent
+        self._entry: float | None = None  # at which decoding is to go on, inf if it need not
+        self._resting = False  # from the last packet that was sent to that entry
+        self._leading: int | None = None  # packets with times before this build on what was passed over
+        self._count = 0  # of frames that came out
         self._begun = False  # with the first key frame
         self._broken = False  # between a bad packet and the next key frame
         self._group: list[int | None] = []  # times of the packets sent since the last key frame
         self._spoilt: set[int | None] = set()
         self._resumed: int | None = None  # time of the key frame after the last damage
         self._due: deque[int | None] = deque()  # AV1: times of the packets whose frame has yet to come out
-        stream.codec_context.thread_count = 1
-        stream.codec_context.options = STRICT
+        source.decoder.thread_count = 1
+        source.decoder.options = STRICT
 
     def __iter__(self) -> Iterator[av.VideoFrame]:
         try:
-            for packet in _packets(self._container, self._stream):
-                self._follow(packet)
-                yield from self._sound(self._decode(packet))
+            for packet in self._source.packets:
+                if not self._has_arrived(packet):
+                    if not self._resting:
+                        yield from self._rest()
+                elif not self._is_leading(packet):
+                    self._follow(packet)
+                    yield from self._sound(self._decode(packet))
+                    self._aim(packet)
+                    if self._entry == math.inf:
+                        self.skipping = True
+                        break
         except MemoryError:
             raise
         except av.FFmpegError as error:
             self.damage = self.damage or _words(error)
+        yield from self._drain()
+
+    def _has_arrived(self, packet: av.Packet) -> bool:
+        """Whether the entry at which decoding is to go on has been reached."""
+        if self._entry is not None:
+            if packet.pts != self._entry or not packet.is_keyframe or not _is_shown(packet, self._source.decoder):
+                return False
+            self._leading = packet.pts if self._resting else None
+            self._entry, self._resting = None, False
+        return True
+
+    def _is_leading(self, packet: av.Packet) -> bool:
+        """Whether a packet builds on what was passed over: sent right behind an entry and shown before it."""
+        if self._leading is not None and packet.pts is not None:
+            if packet.pts < self._leading:
+                return True
+            if packet.pts > self._leading:
+                self._leading = None
+        return False
+
+    def _aim(self, packet: av.Packet) -> None:
+        """Find out where to go on after this packet has been sent: just behind it, at an entry, or nowhere."""
+        if self._targets is None:
+            return
+        if packet.pts is not None and _is_shown(packet, self._source.decoder):
+            self._latest = max(self._latest, packet.pts)
+            self._unsent.discard(packet.pts)
+        while self._targets and self._targets[0][1] not in self._unsent:
+            self._targets.popleft()
+        entry = self._targets[0][0] if self._targets else math.inf
+        if entry > self._latest and self._count >= CHECKED_FRAMES:
+            self._entry = entry
+
+    def _rest(self) -> Iterator[av.VideoFrame]:
+        """Have the decoder hand out what it holds, and pass over what comes before the entry."""
+        assert self._entry is not None
+        self.skipping = self._resting = True
+        yield from self._drain()
+        self._source.decoder.flush_buffers()
+        self._group.clear()
+        self._broken, self._resumed = False, None
+        if self._source.seek is not None and self._entry - self._latest > self._source.far:
+            self.sought = True
+            self._source.seek(int(self._entry))
+
+    def _drain(self) -> Iterator[av.VideoFrame]:
         yield from self._sound(self._decode(None))
+        while self._due:
+            self._spoil(self._due.popleft(), "a packet gave no frame")
 
     def _follow(self, packet: av.Packet) -> None:
         """Take note of a packet before it is decoded."""
@@ -254,7 +429,6 @@ class _Decoding:
             self._begun = True
             if self._broken:
                 self._resumed, self._broken = packet.pts, False
-            self.skipping = self._only is not None and (self.skipping or bool(self._group))
             self._group.clear()
         # Frames that are sent after a key frame but shown before it may build on what was lost (open GOP).
         leading = self._resumed is not None and packet.pts is not None and packet.pts < self._resumed
@@ -268,10 +442,13 @@ class _Decoding:
             self._due.append(packet.pts)
 
     def _decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
-        if self.skipping and self._only is not None and packet is not None:
-            self._stream.codec_context.skip_frame = "DEFAULT" if packet.pts in self._only else "NONREF"
+        decoder = self._source.decoder
+        if packet is not None and self._targets is not None and self._codec != "av1":
+            skip = packet.pts not in self._unsent and self._count >= CHECKED_FRAMES
+            decoder.skip_frame = "NONREF" if skip else "DEFAULT"
+            self.skipping |= skip
         try:
-            return self._stream.decode(packet)
+            return decoder.decode(packet)
         except MemoryError:
             raise
         except av.FFmpegError as error:
@@ -280,6 +457,7 @@ class _Decoding:
 
     def _sound(self, frames: list[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         for frame in frames:
+            self._count += 1
             self._miss(frame.pts)
             if frame.is_corrupt:
                 self._spoil(frame.pts, "the decoder found a frame corrupt")
@@ -294,7 +472,7 @@ class _Decoding:
 
     def _spoil(self, pts: int | None, why: str) -> None:
         """Give up the packet of this time and those sent after it, until a key frame is sent."""
-        where = "" if pts is None else f" at {float(pts * _time_base(self._stream)):.2f} s"
+        where = "" if pts is None else f" at {float(pts * self._source.time_base):.2f} s"
         self.damage = self.damage or why + where
         if pts not in self._spoilt and pts in self._group:
             begin = self._group.index(pts)
@@ -321,6 +499,9 @@ def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             stream = best if best in videos else videos[0]
             if stream.codec_context is None:
                 raise VideoError(f"{path.name} is of a codec that FFmpeg does not know")
+            for other in container.streams:
+                if other is not stream:
+                    other.discard = av.stream.Discard.all
             yield container, stream
     except MemoryError:
         raise
@@ -366,14 +547,9 @@ def _demuxed(container: InputContainer, stream: VideoStream) -> Iterator[av.Pack
             yield packet
 
 
-def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
-    """The packets that hold something: an empty one would tell the decoder that the stream has ended."""
-    return (packet for packet in _demuxed(container, stream) if packet.size)
-
-
-def _is_invisible(packet: av.Packet, stream: VideoStream) -> bool:
-    """Whether a packet only prepares others: VP8's first byte says so in bit 4 (RFC 6386, 9.1)."""
-    return stream.codec_context.codec.canonical_name == "vp8" and not memoryview(packet)[0] >> 4 & 1
+def _is_shown(packet: av.Packet, decoder: VideoCodecContext) -> bool:
+    """False of what an edit list hides, and of what only prepares others in VP8 (RFC 6386, 9.1: bit 4)."""
+    return not packet.is_discard and (decoder.codec.canonical_name != "vp8" or bool(memoryview(packet)[0] >> 4 & 1))
 
 
 def _missing(container: InputContainer, stream: VideoStream, last: float) -> int:

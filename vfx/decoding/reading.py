@@ -33,21 +33,25 @@ def can_read(decoder: str, path: Path, timeline: Timeline) -> bool:
     """Whether a decoder is installed, agrees with a video's timeline, and gives its first frame."""
     try:
         BACKENDS[decoder].load()
-        with closing(_frames(decoder, path, timeline, np.zeros(1, np.int64))) as frames:
+        with closing(_frames(decoder, pyav.Video(path), timeline, np.zeros(1, np.int64))) as frames:
             return next(frames, None) is not None
     except (VideoError, UsageError):
         return False
 
 
-def _frames(decoder: str, path: Path, timeline: Timeline, indices: NDArray[np.int64]) -> Generator[Frame, None, None]:
+def _frames(
+    decoder: str, video: pyav.Video, timeline: Timeline, indices: NDArray[np.int64]
+) -> Generator[Frame, None, None]:
     """What a decoder gives of a file that it may have. Raises VideoError if it may not."""
-    if decoder != "pyav":
-        check_head(path)
-        try:
-            pyav.check(path, timeline, indices)  # the others conceal damage, by neighbouring frames or rubbish
-        except DamageError as error:
-            raise VideoError(f"{decoder} would conceal damage: {error}") from error
-    yield from BACKENDS[decoder].frames(path, timeline, indices)
+    if decoder == "pyav":
+        yield from video.frames(timeline, indices)
+        return
+    check_head(video.path)
+    try:
+        video.check(timeline, indices)  # the others conceal damage, by neighbouring frames or rubbish
+    except DamageError as error:
+        raise VideoError(f"{decoder} would conceal damage: {error}") from error
+    yield from BACKENDS[decoder].frames(video.path, timeline, indices)
 
 
 def shortfall(timeline: Timeline) -> str:
@@ -99,22 +103,23 @@ class Reading:
     def __iter__(self) -> Iterator[Frame]:
         self.void = False
         self._reset()
+        video = pyav.Video(self._path)
         try:
-            timeline = pyav.demux(self._path, self._limits)
+            timeline = video.demux(self._limits, keep=True)
         except VideoError as error:
             self.stage, self.problem = "open", str(error)
             return
         try:
-            yield from self._decode(timeline)
+            yield from self._decode(video, timeline)
         except TimelineError:
             self.void = True
             try:
-                yield from self._decode(pyav.decoded_timeline(self._path))
+                yield from self._decode(video, pyav.decoded_timeline(self._path))
             except VideoError as error:
                 self.decoded = 0 if self.void else self.decoded
                 self.stage, self.problem = "decode", self._tell(error)
 
-    def _decode(self, timeline: Timeline) -> Iterator[Frame]:
+    def _decode(self, video: pyav.Video, timeline: Timeline) -> Iterator[Frame]:
         """One pass over the decoders. Raises TimelineError if the timeline turns out wrong."""
         self._reset()
         self.timeline = timeline
@@ -127,7 +132,7 @@ class Reading:
             before = self.decoded
             try:
                 BACKENDS[name].load()
-                with closing(_frames(name, self._path, timeline, todo)) as frames:
+                with closing(_frames(name, video, timeline, todo)) as frames:
                     for frame in frames:
                         if self._limits is not None:  # it may have grown on the way
                             self._limits.check_size("a frame", frame.pixels.shape[1], frame.pixels.shape[0])

@@ -1,0 +1,211 @@
+"""What does not lead to the frames asked for is not decoded, and they are those that decoding everything gives."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tests.clips import CLIPS, Clip, read
+from tests.damage import later
+from vfx import sampling
+from vfx.decoding import Reading, demux
+from vfx.decoding import pyav as backend
+from vfx.decoding.entries import Entries
+
+MakeClip = Callable[[str], Path]
+
+WITHOUT_ENTRIES = {"gif.gif", "ffv1.mkv", "wmv2.wmv", "flv1.flv"}  # decoded from the very beginning
+COUNTED = {"h264_b.avi", "mpeg4_b.avi", "mpeg2.mpg"}  # whose frames are known by their count
+EVERY_FRAME = {"mjpeg.avi", "prores.mov"}
+
+
+def numbers(path: Path, indices: list[int]) -> list[int]:
+    """What is painted on the frames at these indices; each has the index that it was asked for by."""
+    frames = list(backend.frames(path, demux(path), np.array(indices)))
+    assert [frame.index for frame in frames] == indices
+    return [read(frame.pixels)[0] for frame in frames]
+
+
+def destroyed(source: Path, target: Path, *, but: list[int]) -> Path:
+    """`source` with zeros in the place of all packets but those of these frames."""
+    data = bytearray(source.read_bytes())
+    with av.open(str(source)) as container:
+        packets = [p for p in container.demux(container.streams.video[0]) if p.size]
+    for i, packet in enumerate(sorted(packets, key=lambda packet: packet.pts)):
+        if i not in but:
+            data[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    target.write_bytes(data)
+    return target
+
+
+def bytes_read() -> int:
+    """By this process, from whatever."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("rchar")))
+
+
+linux = pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="what a process reads is counted by Linux")
+
+
+# The same frames
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_any_choice_of_frames_has_the_pixels_that_decoding_all_gives(name: str, clip: MakeClip) -> None:
+    path = clip(name)
+    timeline = demux(path)
+    every = [frame.pixels for frame in Reading(path, sampling.all_frames)]
+    random = np.random.default_rng(len(name))
+    for count in (1, 1, 2, 2, 3, 5, 8, 20):
+        indices = np.sort(random.choice(len(every), count, replace=False))
+        frames = list(backend.frames(path, timeline, indices))
+        assert [frame.index for frame in frames] == indices.tolist()
+        assert all(np.array_equal(frame.pixels, every[frame.index]) for frame in frames)
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_entries_are_the_key_frames_where_codecs_are_known(name: str, clip: MakeClip) -> None:
+    """The clips' encoders make only key frames that are; in HEVC they have leading frames, which are not lost."""
+    timeline = demux(clip(name))
+    if name in COUNTED:
+        assert timeline.entry is None
+    else:
+        expected = timeline.keyframe if name not in WITHOUT_ENTRIES else np.zeros(40, bool)
+        assert timeline.entry.tolist() == expected.tolist()
+        assert timeline.keyframe.all() == (name in EVERY_FRAME)
+
+
+def test_a_key_frame_behind_which_others_refer_to_what_is_before_is_no_entry(tmp_path: Path) -> None:
+    """MPEG-TS marks H.264's recovery points as key frames. They would do for most of what follows."""
+    options = {"preset": "veryfast", "x264-params": "open-gop=1:keyint=12:min-keyint=12:bframes=3:log-level=error"}
+    clip = Clip("open.ts", "libx264", options=options, gop=12, b_frames=3, num_frames=60)
+    timeline = demux(clip.write(tmp_path))
+    assert timeline.keyframe.sum() == 5
+    assert np.flatnonzero(timeline.entry).tolist() == [0]
+    assert numbers(tmp_path / "open.ts", [0, 23, 24, 50]) == [0, 23, 24, 50]
+
+
+@pytest.mark.parametrize("name", sorted({*CLIPS} - WITHOUT_ENTRIES - EVERY_FRAME))
+def test_no_mark_makes_an_entry_of_what_is_none(name: str, clip: MakeClip) -> None:
+    with av.open(str(clip(name))) as container:
+        stream = container.streams.video[0]
+        is_entry = Entries(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)
+        for n, packet in enumerate(p for p in container.demux(stream) if p.size):
+            assert is_entry(memoryview(packet), n, key=True, changed=False) == packet.is_keyframe
+
+
+def test_what_is_shown_before_anything_that_came_earlier_is_no_entry() -> None:
+    is_entry = Entries("vp8", None)
+    key, other = memoryview(b"\0"), memoryview(b"\1")
+    told = [(key, 0), (other, 1), (key, 2), (other, 9), (key, 8), (key, None), (key, 20)]
+    assert [is_entry(packet, pts, key=True, changed=False) for packet, pts in told] == [
+        True, False, True, False, False, False, False,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["h264.ts", "hevc.ts", "mpeg2.ts"])
+def test_headers_that_change_in_mid_stream_leave_no_entry_behind_them(
+    name: str, clip: MakeClip, tmp_path: Path
+) -> None:
+    """A second recording, of another size, follows: its frames are decoded from the last entry of the first on."""
+    larger = replace(CLIPS[name], name=f"larger_{name}", start=2, width=160, height=128)
+    path = tmp_path / name
+    path.write_bytes(clip(name).read_bytes() + larger.write(tmp_path).read_bytes())
+    timeline = demux(path)
+    assert timeline.keyframe.sum() == 8
+    assert np.flatnonzero(timeline.entry).tolist() == [0, 12, 24, 36]
+    frames = list(Reading(path, lambda _: np.array([0, 20, 30, 60, 79])))
+    assert [read(frame.pixels)[0] for frame in frames] == [0, 20, 30, 20, 39]
+    assert [frame.pixels.shape[1] for frame in frames] == [128, 128, 128, 160, 160]
+
+
+def test_frames_that_come_out_in_another_order_than_that_of_their_times_start_the_reading_over(
+    clip: MakeClip, tmp_path: Path
+) -> None:
+    """Times jump in the middle of a group, between frames that are sent in another order than shown."""
+    path = tmp_path / "jumps.ts"
+    path.write_bytes(later(clip("mpeg2.ts"), hours=100))
+    frames = list(Reading(path, lambda _: np.array([0, 19, 20, 21])))
+    assert [frame.first for frame in frames].count(True) == 2
+    assert [(frame.index, read(frame.pixels)[0]) for frame in frames[-4:]] == [(0, 0), (19, 19), (20, 20), (21, 21)]
+
+
+# Less work
+
+
+@pytest.mark.parametrize("name", ["h264_vfr.mp4", "h264.mov", "hevc.mp4", "mpeg4_b.mp4", "mpeg4.avi", "mjpeg.avi"])
+def test_what_leads_to_no_wanted_frame_is_not_decoded(name: str, clip: MakeClip, tmp_path: Path) -> None:
+    """But for the beginning, which tells whether times are right, two groups of four are not there, nor is missed."""
+    path = destroyed(clip(name), tmp_path / name, but=[*range(16), *range(24, 36)])
+    timeline = demux(clip(name))
+    indices = [0, 24, 29, 31]
+    frames = list(backend.frames(path, timeline, np.array(indices)))
+    assert [read(frame.pixels)[0] for frame in frames] == indices
+
+
+def test_of_key_frames_nothing_else_is_decoded(clip: MakeClip, tmp_path: Path) -> None:
+    path = destroyed(clip("h264.mp4"), tmp_path / "keys.mp4", but=[*range(16), 24, 36])
+    frames = list(backend.frames(path, demux(clip("h264.mp4")), np.array([0, 12, 24, 36])))
+    assert [read(frame.pixels)[0] for frame in frames] == [0, 12, 24, 36]
+
+
+def test_damage_in_a_group_of_which_nothing_is_wanted_is_no_problem(clip: MakeClip, tmp_path: Path) -> None:
+    path = destroyed(clip("h264.mp4"), tmp_path / "bad.mp4", but=[*range(18), *range(20, 40)])
+    reading = Reading(path, lambda _: np.array([0, 13, 30]))
+    assert [read(frame.pixels)[0] for frame in reading] == [0, 13, 30]
+    assert (reading.stage, reading.problem) == ("", "")
+    reading = Reading(path, lambda _: np.array([0, 22, 30]))
+    assert [read(frame.pixels)[0] for frame in reading] == [0, 30]
+    assert reading.problem.startswith("2 of 3 frames could be decoded: ")
+
+
+# Less reading
+
+
+@linux
+@pytest.mark.parametrize("name", ["h264.mp4", "hevc.mp4", "av1.mkv", "vp9.webm", "h264.ts", "mpeg4_b.avi"])
+def test_a_small_file_is_read_once(name: str, clip: MakeClip) -> None:
+    path = clip(name)
+    size = path.stat().st_size
+    list(Reading(path, sampling.all_frames))
+    before = bytes_read()
+    assert len(list(Reading(path, sampling.all_frames))) == 40
+    assert size <= bytes_read() - before < 1.7 * size
+
+
+LONG = {"preset": "ultrafast", "x264-params": "keyint=10:min-keyint=10:scenecut=0:qp=1:log-level=error"}
+
+
+@linux
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_a_piece_of_a_long_file_costs_its_own_reading(suffix: str, tmp_path: Path) -> None:
+    """6 MB; only MPEG-TS, which has no index, is read up to the piece."""
+    path = Clip(f"long.{suffix}", "libx264", options=LONG, num_frames=1000, width=192, height=144).write(tmp_path)
+    timeline = demux(path)
+    indices = np.arange(605, 640, 12)
+    before = bytes_read()
+    frames = list(backend.frames(path, timeline, indices))
+    share = (bytes_read() - before) / path.stat().st_size
+    assert [read(frame.pixels)[0] for frame in frames] == indices.tolist()
+    assert share < 0.2 if suffix != "ts" else 0.6 < share < 0.8
+
+
+def test_frames_are_found_though_the_index_leads_elsewhere(tmp_path: Path) -> None:
+    """Cues of a Matroska file (RFC 9559, 5.1.5) give times, and then all the place of the last."""
+    path = Clip("long.mkv", "libx264", options=LONG, num_frames=1000, width=192, height=144).write(tmp_path)
+    timeline = demux(path)
+    data = bytearray(path.read_bytes())
+    cues = list(re.finditer(rb"\xbb.\xb3\x82..\xb7.\xf7\x81\x01\xf1\x83(...)", data, re.DOTALL))
+    assert len(cues) > 50
+    for cue in cues:
+        data[slice(*cue.span(1))] = cues[-1][1]
+    path.write_bytes(data)
+    indices = [0, 400, 405, 700]
+    frames = list(backend.frames(path, timeline, np.array(indices)))
+    assert [read(frame.pixels)[0] for frame in frames] == indices
