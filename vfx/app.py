@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Container, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 import hydra
@@ -52,6 +53,7 @@ NAMES = (
     *COMMA_KEYS,
 )  # fmt: skip
 PARENT = os.getppid()  # asked early: it may be gone when it is needed
+ENDED = "error: ended by Ctrl-C; what was finished is kept: the same command goes on from there"
 LONGEST_NAME = 255  # bytes, of a file or folder
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
@@ -63,6 +65,15 @@ def command(app: App[Any], name: str) -> None:
     """Run an app from the command line. Its result is the last line on standard output; an error of vfx is a
     message and exit code 1, or 128 and the number of the signal that ended it."""
     _log_to_terminal()
+    begun = False
+
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        if begun and not _imports(frame):
+            raise KeyboardInterrupt
+        log.error(ENDED)
+        os._exit(128 + number)  # an exception might be taken for a module that is not there
+
+    signal.signal(signal.SIGINT, interrupted)
     try:
         sys.argv[1:] = spread_models(quote_commas(sys.argv[1:]))
     except UsageError as error:
@@ -71,6 +82,8 @@ def command(app: App[Any], name: str) -> None:
 
     @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=name)
     def run(config: DictConfig) -> None:
+        nonlocal begun
+        begun = True
         try:
             result = app(resolved(config))
         except VfxError as error:
@@ -80,13 +93,23 @@ def command(app: App[Any], name: str) -> None:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # the launcher goes on with the sweep
             sys.exit(1)
-        except KeyboardInterrupt:
-            log.error("error: ended by Ctrl-C; what was finished is kept: the same command goes on from there")
-            sys.exit(128 + signal.SIGINT)
         if first_rank():
             print(*(result if isinstance(result, list) else [result]), sep="\n", flush=True)
 
-    run()
+    try:
+        run()
+    except KeyboardInterrupt:
+        log.error(ENDED)
+        sys.exit(128 + signal.SIGINT)
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether modules are being imported on this stack: then there is nothing yet that should be brought to an end."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def call(app: App[Result], name: str, overrides: tuple[str, ...]) -> Result:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from vfx import app, workers
+from vfx import app, lean, workers
 from vfx.errors import ExtractionError, UsageError
 from vfx.files import write_text, writing
 
@@ -41,6 +41,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
     if config.dataset.num_workers != 0:
         workers.warm_up()
     # Late, so that --help and a mistyped key need not wait for torch.
+    lean.load("pytorch_lightning")
     from vfx.collection import find_collection
     from vfx.encoder import Encoder
     from vfx.extractor import Extractor

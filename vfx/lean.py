@@ -1,0 +1,137 @@
+"""Imports libraries without what they import for uses that vfx has not: torch's compilers, all of torchmetrics."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec, module_from_spec
+from types import ModuleType
+from typing import Any
+
+
+def load(name: str) -> ModuleType:
+    """Import Lightning, torchvision or timm in half the time.
+
+    They take a few names from modules that take seconds: classes to compare with, functions to call one day. These
+    have stand-ins for as long as the import lasts. After it such a module is as if nobody had asked for it, and who
+    does gets it whole. Where a release asks for more than there are stand-ins for, it is imported as ever.
+    """
+    if name not in sys.modules:
+        try:
+            with _uncollected(), _without_compilers(), _without_metrics():
+                return importlib.import_module(name)
+        except (ImportError, AttributeError):
+            pass  # said again by what follows, if it was not for the stand-ins
+    return importlib.import_module(name)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """The collector would look through all that an import makes again and again, and find that it is in use."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        if not gc.get_freeze_count():  # someone else's
+            gc.freeze()
+            gc.unfreeze()  # to the oldest objects, without a look at them
+        gc.enable()
+
+
+@contextmanager
+def _without_compilers() -> Iterator[None]:
+    import torch
+
+    def disable(function: Any, recursive: bool = True, **_: Any) -> Any:
+        return torch._disable_dynamo(function, recursive)  # torch's own, which asks for the compiler at the first call
+
+    def is_compile_supported(device: Any) -> Any:
+        return importlib.import_module("torch._dynamo.utils").is_compile_supported(device)
+
+    stand_ins: dict[str, dict[str, Any]] = {
+        "torch._dynamo": {"OptimizedModule": _late("torch._dynamo.eval_frame", "OptimizedModule"), "disable": disable},
+        "torch._dynamo.utils": {"is_compile_supported": is_compile_supported},
+    }
+    if find_spec("triton"):
+        stand_ins["triton.runtime.jit"] = {"JITFunction": _late("triton.runtime.jit", "JITFunction")}
+    made = {name: _stand_in(name, has) for name, has in stand_ins.items() if name not in sys.modules}
+    sys.modules.update(made)
+    try:
+        yield
+    finally:
+        for module in made.values():
+            _withdraw(module)
+
+
+def _stand_in(name: str, attributes: dict[str, Any]) -> ModuleType:
+    module = ModuleType(name)
+
+    def rest(attribute: str) -> Any:
+        if attribute.startswith("__"):  # the import system's own questions
+            raise AttributeError(attribute)
+        _withdraw(module)
+        return getattr(importlib.import_module(name), attribute)
+
+    vars(module).update(attributes, __getattr__=rest)
+    return module
+
+
+def _withdraw(module: ModuleType) -> None:
+    if sys.modules.get(module.__name__) is module:
+        del sys.modules[module.__name__]
+
+
+def _late(module: str, name: str) -> type:
+    """A class to compare with in place of one whose module is not imported: until it is, nothing is an instance."""
+
+    class Late(type):
+        def __instancecheck__(cls, instance: object) -> bool:
+            true = getattr(sys.modules.get(module), name, cls)
+            return true is not cls and isinstance(instance, true)
+
+    return Late(name, (), {"__module__": module})
+
+
+@contextmanager
+def _without_metrics() -> Iterator[None]:
+    """Lightning builds on two classes of torchmetrics; its metrics would import SciPy, Matplotlib, transformers."""
+    spec = PathFinder.find_spec("torchmetrics")
+    if spec is None or {"torchmetrics", "torchmetrics.metric"} & sys.modules.keys():
+        yield
+        return
+    package: Any = module_from_spec(spec)
+    package._logger = logging.getLogger("torchmetrics")
+    sys.modules["torchmetrics"] = package
+    try:
+        importlib.import_module("torchmetrics.utilities")  # first, as the two and it ask for each other
+        package.Metric = importlib.import_module("torchmetrics.metric").Metric
+        package.MetricCollection = importlib.import_module("torchmetrics.collections").MetricCollection
+        yield
+    finally:
+        del sys.modules["torchmetrics"]
+        sys.meta_path.insert(0, _Begun(package))
+
+
+class _Begun(MetaPathFinder):
+    """Finds a package some of whose modules are imported, so that they are in it when it is imported itself."""
+
+    def __init__(self, package: ModuleType) -> None:
+        self._package = package
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        if name != self._package.__name__:
+            return None
+        sys.meta_path.remove(self)
+        spec = PathFinder.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            spec.loader.create_module = lambda _: self._package  # type: ignore
+        return spec

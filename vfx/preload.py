@@ -1,0 +1,10 @@
+"""What the server that reading workers are forked from imports, once for all of them."""
+
+import gc
+
+gc.disable()  # it would look through all that is imported again and again
+
+import vfx.clips  # noqa: E402, F401
+
+gc.freeze()  # a worker that collected would write to all of this, and so have 45 MB of its own
+gc.enable()
