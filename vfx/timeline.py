@@ -21,6 +21,8 @@ class Timeline:
     `rate`: frames a second as the container states them, 0 where it states none; NaN for loose frames, which have no
     container. Times are in `seconds`: only the samplers of the lineage go by the rate.
     `video`: its id, where it is known, for samplers that treat videos differently.
+    `holes`: ranges `[begin, end)` of the file's bytes in which packets are lost, and `flaw`, what is wrong with its
+    structure in words, "" if nothing is.
     `entry` (n,) bool: whether decoding that starts there shows exactly what decoding from the beginning does, from
     this frame on; None where that is not known.
     """
@@ -32,6 +34,8 @@ class Timeline:
     rate: float = math.nan
     video: str = ""
     entry: NDArray[np.bool_] | None = None
+    holes: tuple[tuple[int, int], ...] = ()
+    flaw: str = ""
 
     def __len__(self) -> int:
         return len(self.seconds)

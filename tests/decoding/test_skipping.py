@@ -169,8 +169,9 @@ def test_damage_in_a_group_of_which_nothing_is_wanted_is_no_problem(clip: MakeCl
 
 
 @linux
-@pytest.mark.parametrize("name", ["h264.mp4", "hevc.mp4", "av1.mkv", "vp9.webm", "h264.ts", "mpeg4_b.avi"])
+@pytest.mark.parametrize("name", ["h264.mp4", "hevc.mp4", "av1.mkv", "vp9.webm", "mpeg4_b.avi"])
 def test_a_small_file_is_read_once(name: str, clip: MakeClip) -> None:
+    """But for MPEG-TS, where the counter in each 188 bytes is looked at, too."""
     path = clip(name)
     size = path.stat().st_size
     list(Reading(path, sampling.all_frames))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -23,6 +25,7 @@ from vfx import pulse
 from vfx.decoding import gif
 from vfx.decoding.entries import Entries
 from vfx.decoding.frame import DamageError, Frame, SoundOnlyError, TimelineError
+from vfx.decoding.structure import ELEMENTARY, Structure, examine
 from vfx.errors import VideoError
 from vfx.limits import Limits
 from vfx.timeline import Timeline
@@ -46,6 +49,12 @@ WORDS = {
 SLACK = 1.0
 """Seconds by which a header's duration may exceed the last frame's time before the file counts as cut short."""
 
+KEYLESS = 500
+"""Packets before the first key frame beyond which a stream is taken for one that has none, or marks none."""
+
+STRAY = 0.1
+"""Part of a video's frames whose times may be out of order; of more, the others' are not believed either."""
+
 FALLBACK_RATE = Fraction(25)
 """Frames a second where neither packets nor container tell: PAL's rate, FFmpeg's own default."""
 
@@ -55,6 +64,9 @@ CHECKED_FRAMES = 8
 KEPT_BYTES = 64 << 20
 KEPT_OVERHEAD = 1 << 10
 """The packets of a video are kept from its demux to its decoding where they, with so much for each, take no more."""
+
+COUNTED = ("avi", *ELEMENTARY)
+"""Containers in which the time of a frame is the number of those before it."""
 
 INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 """Containers that know where their key frames lie, and whose packets have the same times after a seek."""
@@ -147,23 +159,27 @@ class Video:
             marks: list[_Mark] = []
             kept: deque[av.Packet] | None = deque() if keep else None
             room = KEPT_BYTES
-            empty = 0  # an AVI has one where a frame is shown for longer than its rate says, and counts it
+            empty = position = 0  # an AVI has one where a frame is shown for longer than its rate says, and counts it
             for packet in _demuxed(container, stream):
                 if limits is not None:
                     limits.check_count(self.path.name, len(marks))
                 if not packet.size:
                     empty += packet.dts is not None
                     continue
+                position = position if packet.pos is None else packet.pos
                 key, changed = packet.is_keyframe, packet.has_sidedata("new_extradata")
                 entry = is_entry(memoryview(packet), packet.pts, key=key, changed=changed)
-                marks.append((packet.pts, _is_shown(packet, decoder), key, entry))
+                marks.append(_Mark(packet.pts, _is_shown(packet, decoder), key, entry, position))
                 if kept is not None:
                     kept.append(packet)
                     room -= packet.size + KEPT_OVERHEAD
                     kept = kept if room >= 0 else None
-            timeline = _timeline(marks, container, stream, hidden=empty)
-            if timeline is None:
+            if not any(mark.shown for mark in marks):
                 raise VideoError(f"{self.path.name} holds no frame")
+            structure = examine(self.path, container.format.name, stream.id)
+            timeline = _timeline(marks, container, stream, structure, hidden=empty)
+            if timeline is None:
+                raise VideoError(f"{self.path.name} is damaged from its first frame on")
             if limits is not None:
                 limits.check_duration(self.path.name, float(timeline.seconds[-1] - timeline.seconds[0]))
             if kept is not None:
@@ -197,7 +213,8 @@ class Video:
         last = -1
         for seek in (True, False):  # what a seek does not lead to may be there all the same
             with self._source(timeline, seek=seek) as source:
-                decoding = _Decoding(source, targets=None if by_count else _targets(timeline, list(wanted.values())))
+                targets = None if by_count else _targets(timeline, list(wanted.values()))
+                decoding = _Decoding(source, targets=targets, holes=timeline.holes)
                 for position, frame in enumerate(decoding):
                     if by_count and decoding.damage:
                         break  # how many frames were lost is not known, nor is then which this one is
@@ -233,21 +250,32 @@ class Video:
             yield source
 
 
-def decoded_timeline(path: Path) -> Timeline:
+def decoded_timeline(path: Path, packets: Timeline | None = None) -> Timeline:
     """The times of the frames that really come out, from decoding them all: for files whose packets mislead.
 
-    Raises VideoError if no frame can be decoded.
+    `packets`: the timeline that they gave, whose holes and flaw this one has too. Where few times are out of order,
+    frames are counted, and those times are taken from the others around. Raises VideoError if no frame can be decoded.
     """
+    holes, flaw = (packets.holes, packets.flaw) if packets else ((), "")
     with _open(path) as (container, stream):
-        decoding = _Decoding(_of(container, stream))
+        decoding = _Decoding(_of(container, stream), holes=holes)
         out = [(frame.pts, bool(frame.key_frame)) for frame in decoding]
         if not out:
             raise DamageError(decoding.damage or f"{path.name} holds no frame")
+        ticks = [pts for pts, _ in out]
         keys = np.array([key for _, key in out], dtype=np.bool_)
-        pts = _believable([ticks for ticks, _ in out], container, stream)
-        if pts is None or np.any(np.diff(pts) <= 0):
-            return Timeline(_even_seconds(len(out), stream), keys, None, len(out), rate=_rate(stream))
-        return Timeline(_seconds(pts, stream), keys, pts, len(out), rate=_rate(stream))
+        pts = _believable(ticks, container, stream)
+        kept = _longest_ascent(ticks)
+        if pts is not None and len(kept) == len(out):
+            seconds = _seconds(pts, stream)
+        elif len(kept) >= (1 - STRAY) * len(out) and not _stores_decoding_times(container, stream):
+            known = _seconds(np.array([ticks[i] for i in kept], dtype=np.int64), stream)
+            seconds, pts = np.interp(np.arange(len(out)), kept, known), None
+            strays = f"the times of {len(out) - len(kept)} of {len(out)} frames are out of order"
+            flaw = "; ".join(filter(None, [flaw, strays]))
+        else:
+            seconds, pts = _even_seconds(len(out), stream), None
+        return Timeline(seconds, keys, pts, len(out), rate=_rate(stream), holes=holes, flaw=flaw)
 
 
 def container_name(path: Path) -> str:
@@ -256,30 +284,61 @@ def container_name(path: Path) -> str:
         return container.format.name
 
 
-_Mark = tuple[int | None, bool, bool, bool]
-"""Of a packet: its presentation time; whether it shows a frame; whether it is a key frame, and an entry."""
+class _Mark(NamedTuple):
+    """Of a packet: its presentation time; whether it shows a frame; whether it is a key frame, and an entry; the byte
+    at which it begins, or the container's packet that it came in."""
+
+    pts: int | None
+    shown: bool
+    key: bool
+    entry: bool
+    position: int
 
 
-def _timeline(marks: list[_Mark], container: InputContainer, stream: VideoStream, *, hidden: int) -> Timeline | None:
-    """The timeline that packets show, None if they show nothing. `hidden`: how many others the container counts."""
-    start = next((i for i, (_, _, key, _) in enumerate(marks) if key), 0)
-    shown = [(ticks, key, entry) for ticks, visible, key, entry in marks[start:] if visible]
-    if not shown:
+def _timeline(
+    marks: list[_Mark], container: InputContainer, stream: VideoStream, structure: Structure, *, hidden: int
+) -> Timeline | None:
+    """The timeline that packets show, None if nothing can be placed. `hidden`: how many others the container counts."""
+    start = next((i for i, mark in enumerate(marks) if mark.key), 0)
+    visible = sum(mark.shown for mark in marks)
+    shown = [mark for mark in marks[start:] if mark.shown]
+    promised = stream.frames - hidden - (len(marks) - visible) if stream.frames else len(shown)
+    counted = container.format.name in COUNTED
+    if counted and visible == promised and stream.frames:
+        structure = Structure()  # there are such as lack a byte here and there, and no frame
+    flaw = structure.told
+    pts = _believable([mark.pts for mark in shown], container, stream)
+    holes = [begin for begin, end in structure.holes if counted or (shown and end > shown[0].position)]
+    if holes and (counted or pts is None):
+        placed = [mark for mark in shown if mark.position < holes[0]]
+        if lost := len(shown) - len(placed):
+            flaw += f": the {lost} frames behind cannot be placed"
+        shown, pts = placed, _believable([mark.pts for mark in placed], container, stream)
+    if not shown or (counted and pts is None and start):
         return None
-    keys, entries = (np.array([marked[i] for marked in shown], dtype=np.bool_) for i in (1, 2))
-    pts = _believable([ticks for ticks, _, _ in shown], container, stream)
+    keys, entries = (
+        np.array(marked, dtype=np.bool_) for marked in zip(*((m.key, m.entry) for m in shown), strict=True)
+    )
     if pts is None:
         seconds = _even_seconds(len(shown), stream)
     else:
         order = np.argsort(pts)
         pts, keys, entries = pts[order], keys[order], entries[order]
         seconds = _seconds(pts, stream)
-    if stream.frames:
-        promised = stream.frames - hidden - (len(marks) - len(shown))
-    else:
-        promised = len(shown) + _missing(container, stream, float(seconds[-1]))
-    entry = None if pts is None else entries
-    return Timeline(seconds, keys, pts, max(promised, len(shown)), rate=_rate(stream), entry=entry)
+    if not stream.frames:
+        promised += _missing(container, stream, float(seconds[-1]))
+    if len(shown) >= promised and structure.lacking:
+        flaw = "; ".join(filter(None, [flaw, f"file ends {structure.lacking} bytes early"]))
+    return Timeline(
+        seconds,
+        keys,
+        pts,
+        max(promised, len(shown)),
+        rate=_rate(stream),
+        entry=None if pts is None else entries,
+        holes=structure.holes,
+        flaw=flaw,
+    )
 
 
 def _targets(timeline: Timeline, indices: list[int]) -> list[tuple[float, int]]:
@@ -326,7 +385,8 @@ class _Decoding:
 
     A packet that cannot be decoded spoils those that build on it, up to the next key frame: their frames come out
     but show rubbish, and are withheld. So are frames that the decoder itself calls corrupt, GIFs' pictures that are
-    not whole, and what builds on a packet of AV1 that gave no frame, for each has one.
+    not whole, what builds on a packet of AV1 that gave no frame, for each has one, and what begins in one of the
+    `holes` of the file, see `structure`.
 
     With `targets`, see `_targets`, the frames that matter are decoded and what leads to them: not what lies between the
     last of them and the entry to the next, and nothing on which none builds (but for AV1, whose decoder leaves none
@@ -334,12 +394,19 @@ class _Decoding:
     passed over unread.
     """
 
-    def __init__(self, source: _Source, *, targets: list[tuple[float, int]] | None = None) -> None:
+    def __init__(
+        self,
+        source: _Source,
+        *,
+        targets: list[tuple[float, int]] | None = None,
+        holes: Sequence[tuple[int, int]] = (),
+    ) -> None:
         self.damage = ""
         self.skipping = False
         self.sought = False
         self._source = source
         self._codec = source.decoder.codec.canonical_name
+        self._holes = deque(holes)
         self._targets = None if targets is None else deque(targets)
         self._unsent = {pts for _, pts in targets or ()}
         self._latest = -math.inf  # time sent
@@ -358,7 +425,7 @@ class _Decoding:
 
     def __iter__(self) -> Iterator[av.VideoFrame]:
         try:
-            for packet in self._source.packets:
+            for packet in _from_key(self._source.packets):
                 if not self._has_arrived(packet):
                     if not self._resting:
                         yield from self._rest()
@@ -425,6 +492,7 @@ class _Decoding:
 
     def _follow(self, packet: av.Packet) -> None:
         """Take note of a packet before it is decoded."""
+        torn = self._pass_holes(packet)
         if packet.is_keyframe:
             self._begun = True
             if self._broken:
@@ -436,10 +504,24 @@ class _Decoding:
             self._spoilt.add(packet.pts)
         else:
             self._group.append(packet.pts)
+        if torn:
+            self._spoil(packet.pts, "the file is damaged")
         if packet.is_corrupt or (self._codec == "gif" and not gif.is_whole(bytes(packet))):
             self._spoil(packet.pts, "a packet of the file is incomplete")
         if self._codec == "av1" and self._begun and not packet.is_discard:
             self._due.append(packet.pts)
+
+    def _pass_holes(self, packet: av.Packet) -> bool:
+        """Give up what builds on packets that are lost before this one. Returns whether it begins in a hole itself."""
+        while self._holes and packet.pos is not None and packet.pos >= self._holes[0][0]:
+            inside = packet.pos < self._holes[0][1]
+            if inside or self._begun:
+                self._broken = True
+                self.damage = self.damage or "the file is damaged" + self._at(packet.pts)
+            if inside:
+                return True
+            self._holes.popleft()
+        return False
 
     def _decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
         decoder = self._source.decoder
@@ -472,13 +554,15 @@ class _Decoding:
 
     def _spoil(self, pts: int | None, why: str) -> None:
         """Give up the packet of this time and those sent after it, until a key frame is sent."""
-        where = "" if pts is None else f" at {float(pts * self._source.time_base):.2f} s"
-        self.damage = self.damage or why + where
+        self.damage = self.damage or why + self._at(pts)
         if pts not in self._spoilt and pts in self._group:
             begin = self._group.index(pts)
             self._spoilt.update(self._group[begin:])
             del self._group[begin:]
             self._broken = True
+
+    def _at(self, pts: int | None) -> str:
+        return "" if pts is None else f" at {float(pts * self._source.time_base):.2f} s"
 
 
 @contextmanager
@@ -547,6 +631,22 @@ def _demuxed(container: InputContainer, stream: VideoStream) -> Iterator[av.Pack
             yield packet
 
 
+def _from_key(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+    """Those from the first key frame on, before which some decoders make up frames; all if it is long in coming."""
+    waiting: list[av.Packet] = []
+    for packet in packets:
+        if packet.is_keyframe:
+            yield packet
+            break
+        waiting.append(packet)
+        if len(waiting) > KEYLESS:
+            yield from waiting
+            break
+    else:
+        yield from waiting
+    yield from packets
+
+
 def _is_shown(packet: av.Packet, decoder: VideoCodecContext) -> bool:
     """False of what an edit list hides, and of what only prepares others in VP8 (RFC 6386, 9.1: bit 4)."""
     return not packet.is_discard and (decoder.codec.canonical_name != "vp8" or bool(memoryview(packet)[0] >> 4 & 1))
@@ -580,10 +680,30 @@ def _stated_seconds(container: InputContainer, stream: VideoStream) -> float:
 
 def _believable(ticks: list[int | None], container: InputContainer, stream: VideoStream) -> NDArray[np.int64] | None:
     """(n,) the times as they are, or None where they cannot be those of presentation."""
-    reordered_avi = container.format.name == "avi" and stream.codec_context.has_b_frames
-    if reordered_avi or None in ticks or len(set(ticks)) < len(ticks):
+    if _stores_decoding_times(container, stream) or None in ticks or len(set(ticks)) < len(ticks):
         return None
     return np.array(ticks, dtype=np.int64)
+
+
+def _stores_decoding_times(container: InputContainer, stream: VideoStream) -> bool:
+    return container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
+
+
+def _longest_ascent(ticks: Sequence[int | None]) -> list[int]:
+    """Positions of as many of these as possible that ascend strictly (Fredman 1975); None are left out."""
+    ends: list[int] = []  # the least tick that ascents of each length end with
+    last: list[int] = []  # and its position
+    before: dict[int, int] = {}
+    for position, tick in enumerate(ticks):
+        if tick is None:
+            continue
+        length = bisect_left(ends, tick)
+        before[position] = last[length - 1] if length else -1
+        ends[length : length + 1], last[length : length + 1] = [tick], [position]
+    positions = [last[-1]] if last else []
+    while positions and before[positions[-1]] >= 0:
+        positions.append(before[positions[-1]])
+    return positions[::-1]
 
 
 def _seconds(pts: NDArray[np.int64], stream: VideoStream) -> NDArray[np.float64]:

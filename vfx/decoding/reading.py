@@ -55,10 +55,9 @@ def _frames(
 
 
 def shortfall(timeline: Timeline) -> str:
-    """A sentence that says how many of its frames a file lacks, "" if none."""
-    if len(timeline) >= timeline.promised:
-        return ""
-    return f"file holds {len(timeline)} of the {timeline.promised} frames that its header promises"
+    """What a file lacks: how many of its frames, and what its structure says; joined by "; ", "" if nothing."""
+    held = f"file holds {len(timeline)} of the {timeline.promised} frames that its header promises"
+    return "; ".join(filter(None, [held if len(timeline) < timeline.promised else "", timeline.flaw]))
 
 
 class Reading:
@@ -114,7 +113,7 @@ class Reading:
         except TimelineError:
             self.void = True
             try:
-                yield from self._decode(video, pyav.decoded_timeline(self._path))
+                yield from self._decode(video, pyav.decoded_timeline(self._path, timeline))
             except VideoError as error:
                 self.decoded = 0 if self.void else self.decoded
                 self.stage, self.problem = "decode", self._tell(error)
