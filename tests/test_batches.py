@@ -2,6 +2,7 @@
 
 import ctypes
 import heapq
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -329,3 +330,17 @@ def test_a_video_of_which_a_piece_takes_its_process_down_is_given_up() -> None:
     assert failures == [Failure("crashing", "decode", "decoder crashed (SIGSEGV)")]
     assert tally.videos == 2
     assert tally.done_cost == 48
+
+
+@pytest.mark.parametrize("sigma", [0.3, 1.0, 1.5])
+def test_a_hundred_thousand_videos_on_64_ranks_are_within_two_percent_of_even(sigma: float) -> None:
+    """Lengths as of web videos (lognormal, from nearly alike to a few that are a hundred times as long)."""
+    costs = np.random.default_rng(1).lognormal(12, sigma, 100_000).astype(int)
+    sources = [Source(f"{n:06d}", "", int(c)) for n, c in enumerate(costs)]
+    begin = time.perf_counter()
+    loads = [sum(s.cost for s in share(sources, rank, 64)) for rank in (0, 1, 31, 63)]
+    took = (time.perf_counter() - begin) / 4
+    ideal = sum(costs) / 64
+    least, most = min(loads) / ideal, max(loads) / ideal
+    print(f"sigma {sigma}: a rank has {least:.6f} to {most:.6f} of its share, in {took:.2f} s")
+    assert 0.98 * ideal < min(loads) <= max(loads) < 1.02 * ideal

@@ -40,7 +40,8 @@ def test_without_a_terminal_there_is_a_line_every_so_often(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("vfx.progress.LINE_SECONDS", 0)
-    path = extract.main(f"collection={TOYDATA}", f"output_dir={tmp_path}", "trainer=cpu", "batch_size=4", "num_threads=1")
+    options = ["trainer=cpu", "batch_size=4", "num_threads=1"]
+    path = extract.main(f"collection={TOYDATA}", f"output_dir={tmp_path}", *options)
     lines = [line for line in (path.parent / "extract.log").read_text().splitlines() if line.endswith(" left")]
     assert len(lines) == 15
     assert "/8 videos, 52 frames, " in lines[-1]  # two batches are still in the network

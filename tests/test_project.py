@@ -17,7 +17,9 @@ from vfx import CONF_DIR
 from vfx.app import resolved
 
 # Apps -> what a run is made of -> parts. A module may import its own layer and what is below.
-APPS = {"probe", "extract", "frames", "pool", "concat", "export", "import_bigfile", "compare", "verify", "bench"}
+APPS = {
+    "probe", "extract", "frames", "merge", "pool", "concat", "export", "import_bigfile", "compare", "verify", "bench",
+}  # fmt: skip
 RUN = {
     "probing", "overview",
     "datamodules", "batches", "clips", "workers", "extractor", "writer", "interruption", "progress", "output",

@@ -181,7 +181,7 @@ def resolved(config: DictConfig) -> DictConfig:
                     f"{key} ({made[key]!r:.80}) must be a path, not empty, without NUL, its names of at most"
                     f" {LONGEST_NAME} bytes"
                 )
-    for key in ("overwrite", "strict", "subset"):
+    for key in ("overwrite", "strict", "subset", "partial"):
         if not isinstance(made.get(key, False), bool):
             raise UsageError(f"{key} ({made[key]}) must be true or false")
     for key in COMMA_KEYS:

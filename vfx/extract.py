@@ -16,6 +16,7 @@ from vfx.errors import ExtractionError, UsageError
 from vfx.files import write_text, writing
 
 if TYPE_CHECKING:
+    from vfx.collection import Source
     from vfx.output import Output
 
 log = logging.getLogger("vfx.extract")  # not __name__, which is __main__ when run
@@ -38,15 +39,17 @@ def extract(config: DictConfig) -> Path | list[Path]:
     for each in configs:
         if each.model.weights == "random" and not each.feature.endswith(",random"):
             raise UsageError(f"feature ({each.feature}) must end in ,random where model.weights=random")
+    shard = _shard(config)
     if config.dataset.num_workers != 0:
         workers.warm_up()
     # Late, so that --help and a mistyped key need not wait for torch.
     lean.load("pytorch_lightning")
+    from vfx.batches import share
     from vfx.collection import find_collection
     from vfx.encoder import Encoder
     from vfx.extractor import Extractor
     from vfx.interruption import Interruption
-    from vfx.output import Output
+    from vfx.output import Output, Shard
     from vfx.progress import Progress, summary
     from vfx.provenance import provenance, recipe
     from vfx.segments import check_videos
@@ -70,7 +73,8 @@ def extract(config: DictConfig) -> Path | list[Path]:
     if lead and "file" in config.sampler:
         check_videos(config.sampler.file, {source.id for source in sources})
     networks = [app.build(each.model, leave_out=("compile",)) for each in configs]
-    outputs = [Output(Path(config.output_dir) / collection.name / each.feature) for each in configs]
+    wholes = [Output(Path(config.output_dir) / collection.name / each.feature) for each in configs]
+    outputs = [whole if shard is None else Shard(whole, *shard) for whole in wholes]
     recipes = [
         recipe(
             network,
@@ -99,19 +103,23 @@ def extract(config: DictConfig) -> Path | list[Path]:
             for output, making in zip(outputs, recipes, strict=True):
                 stack.enter_context(output.alone())
                 output.prepare(making, overwrite=config.overwrite)
-            app.log_to(*(output.folder / "extract.log" for output in outputs))
+            app.log_to(*(output.log for output in outputs))
+            mine = sources if shard is None else share(sources, shard[0] - 1, shard[1])
             data.plan(
-                sources,
+                mine,
                 done=set.intersection(*(output.done() for output in outputs)),
                 pieces=set.intersection(*(output.pieces() for output in outputs)),
             )
             features = " and ".join(each.feature for each in configs)
-            log.info("%s of %s: %s", features, collection.name, _state(len(sources), len(data.planned)))
-            if not data.planned and all(output.is_whole() for output in outputs) and not app.started_by_others():
-                return _finish(outputs, config.strict)
-            for output, of_it in zip(outputs, attributes, strict=True):
+            of_it = "" if shard is None else f", shard {shard[0]} of {shard[1]}"
+            log.info("%s of %s%s: %s", features, collection.name, of_it, _state(len(mine), len(data.planned)))
+            nothing = not data.planned and not app.started_by_others()
+            if nothing and (shard is not None or all(output.is_whole() for output in outputs)):
+                stack.close()
+                return _finish(outputs, sources, config.strict)
+            for output, carried in zip(outputs, attributes, strict=True):
                 output.check_alone()
-                write_text(output.folder / "config.yaml", of_it["config"])
+                write_text(output.folder / "config.yaml", carried["config"])
         trainer = app.build(config.trainer, callbacks=[writer, Progress(tally), interruption])
         if app.in_sweep() and trainer.strategy.launcher is not None:
             # Lightning starts the whole sweep again in every rank, and a job that ends on one of them alone (nothing to
@@ -127,7 +135,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
         if not lead:
             return _one_or_all([output.features for output in outputs])
         log.info("%s", summary(writer.total, time.monotonic() - start, ranks=trainer.world_size))
-        return _finish(outputs, config.strict)
+    return _finish(outputs, sources, config.strict)
 
 
 def _by_model(config: DictConfig) -> list[DictConfig]:
@@ -159,12 +167,34 @@ def _state(found: int, todo: int) -> str:
     return f"{todo} videos to do" + (f", {found - todo} of {found} done before" if found > todo else "")
 
 
-def _finish(outputs: list[Output], strict: bool) -> Path | list[Path]:
+def _shard(config: DictConfig) -> tuple[int, int] | None:
+    """(shard, num_shards), None where there are none. Raises UsageError where they make no sense."""
+    shard, count = config.shard, config.num_shards
+    if shard is None and count is None:
+        return None
+    if not (isinstance(shard, int) and isinstance(count, int) and 1 <= shard <= count):
+        raise UsageError(f"shard ({shard}) and num_shards ({count}) must be whole numbers, shard from 1 to num_shards")
+    return shard, count
+
+
+def _finish(outputs: list[Output], sources: list[Source], strict: bool) -> Path | list[Path]:
     """Say what is there and what is not. Raises ExtractionError for failures where `strict`."""
-    listed = [said for output in outputs if (said := _list_failures(output))]
+    from vfx.output import Shard
+
+    listed, paths = [], []
+    for output in outputs:
+        whole = output
+        if isinstance(output, Shard):
+            whole = output.whole
+            if not whole.merge_if_complete([source.id for source in sources]):
+                paths.append(output.folder)
+                continue
+        paths.append(whole.features)
+        if said := _list_failures(whole):
+            listed.append(said)
     if strict and listed:
         raise ExtractionError(f"strict=true and {'; '.join(listed)}")
-    return _one_or_all([output.features for output in outputs])
+    return _one_or_all(paths)
 
 
 def _list_failures(output: Output) -> str:

@@ -3,6 +3,7 @@
 <folder>/parts/recipe.json     what makes the numbers; a run with another recipe is refused
 <folder>/parts/part-*.h5       finished videos, each file whole and a feature file of its own
 <folder>/features.h5           all of them, sorted by video id; appears at the end, then `parts` goes
+<folder>/shards/<n>-of-<m>     what one job of several made: a folder of parts, and the unit of its resume
 
 Of a video that is read in pieces a part may hold one piece alone; an entry of its failures says which. Once all pieces
 are there, in whatever parts, the video is done.
@@ -14,12 +15,13 @@ import heapq
 import itertools
 import json
 import logging
+import random
 import shutil
 import tempfile
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -44,6 +46,8 @@ BLOCK_ROWS = 4096
 PIECE = "piece"  # the stage of the entry among a part's failures that says which piece of a video it holds
 NETWORK = "network"  # the stage at which rows turn out void
 SHOWN = 5  # how many failures an error names
+CARRIED = ("feature", "collection", "config", "provenance")  # attributes that parts and the whole share
+PEEKS = 20
 
 log = logging.getLogger(__name__)
 Recipe = Mapping[str, Any]
@@ -56,15 +60,20 @@ class Output:
         self.folder = folder
         self.features = folder / FEATURES
         self.parts = folder / "parts"
+        self.shards = folder / "shards"
+        self.log = folder / "extract.log"
         self._lock: Lock | None = None
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Hold the folder against a second run, and clear away what a killed one left half written.
 
-        Raises OutputError where another run is at work here.
+        Raises OutputError where another run is at work here, on a shard or on all.
         """
         with alone_in(self.folder) as self._lock:
+            for shard in sorted(self.shards.glob("*-of-*")):
+                with alone_in(shard):  # one that begins later finds us here
+                    pass
             with suppress(OSError):  # it only costs room
                 for left in (*self.folder.glob(".*.tmp"), *self.parts.glob(".*.tmp")):
                     left.unlink()
@@ -94,14 +103,15 @@ class Output:
 
     def _drop_parts(self) -> None:
         """Remove the parts, all in one step for whoever looks: a few without their recipe would seem to be anyone's."""
-        given_up = self.folder / f"{GIVEN_UP}{uuid.uuid4().hex[:8]}"
-        with suppress(FileNotFoundError):
-            self.parts.rename(given_up)
-            shutil.rmtree(given_up, ignore_errors=True)
+        for parts in (self.parts, self.shards):
+            given_up = self.folder / f"{GIVEN_UP}{uuid.uuid4().hex[:8]}"
+            with suppress(FileNotFoundError):
+                parts.rename(given_up)
+                shutil.rmtree(given_up, ignore_errors=True)
 
     def _set_damaged_aside(self) -> None:
         """Set the parts aside that are not as they were written; all of them are read for it."""
-        paths = sorted(self.parts.glob("part-*.h5"))
+        paths = self._part_paths()
         for path in paths:
             path.open("rb").close()  # no permission is no damage
         for path, finding in integrity.survey(paths, look=integrity.altered):
@@ -114,7 +124,7 @@ class Output:
 
     def check(self, recipe: Recipe) -> bool:
         """Whether something is here, made by this recipe. Raises OutputError if by another, with what differs."""
-        found = self._recipe()
+        found = self.recipe()
         if found is not None and not Path(found.get("collection", "")).is_dir():
             found = {**found, "collection": recipe.get("collection")}  # it has moved
         changed = [] if found is None else differences(found, recipe)
@@ -125,9 +135,14 @@ class Output:
             )
         return found is not None
 
-    def _recipe(self) -> Recipe | None:
-        path = self.features if self.features.exists() else self.parts / "recipe.json"
-        if not path.exists():
+    def recipe(self) -> Recipe | None:
+        """What made what is here, None if there is nothing. Raises OutputError where that cannot be told."""
+        kept = [self.parts / "recipe.json", *sorted(self.shards.glob("*/parts/recipe.json"))]
+        return self._read_recipe([self.features, *kept])
+
+    def _read_recipe(self, places: Iterable[Path]) -> Recipe | None:
+        path = next((path for path in places if path.exists()), None)
+        if path is None:
             return None
         try:
             if path == self.features:
@@ -139,12 +154,16 @@ class Output:
 
     def is_whole(self) -> bool:
         """Whether `features.h5` is there and holds all that has been committed."""
-        return self.features.exists() and not any(self.parts.glob("part-*.h5"))
+        return self.features.exists() and not self._part_paths()
+
+    def _part_paths(self) -> list[Path]:
+        """The parts, those of shards too."""
+        return sorted([*self.parts.glob("part-*.h5"), *self.shards.glob("*/parts/part-*.h5")])
 
     def files(self) -> list[FeatureFile]:
         """What has been committed: the finished file if there is one, and the parts."""
         paths = [self.features] if self.features.exists() else []
-        return [FeatureFile(p) for p in (*paths, *sorted(self.parts.glob("part-*.h5")))]
+        return [FeatureFile(path) for path in (*paths, *self._part_paths())]
 
     def done(self) -> set[str]:
         """The videos that need not be read again: those with rows, and those that are known to have none."""
@@ -178,6 +197,45 @@ class Output:
             self._set_aside(damaged.path, str(damaged))
             raise ExtractionError(f"{damaged}; run the same command again, which reads its videos again") from damaged
         shutil.rmtree(self.parts, ignore_errors=True)
+        shutil.rmtree(self.shards, ignore_errors=True)
+
+    def missing(self, ids: Iterable[str]) -> list[str]:
+        """Those of these videos that are not done."""
+        done = self.done()
+        return [id for id in ids if id not in done]
+
+    def merge_if_complete(self, ids: Sequence[str]) -> bool:
+        """`merge` where these videos are all done; whether it was. Of jobs that end together one does it."""
+        if missing := self.missing(ids):
+            log.info("%d of %d videos are other shards' work, and not done yet", len(missing), len(ids))
+            return False
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self.alone())
+            except OutputError as error:
+                log.info("all %d videos are done; another job is at it: %s", len(ids), error)
+                return False
+            if not self.is_whole():
+                self.merge()
+        return True
+
+    def merge(self) -> None:
+        """Assemble what shards have committed, with the attributes that the parts carry.
+
+        Raises OutputError where the folder is in other hands or parts are of different recipes, and what `assemble`
+        raises.
+        """
+        attributes: dict[str, str] = {}
+        recipe: Recipe | None = None
+        for path in self._part_paths():
+            with FeatureFile(path) as part:
+                found = part.provenance["recipe"]
+                if recipe is not None and (changed := differences(recipe, found)):
+                    raise OutputError(f"{path} was made with another recipe than others: {'; '.join(changed)}")
+                recipe = found
+                attributes = {name: part.attributes[name] for name in CARRIED}
+        self.assemble(attributes)
+        write_text(self.folder / "config.yaml", attributes["config"])
 
     def _merge(self, attributes: Mapping[str, str]) -> None:
         files = self.files()
@@ -209,6 +267,47 @@ class Output:
             writer.add_failures(failures)
             provenance = json.loads(attributes["provenance"]) | {"decoders": served}
             writer.attributes["provenance"] = json.dumps(provenance)
+
+
+class Shard(Output):
+    """One job's share of an output that several jobs make without a word between them."""
+
+    def __init__(self, whole: Output, number: int, count: int) -> None:
+        super().__init__(whole.shards / f"{number}-of-{count}")
+        self.whole = whole
+        self.features = whole.features
+        self.log = whole.folder / f"extract.{number}-of-{count}.log"  # stays when the share goes
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold this share; others may be at work on theirs, but none on the whole."""
+        with super().alone():
+            for patience in range(PEEKS, -1, -1):
+                try:
+                    with alone_in(self.whole.folder):  # only to see that nobody else is: who comes now finds our share
+                        break
+                except OutputError:
+                    if not patience:
+                        raise
+                    time.sleep(random.uniform(0.05, 0.2))  # another shard may be looking too
+            yield
+
+    def prepare(self, recipe: Recipe, *, overwrite: bool) -> None:
+        if overwrite and self.features.exists():
+            raise OutputError(f"overwrite=true of one shard would leave {self.features} as it is; remove that first")
+        self.whole.check(recipe)
+        super().prepare(recipe, overwrite=overwrite)
+
+    def files(self) -> list[FeatureFile]:
+        """What has been committed by any job."""
+        return self.whole.files()
+
+    def recipe(self) -> Recipe | None:
+        return self._read_recipe([self.parts / "recipe.json"])
+
+    def assemble(self, attributes: Mapping[str, str]) -> None:
+        """Nothing: that is for whoever finds the shares complete."""
+        self.check_alone()
 
 
 class _DamagedPart(OutputError):
