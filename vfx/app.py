@@ -21,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
-from vfx import CONF_DIR
+from vfx import CONF_DIR, ranks
 from vfx.errors import Interrupted, UsageError, VfxError
 from vfx.files import sha256
 from vfx.logs import LogFile, Printable
@@ -52,10 +52,8 @@ NAMES = (
     "collection", "rootpath", "output_dir", "source", "destination", "segments", "file", "a", "b", "output",
     *COMMA_KEYS,
 )  # fmt: skip
-PARENT = os.getppid()  # asked early: it may be gone when it is needed
 ENDED = "error: ended by Ctrl-C; what was finished is kept: the same command goes on from there"
 LONGEST_NAME = 255  # bytes, of a file or folder
-RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
 Result = TypeVar("Result")  # the path that an app wrote, or what it found
 App = Callable[[DictConfig], Result]
@@ -84,16 +82,17 @@ def command(app: App[Any], name: str) -> None:
     def run(config: DictConfig) -> None:
         nonlocal begun
         begun = True
+        _log_to_terminal()  # in the processes of launchers
         try:
             result = app(resolved(config))
         except VfxError as error:
             log.error("error: %s", error)
             if isinstance(error, Interrupted):  # the end of a sweep too
-                sys.exit(0 if is_told() else 128 + error.signal)
+                sys.exit(0 if ranks.is_told() else 128 + error.signal)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # the launcher goes on with the sweep
             sys.exit(1)
-        if first_rank():
+        if ranks.first_rank():
             print(*(result if isinstance(result, list) else [result]), sep="\n", flush=True)
 
     try:
@@ -252,21 +251,9 @@ def _targets(node: Any) -> Iterator[str]:
             yield from _targets(value)
 
 
-def first_rank() -> bool:
-    """Whether this process is the only one of its run, or the one that reports and writes for all."""
-    # Where Lightning looks, in its order, and without the seconds that its import takes.
-    rank = next((os.environ[name] for name in RANKS if name in os.environ), "0")
-    return int(rank) == 0
-
-
-def started_by_others() -> bool:
-    """Whether torchrun or SLURM started the ranks: then each must come to the rendezvous, even with no work."""
-    return "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) > 1
-
-
-def is_told() -> bool:
-    """Whether the first rank started this one and tells it to end, and will exit for both."""
-    return not (first_rank() or started_by_others())
+def check_ranks(trainer: DictConfig) -> None:
+    """Raise UsageError where a trainer of the config does not fit how this process was started."""
+    ranks.check([target.rpartition(".")[2] for target in _targets(OmegaConf.to_container(trainer))])
 
 
 def _log_to_terminal() -> None:
@@ -274,6 +261,9 @@ def _log_to_terminal() -> None:
     log.propagate = False  # Hydra's own handlers print to standard output, where only the result belongs
     # Lightning's list of the accelerators it did not find, and its tip for another product.
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # "Initializing distributed"
+    # Its advice wherever SLURM is installed; the trainers of conf/trainer say themselves who starts their processes.
+    warnings.filterwarnings("ignore", message="The `srun` command is available on your system but is not used")
     # It asks the loader which dataset indices a batch holds; ours carries ids.
     warnings.filterwarnings("ignore", message="Couldn't infer the batch indices")
     # Lightning 2.6 asks torch 2.14 in a way that torch has deprecated.

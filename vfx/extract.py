@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from vfx import app, lean, workers
+from vfx import app, lean, ranks, workers
 from vfx.errors import ExtractionError, UsageError
 from vfx.files import write_text, writing
 
@@ -35,6 +35,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
     """Write `features.h5` as a resolved config of conf/extract.yaml says; returns its path, or their paths."""
     if str(config.oversample) not in ("False", "True", "keep"):
         raise UsageError(f"oversample ({config.oversample}) must be false, true or keep")
+    app.check_ranks(config.trainer)
     configs = _by_model(config)
     for each in configs:
         if each.model.weights == "random" and not each.feature.endswith(",random"):
@@ -57,7 +58,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
 
     start = time.monotonic()
     tally = Tally()
-    interruption = Interruption(first_rank=app.PARENT if app.is_told() else None)
+    interruption = Interruption(first_rank=ranks.PARENT if ranks.is_told() else None)
     collection = find_collection(config.collection, config.rootpath)
     data = app.build(
         config.dataset,
@@ -68,7 +69,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
         tally=tally,
         check=interruption.check,
     )
-    lead = app.first_rank()
+    lead = ranks.first_rank()
     sources = data.sources() if lead else []  # before the network, which takes long to load
     if lead and "file" in config.sampler:
         check_videos(config.sampler.file, {source.id for source in sources})
@@ -113,7 +114,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
             features = " and ".join(each.feature for each in configs)
             of_it = "" if shard is None else f", shard {shard[0]} of {shard[1]}"
             log.info("%s of %s%s: %s", features, collection.name, of_it, _state(len(mine), len(data.planned)))
-            nothing = not data.planned and not app.started_by_others()
+            nothing = not data.planned and not ranks.started_by_others()
             if nothing and (shard is not None or all(output.is_whole() for output in outputs)):
                 stack.close()
                 return _finish(outputs, sources, config.strict)
