@@ -261,7 +261,7 @@ def _log_to_terminal() -> None:
     log.propagate = False  # Hydra's own handlers print to standard output, where only the result belongs
     # Lightning's list of the accelerators it did not find, and its tip for another product.
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # "Initializing distributed"
+    logging.getLogger("lightning_fabric.utilities.distributed").setLevel(logging.WARNING)  # "Initializing distributed"
     # Its advice wherever SLURM is installed; the trainers of conf/trainer say themselves who starts their processes.
     warnings.filterwarnings("ignore", message="The `srun` command is available on your system but is not used")
     # It asks the loader which dataset indices a batch holds; ours carries ids.
