@@ -12,24 +12,29 @@ import io
 import os
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from random import Random
 
 import av
+import numpy as np
 from PIL import Image
 
 from tests.clips import CLIPS, silence
-from tests.conftest import ROOT, TOYDATA
+from tests.conftest import LIMITS, ROOT, TOYDATA
 from vfx.collection import VIDEO_SUFFIXES
+from vfx.decoding import Frame, Reading
+from vfx.sampling import all_frames
 
 VIDEOS = Path(os.environ.get("VFX_TEST_VIDEOS", ROOT.parent / "shared" / "videos"))
 HUGE = 20_000  # pixels, each way: more than FFmpeg can hold
 LARGE = 16_000  # what it can, and limits.pixels does not allow
 MILLION = 1_000_000
+EXACT = {"fflags": "bitexact"}  # or Matroska gives each file a number of its own
 
 
 @dataclass(frozen=True)
@@ -50,14 +55,21 @@ def sound(folder: Path, names: Sequence[str] = tuple(CLIPS)) -> list[Path]:
     """The painted clips of these names, written to `folder`, the toy collection, and real videos where there are."""
     real = [VIDEOS / "codecs", VIDEOS / "lineage" / "VideoData"]
     found = [p for root in (TOYDATA / "VideoData", *real) for p in root.rglob("*.*")]
-    return [*(CLIPS[name].write(folder) for name in names), *sorted(found)]
+    return [*painted(folder, names), *sorted(found)]
 
 
-def damage(folder: Path, sources: Sequence[Path], *, count: int, seed: int) -> list[Damaged]:
-    """Write `count` files to `folder`: of each kind in turn, each of another source as long as there are some."""
-    made = []
+def painted(folder: Path, names: Sequence[str] = tuple(CLIPS)) -> list[Path]:
+    """The painted clips of these names, written to `folder`: the same bytes each time."""
+    return [replace(CLIPS[name], muxing=EXACT | CLIPS[name].muxing).write(folder) for name in names]
+
+
+def damage(folder: Path, sources: Sequence[Path], *, count: int, seed: int, kinds: Sequence[str] = ()) -> list[Damaged]:
+    """Write `count` files to `folder`: of each kind in turn, all if none is named, each of another source as long as
+    there are some."""
+    made: list[Damaged] = []
     waiting = {kind: _of_all(kind, mutation, sources, seed) for kind, mutation in MUTATIONS.items()}
     waiting |= {kind: iter(items) for kind, items in (("impostor", impostors(folder)), ("liar", liars(folder)))}
+    waiting = {kind: items for kind, items in waiting.items() if not kinds or kind in kinds}
     while len(made) < count and waiting:
         for kind, items in list(waiting.items()):
             if (item := next(items, None)) is None:
@@ -81,6 +93,48 @@ def _of_all(kind: str, mutation: Mutation, sources: Sequence[Path], seed: int) -
         if done is not None:
             name = source.name if kind != "renamed" else f"{source.stem}{done[1].split()[-1]}"
             yield source, name, *done
+
+
+# What a decoder makes of them
+
+
+NEAR = 2.0  # mean difference of pixels, in levels: neighbours of a painted clip differ by 20, copies of one by less
+
+
+def compared(damaged: Damaged, *, decoder: str) -> Iterator[Counter[str]]:
+    """What each frame of a damaged clip is that a decoder delivers: "right": it looks like the frame of its number in
+    the sound clip; "moved": like another, but that is shown at its time, for those before are lost; "repainted": like
+    none; "wrong": like another. And "files" (1), "failed" (1 if it is said that something is missing), and "lost"
+    (frames)."""
+    assert damaged.source is not None
+    sound = _delivered(damaged.source, decoder)
+    stack = np.stack([frame.pixels for frame in sound]).astype(np.int16)
+    slack = 1 if damaged.source.suffix == ".mpg" else 2e-3  # seconds: of MPEG-PS, FFmpeg has to guess most
+    found = Counter(files=1)
+    frames: list[Frame] = []
+    reading = Reading(damaged.path, all_frames, decoder=decoder, limits=LIMITS)
+    for frame in reading:
+        frames = [frame] if frame.first else [*frames, frame]
+    for frame in frames[: 0 if reading.void else None]:
+        if frame.pixels.shape != stack.shape[1:]:
+            found["repainted"] += 1
+            continue
+        differences = np.abs(stack - frame.pixels).mean(axis=(1, 2, 3))
+        nearest = int(differences.argmin())
+        if differences[nearest] > NEAR:
+            found["repainted"] += 1
+        elif nearest == frame.index:
+            found["right"] += 1
+        else:
+            found["moved" if abs(frame.seconds - sound[nearest].seconds) < slack else "wrong"] += 1
+    found["failed"] = int(bool(reading.problem))
+    found["lost"] = max(0, len(sound) - len(frames))
+    yield found
+
+
+@lru_cache(maxsize=len(CLIPS))
+def _delivered(path: Path, decoder: str) -> list[Frame]:
+    return list(Reading(path, all_frames, decoder=decoder))
 
 
 # Damage to bytes
@@ -165,7 +219,7 @@ FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".ts": "mpegts", ".
 def later(path: Path, *, hours: float) -> bytes:
     """The packets from the middle on are shown hours later. Raises what PyAV raises if that is too much to be said."""
     buffer = io.BytesIO()
-    with av.open(str(path)) as reader, av.open(buffer, "w", format=FORMATS[path.suffix]) as writer:
+    with av.open(str(path)) as reader, av.open(buffer, "w", format=FORMATS[path.suffix], options=EXACT) as writer:
         stream = reader.streams.video[0]
         copy = writer.add_stream_from_template(stream, opaque=True)
         packets = [p for p in reader.demux(stream) if p.dts is not None and p.pts is not None]

@@ -114,6 +114,18 @@ def test_an_end_that_is_missing_is_told_of_an_mp4_of_fragments(clip: MakeClip, t
     assert reading.problem.endswith(" bytes early")
 
 
+def test_a_block_behind_the_end_of_its_cluster_is_none(clip: MakeClip, tmp_path: Path) -> None:
+    """What is put in may be whole blocks: the size of the cluster (RFC 9559, 5.1.3) tells."""
+    data = clip("vp9.webm").read_bytes()
+    a, b = (data.rindex(b"\xa3", 0, packets(clip("vp9.webm"))[n].pos) for n in (20, 22))
+    path = changed(clip("vp9.webm"), tmp_path / "x.webm", lambda data: data[:b] + data[a:])
+    assert structure(path).holes
+    frames, _ = read_all(path)
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    sound, _ = read_all(clip("vp9.webm"))
+    assert all(np.array_equal(frame.pixels, sound[frame.index].pixels) for frame in frames)
+
+
 @pytest.mark.parametrize("name", ["mjpeg.avi", "h264.flv", "flv1.flv"])
 def test_what_comes_twice_ends_what_can_be_placed(name: str, clip: MakeClip, tmp_path: Path) -> None:
     """Times that come twice are none, and frames could only be counted."""

@@ -311,6 +311,7 @@ def _timeline(
     holes = [begin for begin, end in structure.holes if counted or (shown and end > shown[0].position)]
     if holes and (counted or pts is None):
         placed = [mark for mark in shown if mark.position < holes[0]]
+        placed = placed if counted else placed[: _first_repeated([mark.pts for mark in placed])]
         if lost := len(shown) - len(placed):
             flaw += f": the {lost} frames behind cannot be placed"
         shown, pts = placed, _believable([mark.pts for mark in placed], container, stream)
@@ -687,6 +688,16 @@ def _believable(ticks: list[int | None], container: InputContainer, stream: Vide
 
 def _stores_decoding_times(container: InputContainer, stream: VideoStream) -> bool:
     return container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
+
+
+def _first_repeated(ticks: Sequence[int | None]) -> int:
+    """Where the first stands that is missing or was there before; their number if none is."""
+    seen: set[int | None] = {None}
+    for position, tick in enumerate(ticks):
+        if tick in seen:
+            return position
+        seen.add(tick)
+    return len(ticks)
 
 
 def _longest_ascent(ticks: Sequence[int | None]) -> list[int]:

@@ -7,6 +7,7 @@ Of a container only that is read which leads from one packet to the next.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -96,12 +97,12 @@ def _walk(file: _File, begin: int, end: int | None, *, step: Step, mark: re.Patt
 # Matroska and WebM (RFC 8794, RFC 9559)
 
 SEGMENT, CLUSTER = b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
-ENTERED = (SEGMENT, CLUSTER)
-PASSED = {
-    *(b"\x1a\x45\xdf\xa3", b"\x11\x4d\x9b\x74", b"\x15\x49\xa9\x66", b"\x16\x54\xae\x6b", b"\x1c\x53\xbb\x6b"),
-    *(b"\x19\x41\xa4\x69", b"\x10\x43\xa7\x70", b"\x12\x54\xc3\x67", b"\xec", b"\xbf"),
-    *(b"\xe7", b"\xa3", b"\xa0", b"\xab", b"\xa7", b"\x58\x54", b"\xaf"),  # these in a Cluster
+PADDING = {b"\xec", b"\xbf"}  # and check sums
+IN_SEGMENT = PADDING | {
+    *(b"\x1a\x45\xdf\xa3", b"\x11\x4d\x9b\x74", b"\x15\x49\xa9\x66", b"\x16\x54\xae\x6b"),
+    *(b"\x1c\x53\xbb\x6b", b"\x19\x41\xa4\x69", b"\x10\x43\xa7\x70", b"\x12\x54\xc3\x67"),
 }
+IN_CLUSTER = PADDING | {b"\xe7", b"\xa3", b"\xa0", b"\xab", b"\xa7", b"\x58\x54", b"\xaf"}
 
 
 def _element(file: _File, position: int) -> tuple[bytes, int, int | None]:
@@ -117,16 +118,21 @@ def _element(file: _File, position: int) -> tuple[bytes, int, int | None]:
     return id, content, None if size == (1 << 7 * length) - 1 else content + size
 
 
-def _matroska_step(file: _File, position: int) -> int | None:
-    id, content, end = _element(file, position)
-    if id in ENTERED:
-        return content
-    return end if id in PASSED else None
-
-
 def _matroska(file: _File) -> Structure:
+    cluster_end = 0
+
+    def step(file: _File, position: int) -> int | None:
+        nonlocal cluster_end
+        id, content, end = _element(file, position)
+        if id == CLUSTER:
+            cluster_end = end or sys.maxsize
+        if id in (SEGMENT, CLUSTER):
+            return content
+        inside = end is not None and end <= cluster_end
+        return end if id in IN_SEGMENT or (id in IN_CLUSTER and inside) else None
+
     id, _, end = _element(file, _element(file, 0)[2] or 0)
-    found = _walk(file, 0, end if id == SEGMENT else None, step=_matroska_step, mark=re.compile(re.escape(CLUSTER)))
+    found = _walk(file, 0, end if id == SEGMENT else None, step=step, mark=re.compile(re.escape(CLUSTER)))
     return replace(found, lacking=max(end - file.size, 0)) if id == SEGMENT and end else found
 
 
@@ -214,6 +220,8 @@ def _transport(file: _File, stream: int) -> Structure:
         position += len(table) * size
         if len(strange):
             position, torn = max(file.find(mark, position + skip + 1) - skip, position + 1), True
+    if torn:
+        holes.append((unit, file.size))
     return Structure(tuple(holes), lacking=-(file.size - position) % size if position < file.size else 0)
 
 
