@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +92,18 @@ def test_one_stage_alone(two: Path, tmp_path: Path) -> None:
     ]
     assert result.efficiencies == []
     assert str(result) == "efficiency: not measured"
+
+
+def test_sigterm_ends_it_at_once(two: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vfx.bench", f"collection={two}", f"folder={tmp_path}", "trainer=cpu"]
+    options = ["stages=[network]", "precisions=[32-true]", "rounds=100000"]
+    with subprocess.Popen([*command, *options], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("round 2 of 100000: network"):
+                break
+        process.terminate()
+        assert process.wait(30) == -signal.SIGTERM
 
 
 @pytest.mark.parametrize(

@@ -110,10 +110,18 @@ def test_every_app_has_help_with_examples(name: str) -> None:
     assert "== Keys ==" in text.footer
 
 
+def groups(name: str) -> set[str]:
+    """What a primary config chooses from, or one that it begins with."""
+    found: set[str] = set()
+    for entry in OmegaConf.load(CONF_DIR / f"{name}.yaml").defaults:
+        if entry != "_self_":
+            found |= groups(entry) if isinstance(entry, str) else {str(group) for group in entry}
+    return found
+
+
 @pytest.mark.parametrize("name", sorted(p.stem for p in CONF_DIR.glob("*.yaml")))
 def test_help_lists_the_groups_that_an_app_chooses_from_and_no_others(name: str) -> None:
-    defaults = OmegaConf.load(CONF_DIR / f"{name}.yaml").defaults
-    chosen = {str(group) for entry in defaults if entry != "_self_" for group in entry} - {"hydra"}
+    chosen = groups(name) - {"hydra"}
     chosen -= {group for group in chosen if group.startswith("override ")}
     if name == "frames":
         chosen -= {"model"}  # it is there for experiments that name one

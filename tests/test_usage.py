@@ -3,9 +3,11 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from vfx import usage
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
@@ -26,6 +28,19 @@ def test_how_a_command_ended_is_told() -> None:
     assert (done.returncode, done.stderr) == (3, "why\n")
     done, _ = usage.run([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
     assert done.returncode == 128 + 9
+
+
+def test_a_command_ends_with_the_process_that_runs_it(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    sleep = f"import os, pathlib, time; pathlib.Path({str(note)!r}).write_text(str(os.getpid())); time.sleep(300)"
+    code = f"import sys; from vfx import usage; usage.run([sys.executable, '-c', {sleep!r}])"
+    runner = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    while not note.exists() or not note.read_text():
+        time.sleep(0.01)
+    runner.kill()
+    runner.wait()
+    while dict(usage.tree(int(note.read_text()))):
+        time.sleep(0.01)
 
 
 def test_processes_below_this_one_count_while_they_live_and_after() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
@@ -108,7 +110,7 @@ def network(extractor: Extractor, *, data: ReadyFrames, trainer: Callable[[Callb
 
     `trainer`: makes one with this callback.
     """
-    taker = _Taker()
+    taker = _Taker(at_sigterm=signal.getsignal(signal.SIGTERM))
     said = logging.getLogger("vfx.datamodules")
     said.setLevel(logging.WARNING)  # that nobody reads here
     try:
@@ -145,12 +147,20 @@ class ReadyFrames(SourceDataModule):
 
 
 class _Taker(Callback):
-    """Takes features as the writer does, which are then dropped, and measures from the first batch to the last."""
+    """Takes features as the writer does, which are then dropped, and measures from the first batch to the last.
 
-    def __init__(self) -> None:
+    `at_sigterm`: what that signal did before, in place of Lightning's handler, which only notes it.
+    """
+
+    def __init__(self, *, at_sigterm: Any) -> None:
         self.cost: Cost | None = None
+        self._at_sigterm = at_sigterm
         self._pending: deque[Pending] = deque()
         self._frames = 0
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if threading.current_thread() is threading.main_thread():  # elsewhere Lightning sets none
+            signal.signal(signal.SIGTERM, self._at_sigterm)
 
     def on_predict_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # when all is compiled
         self._watch = Watch()

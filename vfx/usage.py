@@ -10,6 +10,7 @@ import ctypes
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 PROC = Path("/proc")
-SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of <sys/prctl.h>: orphans below a process become its own children
+# Of <sys/prctl.h>: a process is sent a signal when its parent ends; orphans below a process become its own children.
+PDEATHSIG, SUBREAPER = 1, 36
 
 
 class Usage(NamedTuple):
@@ -76,7 +78,7 @@ def peak_bytes(process: int) -> int:
 
 
 def run(command: Sequence[str]) -> tuple[subprocess.CompletedProcess[str], Usage]:
-    """Run a command to its end; also what it and all that it started took."""
+    """Run a command to its end; also what it and all that it started took. It is told to end when this process does."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "usage"
         done = subprocess.run(
@@ -87,9 +89,11 @@ def run(command: Sequence[str]) -> tuple[subprocess.CompletedProcess[str], Usage
 
 def _main(report: Path, command: list[str]) -> int:
     """Run a command below a process to which all that it leaves behind is handed, and which waits for it."""
-    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
+    prctl = ctypes.CDLL(None).prctl
+    prctl(SUBREAPER, 1, 0, 0, 0)
+    prctl(PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     start = time.monotonic()
-    child = subprocess.Popen(command)
+    child = subprocess.Popen(command, preexec_fn=lambda: prctl(PDEATHSIG, signal.SIGTERM, 0, 0, 0))
     code = child.wait()
     wall = time.monotonic() - start
     with suppress(ChildProcessError):
