@@ -65,7 +65,7 @@ def batches_of(
         read,
         batch_size=4,
         num_workers=num_workers,
-        limits=replace(LIMITS, patience=2),
+        limits=replace(LIMITS, patience=5),
         tally=tally or Tally(),
         check=lambda: None,
     )
@@ -157,7 +157,7 @@ def test_a_video_that_takes_its_process_down_costs_itself_alone() -> None:
     assert reasons == {
         "v03": "decoder crashed (SIGSEGV)",
         "v05": "decoder crashed (SIGSEGV)",
-        "v06": "no frame for 2 s",
+        "v06": "no frame for 5 s",
     }
     for video in reasons:
         assert ends[video].start  # the rows that came before are void

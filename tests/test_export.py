@@ -172,7 +172,7 @@ def test_ten_crops_do_not_fit_one_vector_a_row(tmp_path: Path, format: str) -> N
 @pytest.mark.parametrize("format", ["bigfile", "npy", "npz", "txt"])
 def test_a_break_in_the_middle_leaves_nothing(tmp_path: Path, format: str, monkeypatch: pytest.MonkeyPatch) -> None:
     overrides = make(tmp_path)
-    real = FeatureFile.features.fget  # type: ignore[attr-defined]
+    real = FeatureFile.features.func
     asked = 0
 
     class Breaking:

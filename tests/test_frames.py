@@ -437,12 +437,12 @@ def crash(source: Source) -> Cut:
 
 def test_a_decoder_that_crashes_or_hangs_costs_its_video() -> None:
     sources = [Source(id, "", 1) for id in ["a", "bad", "b", "odd", "stuck", *(f"c{n}" for n in range(6))]]
-    cuts = list(cut_all(sources, crash, num_workers=2, limits=replace(LIMITS, patience=2)))
+    cuts = list(cut_all(sources, crash, num_workers=2, limits=replace(LIMITS, patience=5)))
     assert sorted(cut.id for cut in cuts) == sorted(s.id for s in sources)
     assert {cut.id: (cut.stage, cut.problem) for cut in cuts if cut.problem} == {
         "bad": ("decode", "decoder crashed (SIGSEGV)"),
         "odd": ("decode", "ArithmeticError('no sense')"),
-        "stuck": ("decode", "no frame for 2 s"),
+        "stuck": ("decode", "no frame for 5 s"),
     }
 
 

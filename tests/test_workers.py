@@ -49,7 +49,7 @@ def test_what_is_left_to_do_may_change() -> None:
     """Also when nothing is left but a task that has felled its worker, which comes last and alone."""
     todo = deque([1, 2, 4, 6, 8, 9, 10])
     got: dict[int, list[object]] = {}
-    for task, item in run(todo, fells, processes=1, patience=2.0, memory=ROOM, preload=["numpy"]):
+    for task, item in run(todo, fells, processes=1, patience=5.0, memory=ROOM, preload=["numpy"]):
         got.setdefault(task, []).append(item)
         if item == 2:
             todo.remove(6)
@@ -94,7 +94,7 @@ def fells(n: int) -> Iterator[int]:
 
 def test_a_task_that_fells_its_worker_is_tried_twice_and_given_up() -> None:
     got = serve(list(range(12)), fells)
-    reasons = {3: "decoder crashed (SIGSEGV)", 5: "decoder crashed (SIGABRT)", 7: "no frame for 2 s"}
+    reasons = {3: "decoder crashed (SIGSEGV)", 5: "decoder crashed (SIGABRT)", 7: "no frame for 5 s"}
     reasons[9] = "decoder crashed (exit code 3)"
     for n, items in got.items():
         down = Down(reasons.get(n, ""), hung=n == 7)

@@ -170,7 +170,7 @@ def _state(found: int, todo: int) -> str:
 
 def _shard(config: DictConfig) -> tuple[int, int] | None:
     """(shard, num_shards), None where there are none. Raises UsageError where they make no sense."""
-    shard, count = config.shard, config.num_shards
+    shard, count = config.get("shard"), config.get("num_shards")  # the bench has none
     if shard is None and count is None:
         return None
     if not (isinstance(shard, int) and isinstance(count, int) and 1 <= shard <= count):
