@@ -40,3 +40,17 @@ def felling(source: Source, *, read: Read) -> Iterator[Clip]:
             reader = decord.VideoReader(source.path, num_threads=1)
             reader.get_batch(list(range(0, len(reader), 12)))
     yield from read(source)
+
+
+class Crashing(VideoDataModule):
+    """Videos of which the fourth piece takes its decoder down, after its first clip."""
+
+    def reader(self) -> Read:
+        return partial(crashing, read=super().reader())
+
+
+def crashing(source: Source, *, read: Read) -> Iterator[Clip]:
+    if source.piece is not None and source.piece.number == 3:
+        yield replace(next(read(source)), last=False)
+        ctypes.string_at(0)
+    yield from read(source)

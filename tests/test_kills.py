@@ -1,6 +1,7 @@
-"""Extractions that are killed anywhere and resumed end with the file of an undisturbed one."""
+"""Extractions that are killed anywhere and resumed end with the file of an undisturbed one, that read videos whole."""
 
 import contextlib
+import dataclasses
 import os
 import random
 import shutil
@@ -14,9 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.clips import CLIPS
 from tests.conftest import ROOT, TOYDATA
 from vfx.store import FeatureFile
 
+PIECE_BYTES = 1 << 40  # more than any clip has
 # Batches are composed otherwise with other workers or ranks, which changes sums in their last bits: docs/schema.md
 BATCH_COMPOSITION = 2e-5
 FEATURE = "efficientnet_lite0,avgpool"
@@ -24,25 +27,32 @@ FEATURE = "efficientnet_lite0,avgpool"
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The toy clips, one of them cut short, and files that hold no video."""
+    """The toy clips, one of them cut short, one with many key frames, and files that hold no video."""
     folder = tmp_path_factory.mktemp("kills") / "mixed" / "VideoData"
     folder.mkdir(parents=True)
     for path in (TOYDATA / "VideoData").rglob("*.*"):
         (folder / path.name).symlink_to(path)
     whole = (TOYDATA / "VideoData" / "launch.AVI").read_bytes()
     (folder / "short.avi").write_bytes(whole[: len(whole) // 2])
+    dataclasses.replace(CLIPS["h264.mp4"], name="long.mp4", num_frames=600).write(folder)
     (folder / "empty.mp4").touch()
     (folder / "text.mp4").write_text("no video\n")
     return folder.parent
 
 
-def start(collection: Path, outputs: Path, *, ranks: int = 1, workers: int = 1) -> subprocess.Popen[str]:
-    """A real extraction, as the leader of a session of its own; every finished video is committed at once."""
+def start(
+    collection: Path, outputs: Path, *, ranks: int = 1, workers: int = 1, piece_cost: int = PIECE_BYTES
+) -> subprocess.Popen[str]:
+    """A real extraction, as the leader of a session of its own; every finished video is committed at once.
+
+    `piece_cost`: bytes of a piece of a video, if it is not to be read whole.
+    """
     ddp = ["trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={ranks}"] if ranks > 1 else ["trainer=cpu"]
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "vfx.extract", f"collection={collection}", f"output_dir={outputs}"),
             *("sampler=fps", "sampler.fps=5", "writer.commit_mb=0", f"dataset.num_workers={workers}", *ddp),
+            f"+dataset.piece_cost={piece_cost}",
         ],
         cwd=ROOT,
         env={k: v for k, v in os.environ.items() if k not in ("RANK", "LOCAL_RANK")},
@@ -127,7 +137,10 @@ def undisturbed(collection: Path, tmp_path_factory: pytest.TempPathFactory) -> F
 
 
 def hunt(kills: int, seed: int, collection: Path, undisturbed: FeatureFile, tmp_path: Path) -> Counter[str]:
-    """Start, kill at a random moment, resume with other workers and ranks; over again whenever a run is done."""
+    """Start, kill at a random moment, resume with other workers and ranks; over again whenever a run is done.
+
+    Clips of more than 40 kB are read in pieces where several processes share the work, or where one finds some done.
+    """
     rng = random.Random(seed)
     hits: Counter[str] = Counter()
     length = 8.0  # seconds of an undisturbed run, learnt as the hunt goes on
@@ -135,9 +148,8 @@ def hunt(kills: int, seed: int, collection: Path, undisturbed: FeatureFile, tmp_
     while hits.total() < kills:
         whom = rng.choice(["main", "worker", "rank", "group"])
         began = time.monotonic()
-        run = start(
-            collection, tmp_path, ranks=2 if whom == "rank" else rng.choice([1, 1, 2]), workers=rng.choice([1, 2, 3])
-        )
+        ranks = 2 if whom == "rank" else rng.choice([1, 1, 2])
+        run = start(collection, tmp_path, ranks=ranks, workers=rng.choice([1, 2, 3]), piece_cost=20_000)
         wait = rng.uniform(0.3, 1.0) * length
         while run.poll() is None and time.monotonic() - began < wait:
             time.sleep(0.05)
@@ -150,7 +162,7 @@ def hunt(kills: int, seed: int, collection: Path, undisturbed: FeatureFile, tmp_
         else:
             assert "Traceback" not in printed.replace("zombies", ""), printed
             assert not finished(folder) or whom in ("rank", "main", "group"), printed
-    printed = ended(run := start(collection, tmp_path, workers=2))
+    printed = ended(run := start(collection, tmp_path, workers=2, piece_cost=20_000))
     assert run.returncode == 0, printed
     same(folder / "features.h5", undisturbed)
     return hits

@@ -98,6 +98,8 @@ class SourceDataModule(LightningDataModule):
         if self.divides:
             consumers = max(1, self.num_workers) * self.trainer.world_size
             todo = divide(todo, consumers, piece_cost=self.piece_cost, begun=self._begun)
+            if pieces := [source for source in todo if source.piece is not None]:
+                log.info("%d long videos are read in %d pieces", len({source.id for source in pieces}), len(pieces))
         # One list for all: the collection may change while they start, and machines differ.
         todo = self.trainer.strategy.broadcast(todo)
         self.todo = share(todo, self.trainer.global_rank, self.trainer.world_size)

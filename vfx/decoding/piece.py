@@ -21,7 +21,7 @@ from vfx.timeline import Timeline
 
 class PieceReading:
     """Iterates over the sampled frames of a piece, ascending by index, as a `Reading` of the whole video by PyAV would
-    give them, and tells the same afterwards: `problem` is there what the file lacks, "" if nothing.
+    give them, and tells the same afterwards: the first of all pieces, in `problem`, what the file lacks, if anything.
 
     `sample` chooses from the timeline of the whole video. Raises VideoError where anything is wrong with the piece:
     only a reading of the whole video knows what then can be had of it, and what is to be said.
@@ -46,8 +46,8 @@ class PieceReading:
 
     def __iter__(self) -> Iterator[Frame]:
         timeline = remembered(self._path, self._limits)
-        self.problem = shortfall(timeline)
-        self.stage = "decode" if self.problem else ""
+        if self._piece.number == 0 and (lacking := shortfall(timeline)):
+            self.stage, self.problem = "decode", lacking
         indices = self._sample(timeline)
         begin, end = cuts(timeline, self._piece.total)[self._piece.number :][:2]
         indices = indices[(indices >= begin) & (indices < end)]
