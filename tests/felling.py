@@ -43,14 +43,14 @@ def felling(source: Source, *, read: Read) -> Iterator[Clip]:
 
 
 class Crashing(VideoDataModule):
-    """Videos of which the fourth piece takes its decoder down, after its first clip."""
+    """Videos of which the piece with the fourth stretch takes its decoder down, after its first clip."""
 
     def reader(self) -> Read:
         return partial(crashing, read=super().reader())
 
 
 def crashing(source: Source, *, read: Read) -> Iterator[Clip]:
-    if source.piece is not None and source.piece.number == 3:
+    if source.piece is not None and source.piece.begin <= 3 < source.piece.end:
         yield replace(next(read(source)), last=False)
         ctypes.string_at(0)
     yield from read(source)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import LIMITS
-from vfx.batches import MOST_PIECES, Batch, Batches, divide, regroup, share
+from vfx.batches import MOST_STRETCHES, Batch, Batches, divide, regroup, share
 from vfx.clips import Clip
 from vfx.collection import Piece, Source
 from vfx.errors import UsageError, VideoError
@@ -205,18 +205,26 @@ def test_ranks_and_workers_end_together(ranks: int, workers: int) -> None:
 
 
 def test_what_is_divided_is_long_and_its_pieces_are_all_of_it() -> None:
-    divided = divide([HOUR, *SHORT], 2, piece_cost=300)
-    assert divided[12:] == SHORT
-    assert [s.piece for s in divided[:12]] == [Piece(n, 12) for n in range(12)]
-    assert {(s.id, s.path, s.cost) for s in divided[:12]} == {("hour", "", 300)}
-    assert [s.begins for s in divided] == [True] + [False] * 11 + [True] * 200
+    divided = divide([HOUR, *SHORT], 2, piece_cost=30)
+    assert divided[11:] == SHORT
+    pieces = [s.piece for s in divided[:11]]
+    assert [n for p in pieces for n in range(p.begin, p.end)] == list(range(64))
+    assert {p.end - p.begin for p in pieces[:-1]} == {6}
+    assert sum(s.cost for s in divided[:11]) == pytest.approx(3600, abs=11)
+    assert [s.counts for s in divided] == [True] + [False] * 10 + [True] * 200
 
 
-def test_into_how_many_pieces_depends_on_the_video_alone() -> None:
+@pytest.mark.parametrize("piece_cost", [1, 30, 100, 300, 1700])
+def test_runs_differ_in_how_many_stretches_are_a_piece_alone(piece_cost: int) -> None:
+    total = min(MOST_STRETCHES, 3600 // piece_cost)
     for others in ([], SHORT, [HOUR._replace(id="other")] * 3):
         for consumers in (2, 5, 64):
-            assert sum(s.id == "hour" for s in divide([HOUR, *others], consumers, piece_cost=300)) == 12
-    assert len(divide([HOUR], 2, piece_cost=1)) == MOST_PIECES
+            divided = divide([HOUR, *others], consumers, piece_cost=piece_cost)
+            pieces = [s.piece for s in divided if s.id == "hour" and s.piece]
+            assert [n for p in pieces for n in range(p.begin, p.end)] == list(range(total))
+            assert {p.total for p in pieces} == {total}
+            most = (3600 + sum(s.cost for s in others)) / (8 * consumers)
+            assert max(p.end - p.begin for p in pieces) * 3600 / total <= max(most, 3600 / total)
 
 
 def test_videos_alike_are_not_divided() -> None:
@@ -227,17 +235,30 @@ def test_videos_alike_are_not_divided() -> None:
     assert divide([], 8, piece_cost=1) == []
 
 
-def test_pieces_that_are_there_are_not_read_again_whoever_reads_on() -> None:
-    begun = {("hour", Piece(n, 12)) for n in (0, 3, 4)} | {("s000", Piece(0, 2))}
-    for consumers in (1, 2, 100):
-        divided = divide([HOUR, *SHORT], consumers, piece_cost=300, begun=begun)
-        assert [s.piece.number for s in divided if s.piece] == [1, 2, 5, 6, 7, 8, 9, 10, 11]
-        assert divided[9:] == SHORT
+@pytest.mark.parametrize(
+    ("consumers", "wanted"),
+    [
+        (1, [(1, 3), (5, 12)]),  # which alone would read the video whole
+        (2, [(1, 2), (2, 3), *((n, n + 1) for n in range(5, 12))]),
+    ],
+)
+def test_stretches_that_are_there_are_not_read_again_whoever_reads_on(
+    consumers: int, wanted: list[tuple[int, int]]
+) -> None:
+    begun = {("hour", Piece(n, n + 1, 12)) for n in (0, 3, 4)} | {("s000", Piece(0, 1, 2))}
+    divided = divide([HOUR, *SHORT], consumers, piece_cost=300, begun=begun)
+    assert [s.piece for s in divided if s.piece] == [Piece(begin, end, 12) for begin, end in wanted]
+    assert divided[len(wanted) :] == SHORT
+    assert sum(s.counts for s in divided) == 201
 
 
 def test_pieces_are_shared_out_in_order_the_longest_video_first() -> None:
     sources = divide([*SHORT, HOUR, Source("half", "", 1800)], 2, piece_cost=300)
-    assert [s.piece for s in share(sources, 0, 1)[:18]] == [Piece(n, m) for m in (12, 6) for n in range(m)]
+    assert [(s.id, s.piece.begin) for s in share(sources, 0, 1) if s.piece] == [
+        *(("hour", n) for n in range(12)),
+        *(("half", n) for n in range(6)),
+    ]
+    assert share(sources, 0, 1)[18:] == SHORT
     shares = [share(sources, rank, 3) for rank in range(3)]
     assert sorted((s for part in shares for s in part), key=repr) == sorted(sources, key=repr)
 
@@ -250,9 +271,9 @@ def pieces_of(source: Source) -> Iterator[Clip]:
     """A video of 24 frames, in clips of three; some have trouble, as their ids say."""
     begin, end = 0, 24
     if source.piece is not None:
-        number, total = source.piece
-        begin, end = 24 * number // total, 24 * (number + 1) // total
-        if (source.id in ("damaged", "crashing") and source.piece.number == 2) or source.id == "misleading":
+        begin, end, total = source.piece
+        begin, end = 24 * begin // total, 24 * end // total
+        if (source.id in ("damaged", "crashing") and source.piece.begin == 2) or source.id == "misleading":
             yield replace(clip(source.id, begin, 1, first=True), piece=source.piece)
             if source.id == "crashing":
                 ctypes.string_at(0)
@@ -283,7 +304,9 @@ def gathered(batches: Iterator[Batch]) -> tuple[dict[tuple[str, Piece | None], l
 
 def in_pieces(*ids: str, total: int = 6) -> list[Source]:
     sources = [Source(id, "", 24) for id in ids]
-    return [s._replace(cost=24 // total, piece=Piece(n, total)) for s in sources for n in range(total)]
+    return [
+        s._replace(cost=24 // total, piece=Piece(n, n + 1, total), counts=n == 0) for s in sources for n in range(total)
+    ]
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 2])
@@ -295,7 +318,7 @@ def test_a_piece_in_trouble_has_its_video_read_whole_and_once(num_workers: int) 
         ("damaged", None): [*range(24)],
         ("misleading", None): [*range(24)],
         ("short", None): [*range(24)],
-        **{("sound", Piece(n, 6)): [*range(4 * n, 4 * n + 4)] for n in range(6)},
+        **{("sound", Piece(n, n + 1, 6)): [*range(4 * n, 4 * n + 4)] for n in range(6)},
     }
     assert failures == []
     assert tally.videos == 4
@@ -310,7 +333,7 @@ def test_after_trouble_the_pieces_that_are_left_are_not_read() -> None:
         return pieces_of(source)
 
     list(batches_of([*in_pieces("damaged"), Source("short", "", 24)], noted, 0))
-    assert [(s.id, s.piece and s.piece.number) for s in read] == [
+    assert [(s.id, s.piece and s.piece.begin) for s in read] == [
         ("damaged", 0), ("damaged", 1), ("damaged", 2), ("damaged", None), ("short", None),
     ]  # fmt: skip
     assert read[3].cost == 4 * 4  # what is left to do, for who shows the time it takes

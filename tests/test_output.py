@@ -391,13 +391,13 @@ def test_pieces_make_the_file_that_whole_videos_make(tmp_path: Path, seed: int) 
     whole.assemble(ATTRIBUTES)
     writers = [parts(divided) for _ in range(3)]
     cuts = [0, *sorted(rng.randrange(90) for _ in range(6)), 90]  # a piece may have no row
-    tasks = [("b", Piece(n, 7)) for n in range(7)] + [("a", Piece(n, 2)) for n in range(2)]
+    tasks = [("b", Piece(n, n + 1, 7)) for n in range(7)] + [("a", Piece(5 * n, 5 * n + 5, 10)) for n in range(2)]
     for video, piece in rng.sample(tasks, len(tasks)):
         writer = rng.choice(writers)
         if video == "b":
-            put_piece(writer, video, piece, range(cuts[piece.number], cuts[piece.number + 1]), short)
+            put_piece(writer, video, piece, range(cuts[piece.begin], cuts[piece.end]), short)
         else:
-            put_piece(writer, video, piece, range(45 * piece.number, 45 * piece.number + 45))
+            put_piece(writer, video, piece, range(9 * piece.begin, 9 * piece.end))
         if rng.random() < 0.3:
             rng.choice(writers).commit()
     put_whole(writers[0], "c", range(90))
@@ -418,9 +418,9 @@ def test_a_video_is_done_with_its_last_piece(output: Output) -> None:
         assert output.done() == set()
         assert output.pieces() == committed
         writer = parts(output)
-        put_piece(writer, "a", Piece(n, 3), range(3 * n, 3 * n + 3))
+        put_piece(writer, "a", Piece(n, n + 1, 3), range(3 * n, 3 * n + 3))
         writer.close()
-        committed.add(("a", Piece(n, 3)))
+        committed.add(("a", Piece(n, n + 1, 3)))
     assert output.done() == {"a"}
     assert output.pieces() == set()
     output.assemble(ATTRIBUTES)
@@ -428,14 +428,31 @@ def test_a_video_is_done_with_its_last_piece(output: Output) -> None:
         np.testing.assert_array_equal(file["a"][:, 0], np.arange(9))
 
 
+def test_pieces_that_overlap_give_each_row_once(output: Output) -> None:
+    """As where a damaged part was set aside, or one of several features is behind."""
+    reach = 0
+    for begin, end in [(0, 2), (1, 4), (1, 2), (3, 6)]:
+        assert output.done() == set()
+        assert output.pieces() == {("a", Piece(n, n + 1, 6)) for n in range(reach)}
+        writer = parts(output)
+        put_piece(writer, "a", Piece(begin, end, 6), range(3 * begin, 3 * end))
+        writer.close()
+        reach = max(reach, end)
+    assert output.done() == {"a"}
+    output.assemble(ATTRIBUTES)
+    with FeatureFile(output.features) as file:
+        assert list(file.ids) == [f"a_{i}" for i in range(18)]
+        np.testing.assert_array_equal(file["a"][:, 0], np.arange(18))
+
+
 def test_pieces_of_two_divisions_are_not_mixed(output: Output) -> None:
     writer = parts(output)
-    put_piece(writer, "a", Piece(0, 2), range(5))
-    put_piece(writer, "a", Piece(1, 3), range(3, 6))
+    put_piece(writer, "a", Piece(0, 1, 2), range(5))
+    put_piece(writer, "a", Piece(1, 2, 3), range(3, 6))
     writer.close()
     assert output.done() == set()
     writer = parts(output)
-    put_piece(writer, "a", Piece(1, 2), range(5, 9))
+    put_piece(writer, "a", Piece(1, 2, 2), range(5, 9))
     writer.close()
     assert output.done() == {"a"}
     output.assemble(ATTRIBUTES)
@@ -455,7 +472,7 @@ def test_the_whole_video_is_believed_rather_than_its_pieces(output: Output, late
     def pieces(writer: PartWriter) -> None:
         for video in "ab":
             for n in range(3):
-                put_piece(writer, video, Piece(n, 3), range(3 * n, 3 * n + 3))
+                put_piece(writer, video, Piece(n, n + 1, 3), range(3 * n, 3 * n + 3))
 
     writer = parts(output)
     for act in (pieces, whole) if late else (whole, pieces):
@@ -473,9 +490,9 @@ def test_the_whole_video_is_believed_rather_than_its_pieces(output: Output, late
 
 def test_reading_a_video_whole_voids_what_is_being_read_of_its_pieces(output: Output) -> None:
     writer = parts(output)
-    writer.start("a", Piece(0, 2))
-    writer.append("a", np.zeros((1, 4), np.float32), np.array([0]), np.array([0.0]), Piece(0, 2))
-    put_piece(writer, "a", Piece(1, 2), range(5, 9))
+    writer.start("a", Piece(0, 1, 2))
+    writer.append("a", np.zeros((1, 4), np.float32), np.array([0]), np.array([0.0]), Piece(0, 1, 2))
+    put_piece(writer, "a", Piece(1, 2, 2), range(5, 9))
     put_whole(writer, "a", range(9))
     writer.close()
     (part,) = output.parts.glob("part-*.h5")
@@ -486,9 +503,9 @@ def test_reading_a_video_whole_voids_what_is_being_read_of_its_pieces(output: Ou
 
 def test_values_that_cannot_be_stored_in_one_piece_fail_the_video(output: Output) -> None:
     writer = parts(output)
-    put_piece(writer, "a", Piece(0, 2), range(3))
-    writer.append("a", np.full((1, 4), np.nan, np.float32), np.array([3]), np.array([1.5]), Piece(1, 2))
-    assert [f.stage for f in writer.finish("a", [], "pyav", Piece(1, 2))] == ["network"]
+    put_piece(writer, "a", Piece(0, 1, 2), range(3))
+    writer.append("a", np.full((1, 4), np.nan, np.float32), np.array([3]), np.array([1.5]), Piece(1, 2, 2))
+    assert [f.stage for f in writer.finish("a", [], "pyav", Piece(1, 2, 2))] == ["network"]
     put_whole(writer, "b", range(2))
     writer.close()
     assert output.done() == {"a", "b"}
@@ -500,33 +517,33 @@ def test_values_that_cannot_be_stored_in_one_piece_fail_the_video(output: Output
 
 def test_a_part_with_pieces_is_a_feature_file_that_says_so(output: Output) -> None:
     writer = parts(output)
-    put_piece(writer, "a", Piece(2, 3), range(6, 9))
+    put_piece(writer, "a", Piece(2, 3, 3), range(6, 9))
     writer.close()
     (part,) = output.parts.glob("part-*.h5")
     with FeatureFile(part) as file:
         assert list(file.ids) == ["a_6", "a_7", "a_8"]
-        assert file.failures == [Failure("a", "piece", "3 of 3")]
+        assert file.failures == [Failure("a", "piece", "3-3 of 3")]
     assert [f for _, f in integrity.survey([part])] == []
 
 
 def test_a_damaged_piece_is_read_again_and_no_other(output: Output) -> None:
     for n in range(3):
         writer = parts(output)
-        put_piece(writer, "a", Piece(n, 3), range(3 * n, 3 * n + 3))
+        put_piece(writer, "a", Piece(n, n + 1, 3), range(3 * n, 3 * n + 3))
         writer.close()
     assert output.done() == {"a"}
-    second = next(p for p in output.parts.glob("part-*") if FeatureFile(p).failures[0].error == "2 of 3")
+    second = next(p for p in output.parts.glob("part-*") if FeatureFile(p).failures[0].error == "2-2 of 3")
     second.write_bytes(second.read_bytes()[:-1000])
     output.prepare(RECIPE, overwrite=False)
     assert output.done() == set()
-    assert output.pieces() == {("a", Piece(0, 3)), ("a", Piece(2, 3))}
+    assert output.pieces() == {("a", Piece(0, 1, 3)), ("a", Piece(2, 3, 3))}
 
 
 def test_more_pieces_than_files_may_be_open(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vfx.output.OPEN_FILES", 3)
     writer = parts(output)
     for n in range(20):
-        put_piece(writer, "a", Piece(n, 20), range(3 * n, 3 * n + 3))
+        put_piece(writer, "a", Piece(n, n + 1, 20), range(3 * n, 3 * n + 3))
     writer.close()
     assert len(list(output.parts.glob("part-*.h5"))) == 20
     before = len(list(Path("/proc/self/fd").iterdir()))
@@ -538,7 +555,7 @@ def test_more_pieces_than_files_may_be_open(output: Output, monkeypatch: pytest.
 
 def test_pieces_that_are_left_of_a_video_that_is_gone_are_in_nobodys_way(output: Output) -> None:
     writer = parts(output)
-    put_piece(writer, "a", Piece(0, 2), range(3), [Failure("a", "decode", "file holds 3 of the 4 frames")])
+    put_piece(writer, "a", Piece(0, 1, 2), range(3), [Failure("a", "decode", "file holds 3 of the 4 frames")])
     put_whole(writer, "b", range(2))
     writer.close()
     assert output.done() == {"b"}

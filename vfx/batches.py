@@ -7,7 +7,7 @@ import itertools
 import logging
 import math
 import traceback
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -30,7 +30,7 @@ from vfx.tally import Tally
 log = logging.getLogger(__name__)
 MOST_SPANS = 256  # in a batch: videos without a frame must not wait for frames of others
 SHARES = 8  # a video is divided that costs more than one of so many equal parts of what each worker has to read
-MOST_PIECES = 64  # of a video
+MOST_STRETCHES = 64  # of a video
 
 
 @dataclass
@@ -118,13 +118,13 @@ class Batches:
                     log.warning("%s: %s; %s", source.id, clip.reason, "given up" if clip.final else "tried again later")
                     clip = given_up(source, clip.reason) if clip.final else void(source)
                 self._tally.decode += clip.busy
-                counts = source.piece is None or source.id not in whole
-                if counts and clip.piece != source.piece:
+                valid = source.piece is None or source.id not in whole
+                if valid and clip.piece != source.piece:
                     whole.add(source.id)
                     self._supersede(source, clip.trouble, todo)
                 elif clip.last:
                     self._end(source)
-                if counts and not clip.trouble:
+                if valid and not clip.trouble:
                     yield clip
 
     def _supersede(self, source: Source, trouble: str, todo: deque[Source]) -> None:
@@ -137,13 +137,12 @@ class Batches:
                 self._end(piece)
             return
         log.info("%s: read whole, since its piece %s is not sound: %s", source.id, source.piece, trouble)
-        todo.appendleft(source._replace(piece=None, cost=sum(piece.cost for piece in pieces)))
-        if not any(piece.begins for piece in pieces):
-            self._tally.videos -= 1  # it is counted elsewhere
+        cost, counts = sum(piece.cost for piece in pieces), any(piece.counts for piece in pieces)
+        todo.appendleft(source._replace(piece=None, cost=cost, counts=counts))
 
     def _end(self, source: Source) -> None:
         self._tally.done_cost += source.cost
-        self._tally.videos += source.begins
+        self._tally.videos += source.counts
 
     def _read_all(self, todo: deque[Source]) -> Generator[tuple[Source, Clip | workers.Down]]:
         read = partial(_guarded, read=self._read)
@@ -257,39 +256,50 @@ def divide(
 ) -> list[Source]:
     """The sources, those in pieces that would have one of `consumers` still at work when the others have done.
 
-    `piece_cost`: what a piece costs at least. `begun`: pieces that are there already, by id, of sources which then are
-    divided anyhow. Into how many pieces depends on the cost of a source alone, so that another run can use them.
+    `piece_cost`: what a piece costs at least. By it and the cost of a video alone this is cut into stretches, one or
+    more of which are a piece, so that another run can go on with its pieces. `begun`: stretches that are there already,
+    each as a piece, by id. Videos are divided of which there are some, or which cost more than 1 / SHARES of what each
+    consumer has to read.
     """
     most = sum(source.cost for source in sources) / (SHARES * consumers) if consumers > 1 else math.inf
     begun_ids = {id for id, _ in begun}
     divided = []
     for source in sources:
-        total = min(MOST_PIECES, source.cost // piece_cost)
-        if total > 1 and (source.cost > most or source.id in begun_ids):
-            pieces = (Piece(number, total) for number in range(total))
-            todo = [piece for piece in pieces if (source.id, piece) not in begun]
-            divided += [source._replace(cost=source.cost // total, piece=piece) for piece in todo]
-        else:
+        total = min(MOST_STRETCHES, source.cost // piece_cost)
+        if total < 2 or (source.cost <= most and source.id not in begun_ids):
             divided.append(source)
+            continue
+        count = math.ceil(total / max(1, int(min(1, most / source.cost) * total)))
+        missing = [n for n in range(total) if (source.id, Piece(n, n + 1, total)) not in begun]
+        for n, piece in enumerate(_runs(missing, math.ceil(total / count), total)):
+            cost = source.cost * (piece.end - piece.begin) // total
+            divided.append(source._replace(cost=cost, piece=piece, counts=n == 0))
     return divided
 
 
+def _runs(stretches: list[int], longest: int, total: int) -> Iterator[Piece]:
+    """Ascending stretches as pieces, each of at most `longest` that follow each other."""
+    begin = 0
+    for end in range(1, len(stretches) + 1):
+        if end == len(stretches) or stretches[end] > stretches[end - 1] + 1 or end - begin == longest:
+            yield Piece(stretches[begin], stretches[end - 1] + 1, total)
+            begin = end
+
+
 def share(sources: Sequence[Source], rank: int, world_size: int) -> list[Source]:
-    """One rank's share, the costliest videos first: each source goes to the rank that has the least to do so far.
+    """One rank's share, the costliest videos first, the pieces of each together, since all may have to be read again:
+    each source goes to the rank that has the least to do so far.
 
     The same on every rank, and no rank has more to do than the average and one source (Graham 1966).
     """
+    costs: Counter[str] = Counter()
+    for source in sources:
+        costs[source.id] += source.cost
     loads = [(0, r) for r in range(world_size)]
     mine = []
-    for source in sorted(sources, key=_costliest_video):
+    for source in sorted(sources, key=lambda s: (-costs[s.id], s.id, s.piece or ())):
         load, r = heapq.heappop(loads)
         heapq.heappush(loads, (load + max(1, source.cost), r))
         if r == rank:
             mine.append(source)
     return mine
-
-
-def _costliest_video(source: Source) -> tuple[int, str, int]:
-    """Sorts the costliest video first, its pieces in order: all may have to be read again if one is in trouble."""
-    number, total = source.piece or (0, 1)
-    return -source.cost * total, source.id, number

@@ -97,8 +97,8 @@ def read_frames(
         except SamplerError as error:  # its options are right, so it is the times that it cannot use
             raise VideoError(str(error)) from error
         if source.piece is not None:
-            number, total = source.piece
-            chosen = chosen[len(chosen) * number // total : len(chosen) * (number + 1) // total]
+            begin, end, total = source.piece
+            chosen = chosen[len(chosen) * begin // total : len(chosen) * end // total]
         unread = []
         for i in chosen:
             try:

@@ -21,19 +21,21 @@ SHOWN = 5  # how many offenders an error names
 
 
 class Piece(NamedTuple):
-    """One of the `total` pieces, in order, into which the frames of a video are divided; `number` is from 0."""
+    """The stretches `[begin, end)` of the `total` of about the same length into which a video is cut."""
 
-    number: int
+    begin: int
+    end: int
     total: int
 
     def __str__(self) -> str:
-        return f"{self.number + 1} of {self.total}"
+        return f"{self.begin + 1}-{self.end} of {self.total}"
 
     @classmethod
     def parsed(cls, text: str) -> Piece:
         """What `str` makes of a piece, made a piece again."""
-        number, total = text.split(" of ")
-        return cls(int(number) - 1, int(total))
+        stretches, _, total = text.partition(" of ")
+        first, _, last = stretches.partition("-")
+        return cls(int(first) - 1, int(last), int(total))
 
 
 class Source(NamedTuple):
@@ -42,7 +44,8 @@ class Source(NamedTuple):
     `path`: the video file, or the folder that holds its frames. `cost`: what it takes to read, in bytes of the
     file (videos) or in frames (folders of frames); only the proportions matter. Bytes are known without opening a
     file, and a megabyte of H.264 took 0.15 to 0.3 processor seconds to decode, from 240p to 720p. `video`: the file
-    that a folder of frames was cut from, where the collection has it. `piece`: None for the whole.
+    that a folder of frames was cut from, where the collection has it. `piece`: None for the whole. `counts`: whether
+    the video is counted here, which of all that is read of it one alone says.
     """
 
     id: str
@@ -50,11 +53,7 @@ class Source(NamedTuple):
     cost: int
     video: str | None = None
     piece: Piece | None = None
-
-    @property
-    def begins(self) -> bool:
-        """Whether the video begins here, which of all its pieces one alone says: by this videos are counted."""
-        return self.piece is None or self.piece.number == 0
+    counts: bool = True
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import tempfile
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -172,15 +172,16 @@ class Output:
         for file in files:
             with file:
                 ids |= _whole(file)
-        return ids.union(video for video, pieces in _divided(files).items() if _complete(pieces))
+        return ids.union(video for video, pieces in _divided(files).items() if _covering(pieces))
 
     def pieces(self) -> set[tuple[str, Piece]]:
-        """The pieces that have been committed of videos that are not done."""
+        """The pieces that have been committed of videos that are not done, stretch by stretch."""
         return {
-            (video, piece)
+            (video, Piece(n, n + 1, piece.total))
             for video, pieces in _divided(self.files()).items()
-            if not _complete(pieces)
+            if not _covering(pieces)
             for piece in pieces
+            for n in range(piece.begin, piece.end)
         }
 
     def assemble(self, attributes: Mapping[str, str]) -> None:
@@ -239,7 +240,7 @@ class Output:
 
     def _merge(self, attributes: Mapping[str, str]) -> None:
         files = self.files()
-        joined = {video: [where[p] for p in _complete(where)] for video, where in _divided(files).items()}
+        joined = {video: [where[p] for p in _covering(where)] for video, where in _divided(files).items()}
         failures = _failures(files, joined)
         with ExitStack() as stack:
             for file in files:
@@ -342,13 +343,16 @@ def _divided(files: list[FeatureFile]) -> dict[str, dict[Piece, int]]:
     return found
 
 
-def _complete(pieces: Iterable[Piece]) -> list[Piece]:
-    """All pieces of a video in order, none where one is missing."""
-    there = set(pieces)
-    for total in sorted({piece.total for piece in there}):  # all the same, but for a file that has changed
-        wanted = [Piece(number, total) for number in range(total)]
-        if there.issuperset(wanted):
-            return wanted
+def _covering(pieces: Collection[Piece]) -> list[Piece]:
+    """As few pieces as make up a video, in order; none where something is missing. Two runs' pieces may overlap."""
+    for total in sorted({piece.total for piece in pieces}):  # all the same, but for a file that has changed
+        chosen: list[Piece] = []
+        reach = 0
+        while fitting := [p for p in pieces if p.total == total and p.begin <= reach < p.end]:
+            chosen.append(max(fitting, key=lambda piece: piece.end))
+            reach = chosen[-1].end
+        if reach == total:
+            return chosen
     return []
 
 
@@ -379,8 +383,12 @@ def _merged(
         return files[n]
 
     def rows(video: str, parts: list[int]) -> Iterator[Rows]:
+        last = -1
         for n in parts:
-            yield from _rows(opened(n), video)
+            for block in _rows(opened(n), video):
+                new = np.flatnonzero(block.index > last)
+                yield Rows(block.features[new], block.index[new], block.seconds[new])
+                last = max(last, int(block.index[-1]))
 
     pieces, entries = [], []
     for n, file in enumerate(files):

@@ -31,7 +31,7 @@ class Progress(Callback):
         if not trainer.is_global_zero:
             return
         todo = trainer.datamodule.todo  # type: ignore[attr-defined]
-        self._videos, self._cost = sum(s.begins for s in todo), max(1, sum(s.cost for s in todo))
+        self._videos, self._cost = sum(s.counts for s in todo), max(1, sum(s.cost for s in todo))
         self._start = self._last_line = time.monotonic()
         if sys.stderr.isatty():
             self._bar = tqdm(

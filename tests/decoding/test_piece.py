@@ -26,7 +26,7 @@ MakeClip = Callable[[str], Path]
 
 
 def pieces_of(path: Path, total: int, sample: Sampler = sampling.all_frames) -> list[list[Frame]]:
-    return [list(PieceReading(path, sample, Piece(n, total))) for n in range(total)]
+    return [list(PieceReading(path, sample, Piece(n, n + 1, total))) for n in range(total)]
 
 
 @pytest.mark.parametrize("name", CLIPS)
@@ -42,9 +42,9 @@ def test_pieces_are_the_whole(name: str, clip: MakeClip) -> None:
 
 
 def a_timeline(count: int, keys: list[int], *, known: bool = True) -> Timeline:
-    keyframe = np.zeros(count, bool)
-    keyframe[keys] = True
-    return Timeline(np.arange(count) / 25, keyframe, np.arange(count) if known else None)
+    entry = np.zeros(count, bool)
+    entry[keys] = True
+    return Timeline(np.arange(count) / 25, entry, np.arange(count), entry=entry if known else None)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def a_timeline(count: int, keys: list[int], *, known: bool = True) -> Timeline:
         (a_timeline(100, [*range(100)], known=False), 3, [0, 100, 100, 100]),
     ],
 )
-def test_a_piece_begins_with_a_key_frame(timeline: Timeline, total: int, wanted: list[int]) -> None:
+def test_a_stretch_begins_where_decoding_can(timeline: Timeline, total: int, wanted: list[int]) -> None:
     assert cuts(timeline, total) == wanted
 
 
@@ -71,14 +71,22 @@ def test_a_piece_is_a_part_of_what_the_sampler_takes_of_all(clip: MakeClip) -> N
     assert [[f.index for f in piece] for piece in pieces] == [[10], [30], []]
 
 
+def test_a_piece_may_be_several_stretches(clip: MakeClip) -> None:
+    path = clip("h264.mp4")
+    assert [len(piece) for piece in pieces_of(path, 4)] == [12, 12, 12, 4]
+    for begin, end, wanted in [(0, 2, range(24)), (1, 3, range(12, 36)), (2, 4, range(24, 40)), (0, 4, range(40))]:
+        frames = list(PieceReading(path, sampling.all_frames, Piece(begin, end, 4)))
+        assert [read(f.pixels)[0] for f in frames] == [f.index for f in frames] == list(wanted)
+
+
 def test_damage_is_trouble_in_its_own_piece(clip: MakeClip, tmp_path: Path) -> None:
     path = corrupt(clip("h264.mp4"), tmp_path / "bad.mp4", packets=[26], at=0.0)
-    sound = [PieceReading(path, sampling.all_frames, Piece(n, 3)) for n in (0, 2)]
+    sound = [PieceReading(path, sampling.all_frames, Piece(n, n + 1, 3)) for n in (0, 2)]
     assert [read(f.pixels)[0] for f in sound[0]] == [*range(24)]
     assert [read(f.pixels)[0] for f in sound[1]] == [*range(36, 40)]
     assert [(r.stage, r.problem, r.decoder, r.void) for r in sound] == [("", "", "pyav", False)] * 2
     with pytest.raises(VideoError):
-        list(PieceReading(path, sampling.all_frames, Piece(1, 3)))
+        list(PieceReading(path, sampling.all_frames, Piece(1, 2, 3)))
 
 
 def test_packets_that_mislead_are_trouble(clip: MakeClip, tmp_path: Path) -> None:
@@ -96,7 +104,7 @@ def test_packets_that_mislead_are_trouble(clip: MakeClip, tmp_path: Path) -> Non
     assert [f.index for f in whole] == [*range(whole.decoded)]
     assert len(remembered(path)) > whole.decoded
     with pytest.raises(VideoError):
-        list(PieceReading(path, sampling.all_frames, Piece(0, 2)))
+        list(PieceReading(path, sampling.all_frames, Piece(0, 1, 2)))
 
 
 def test_a_file_cut_short_says_what_it_lacks_in_its_first_piece(clip: MakeClip, tmp_path: Path) -> None:
@@ -105,7 +113,7 @@ def test_a_file_cut_short_says_what_it_lacks_in_its_first_piece(clip: MakeClip, 
     assert list(whole)
     assert "frames that its header promises" in whole.problem
     for n in range(2):
-        piece = PieceReading(path, sampling.half_second, Piece(n, 2))
+        piece = PieceReading(path, sampling.half_second, Piece(n, n + 1, 2))
         assert list(piece)
         assert (piece.stage, piece.problem) == ((whole.stage, whole.problem) if n == 0 else ("", ""))
 
@@ -115,22 +123,22 @@ def test_pictures_that_grow_beyond_the_limit_are_trouble(tmp_path: Path) -> None
     large = replace(CLIPS["vp8.webm"], name="large.mkv", num_frames=20, start=0.8, width=160, height=128)
     path = join(small, large.write(tmp_path), tmp_path / "both.webm")
     limits = replace(LIMITS, pixels=130 * 100)
-    assert len(list(PieceReading(path, sampling.all_frames, Piece(0, 2), limits=limits))) == 20
+    assert len(list(PieceReading(path, sampling.all_frames, Piece(0, 1, 2), limits=limits))) == 20
     with pytest.raises(LimitError, match=r"a frame is 160x128 pixels, more than limits\.pixels"):
-        list(PieceReading(path, sampling.all_frames, Piece(1, 2), limits=limits))
+        list(PieceReading(path, sampling.all_frames, Piece(1, 2, 2), limits=limits))
 
 
 def test_what_is_no_video_is_trouble(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="No such file"):
-        list(PieceReading(tmp_path / "none.mp4", sampling.all_frames, Piece(0, 2)))
+        list(PieceReading(tmp_path / "none.mp4", sampling.all_frames, Piece(0, 1, 2)))
     (tmp_path / "text.mp4").write_text("no video\n")
     with pytest.raises(VideoError, match=r"text\.mp4 cannot be read"):
-        list(PieceReading(tmp_path / "text.mp4", sampling.all_frames, Piece(1, 2)))
+        list(PieceReading(tmp_path / "text.mp4", sampling.all_frames, Piece(1, 2, 2)))
 
 
 def test_a_wrong_option_is_raised_as_it_is(clip: MakeClip) -> None:
     with pytest.raises(SamplerError):
-        list(PieceReading(clip("h264.mp4"), partial(sampling.fps, fps=0), Piece(0, 2)))
+        list(PieceReading(clip("h264.mp4"), partial(sampling.fps, fps=0), Piece(0, 1, 2)))
 
 
 def test_a_timeline_is_remembered_until_another_is_asked_for_or_the_file_changes(

@@ -46,10 +46,11 @@ class PieceReading:
 
     def __iter__(self) -> Iterator[Frame]:
         timeline = remembered(self._path, self._limits)
-        if self._piece.number == 0 and (lacking := shortfall(timeline)):
+        if self._piece.begin == 0 and (lacking := shortfall(timeline)):
             self.stage, self.problem = "decode", lacking
         indices = self._sample(timeline)
-        begin, end = cuts(timeline, self._piece.total)[self._piece.number :][:2]
+        at = cuts(timeline, self._piece.total)
+        begin, end = at[self._piece.begin], at[self._piece.end]
         indices = indices[(indices >= begin) & (indices < end)]
         if not len(indices):
             return
@@ -60,13 +61,13 @@ class PieceReading:
 
 
 def cuts(timeline: Timeline, total: int) -> list[int]:
-    """The indices at which a video is divided into `total` pieces, ends included: piece k is [cuts[k], cuts[k + 1]).
+    """The indices at which a video is cut into `total` stretches, ends included: stretch k is [cuts[k], cuts[k + 1]).
 
-    A piece begins with the first key frame at or after its share, and is empty where there is none in it. Frames that
-    are known by their count alone have to be counted from the first on: piece 0 is all of them.
+    A stretch begins with a key frame, the first at or after its share from which on decoding is exact, and is empty
+    where there is none in it. Where none is known, decoding must begin with the video: stretch 0 is all of it.
     """
     count = len(timeline)
-    begins = np.flatnonzero(timeline.keyframe) if timeline.pts is not None else np.empty(0, np.int64)
+    begins = np.flatnonzero(timeline.entry) if timeline.entry is not None else np.empty(0, np.int64)
     shares = np.arange(1, total) * count // total
     return [0, *np.append(begins, count)[np.searchsorted(begins, shares)].tolist(), count]
 
