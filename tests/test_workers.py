@@ -25,7 +25,7 @@ LIBC = ctypes.CDLL(None)
 def serve(tasks: list[int], work: object, **options: object) -> dict[int, list[object]]:
     """What came of each task, in order."""
     got: dict[int, list[object]] = {task: [] for task in tasks}
-    settings = {"processes": 2, "patience": 2.0, "memory": ROOM, "preload": ["numpy"]} | options
+    settings = {"processes": 2, "patience": 5.0, "memory": ROOM, "preload": ["numpy"]} | options
     for task, item in run(tasks, work, **settings):  # type: ignore[arg-type]
         got[task].append(item)
     return got
