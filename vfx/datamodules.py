@@ -91,9 +91,8 @@ class SourceDataModule(LightningDataModule):
         assert self.trainer is not None
         assert isinstance(self.trainer.lightning_module, Extractor)
         self._prepares = self.trainer.lightning_module.prepares
-        device = self.trainer.strategy.root_device.type
         if self.num_workers is None:
-            self.num_workers = default_workers(device, ranks=self.trainer.num_devices)
+            self.num_workers = default_workers(ranks=self.trainer.num_devices)
         todo = self.planned
         if self.divides:
             consumers = max(1, self.num_workers) * self.trainer.world_size
@@ -176,7 +175,7 @@ class FrameDataModule(SourceDataModule):
         return partial(read_frames, sample=self._sample, prepares=self._prepares, limits=self._limits)
 
 
-def default_workers(device: str, *, ranks: int) -> int:
-    """Reading processes for each rank on this machine: all cores for a GPU's sake, half where the network has
-    to share them."""
-    return max(1, cores() // ranks if device != "cpu" else cores() // 2 // ranks)
+def default_workers(*, ranks: int) -> int:
+    """Reading processes for each rank on this machine: one a core, also where the network runs on the same cores, for
+    whichever of the two is behind then gets them; readers that are ahead sleep."""
+    return max(1, cores() // ranks)
