@@ -24,7 +24,7 @@ RUN = {
     "probing", "overview",
     "datamodules", "batches", "clips", "workers", "extractor", "writer", "interruption", "progress", "output",
     "provenance", "tally", "derive", "concatenation", "segments", "cutting", "listing", "comparison", "report",
-    "integrity", "benching", "stages", "measuring", "material", "preload",
+    "integrity", "benching", "meeting", "stages", "measuring", "material", "preload",
 }  # fmt: skip
 ANYWHERE = {"errors", "app"}
 MODULES = {p.relative_to(ROOT / "vfx"): p for p in (ROOT / "vfx").rglob("*.py")}

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
@@ -20,15 +16,13 @@ from vfx.batches import Batch
 from vfx.collection import Source
 from vfx.errors import ExtractionError, Interrupted, UsageError
 from vfx.extractor import Extractor
+from vfx.meeting import Meeting
 from vfx.output import Output, PartWriter
 from vfx.store import Failure
 from vfx.tally import Tally
 
 log = logging.getLogger(__name__)
 DTYPES = ("float32", "float16")
-# Ranks end when their work ends, which on uneven collections can be hours apart.
-PATIENCE = timedelta(days=30)
-POLL_SECONDS = 0.05
 SHOWN = 5
 
 
@@ -66,7 +60,7 @@ class FeatureWriter(BasePredictionWriter):
         self._commit_seconds = commit_seconds
         self._parts: list[PartWriter] = []
         self._pending: deque[tuple[Batch, Pending]] = deque()
-        self._group: Any = None
+        self._meeting: Meeting | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
@@ -83,8 +77,7 @@ class FeatureWriter(BasePredictionWriter):
             for output, shape, attributes in zip(self._outputs, pl_module.row_shapes, self._attributes, strict=True)
         ]
         if trainer.world_size > 1:
-            # NCCL gives up on a barrier after 30 minutes, and Lightning has none at the end of predict.
-            self._group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
+            self._meeting = Meeting(check=self._check)
 
     def write_on_batch_end(
         self,
@@ -143,31 +136,22 @@ class FeatureWriter(BasePredictionWriter):
             for parts in self._parts:
                 parts.close()
         tallies = [self._tally]
-        if self._group is not None:
-            self._meet()
-            tallies = [Tally() for _ in range(trainer.world_size)]
-            torch.distributed.all_gather_object(tallies, self._tally, group=self._group)
+        if self._meeting is not None:
+            self._meeting.wait()
+            tallies = self._meeting.gather(self._tally)
         self.total = sum(tallies, Tally())
+        whole = False
         try:
             if trainer.is_global_zero:
                 with self.total.time("writing"):
                     self._finish(trainer.datamodule.planned)  # type: ignore[attr-defined]
+                whole = True
         finally:
-            if self._group is not None:
-                self._meet()  # nobody leaves before the file is there
-
-    def _meet(self) -> None:
-        """Wait for all ranks, open to signals. Raises ExtractionError where one of them is gone."""
-        try:
-            meeting = torch.distributed.barrier(group=self._group, async_op=True)
-            while not meeting.is_completed():
-                self._check()
-                time.sleep(POLL_SECONDS)
-            meeting.wait()
-        except RuntimeError as error:
-            raise ExtractionError(
-                f"a rank has ended before its work was done; run the same command again ({str(error).splitlines()[0]})"
-            ) from error
+            if self._meeting is not None:
+                self._meeting.wait()  # nobody leaves before the file is there
+                whole = any(self._meeting.gather(whole))
+        if not whole:  # whoever started the ranks should hear of it from all
+            raise ExtractionError("the first rank could not make the file, and says why")
 
     def _finish(self, planned: Sequence[Source]) -> None:
         """Make the one file of the parts of each output. Raises ExtractionError where a video is in none of them."""

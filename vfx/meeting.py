@@ -1,0 +1,89 @@
+"""How ranks wait for each other at the end of a run, and notice one whose process or host is gone."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TypeVar
+
+import torch.distributed as dist
+from torch import tensor
+
+from vfx.errors import ExtractionError
+
+BEAT_SECONDS = 1
+POLL_SECONDS = 0.05
+# A rank of which nothing is heard for so long is no more. A process that ends is noticed at once; this is for a host
+# without power, where a disk that keeps all waiting must not be taken for one.
+SILENCE = timedelta(minutes=10)
+TIMES = 2
+
+T = TypeVar("T")
+
+
+class Meeting:
+    """A place where all ranks meet TIMES times, hours apart if they must. To be made by all ranks.
+
+    Meanwhile they tell each other, in the background, how often each has come. In a barrier nothing would move: were a
+    host to lose its power while the others wait there, none of them would ever hear of it. NCCL gives up on a barrier
+    after 30 minutes, and Lightning has none at the end of predict.
+    `check` is called while this rank waits, and ends that by raising.
+    """
+
+    def __init__(self, *, check: Callable[[], None] = lambda: None) -> None:
+        self._check = check
+        self._talking, self._gathering = _group(), _group()
+        self._times = 0
+        self._times_of_all = 0
+        self._arrival = threading.Event()
+        self._loss: RuntimeError | None = None
+        threading.Thread(target=self._talk, name="vfx meeting", daemon=True).start()
+
+    def wait(self) -> None:
+        """Return once every rank has called this as often. Raises ExtractionError where one of them is gone."""
+        self._times += 1
+        self._arrival.set()
+        while self._times_of_all < self._times:
+            self._check()
+            if self._loss is not None:
+                raise _gone(self._loss) from self._loss
+            time.sleep(POLL_SECONDS)
+
+    def gather(self, thing: T) -> list[T]:
+        """What each rank brings, once all have come: by rank. Raises as `wait` does."""
+        things = [thing for _ in range(dist.get_world_size())]
+        try:
+            dist.all_gather_object(things, thing, group=self._gathering)
+        except RuntimeError as loss:
+            raise _gone(loss) from loss
+        return things
+
+    def _talk(self) -> None:
+        try:
+            while self._times_of_all < TIMES:
+                times = tensor(self._times)
+                round = dist.all_reduce(times, dist.ReduceOp.MIN, group=self._talking, async_op=True)
+                assert round is not None  # of those who are not of the group
+                while not round.is_completed():  # in Python, where a process that ends may leave a thread
+                    time.sleep(POLL_SECONDS)
+                round.wait()
+                self._times_of_all = int(times)
+                if self._arrival.wait(BEAT_SECONDS):
+                    time.sleep(POLL_SECONDS)
+        except RuntimeError as loss:
+            self._loss = loss
+
+
+def _group() -> dist.ProcessGroup:
+    group = dist.new_group(backend="gloo", timeout=SILENCE)
+    assert isinstance(group, dist.ProcessGroup)  # of which this rank is a member
+    return group
+
+
+def _gone(loss: RuntimeError) -> ExtractionError:
+    return ExtractionError(
+        "a rank is gone before all have done their work; what was finished is kept: the same command goes on from there"
+        f" ({str(loss).splitlines()[0]})"
+    )
