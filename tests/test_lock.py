@@ -82,6 +82,28 @@ def test_a_run_of_another_machine_is_believed_while_it_gives_signs(tmp_path: Pat
         assert json.loads((tmp_path / NAME).read_text())["pid"] == os.getpid()
 
 
+def test_what_a_job_held_on_another_machine_before_it_was_started_anew_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("vfx.lock.LOOK_SECONDS", 0.1)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    far = {"host": "far", "kernel": "another", "age": STALE_SECONDS - 3}
+    sign(tmp_path, **far, job="SLURM 8")
+    with pytest.raises(OutputError, match="another run is writing"), alone_in(tmp_path, patient=True):
+        pass
+    sign(tmp_path, **far)
+    with pytest.raises(OutputError, match="another run is writing"), alone_in(tmp_path):
+        pass
+    with caplog.at_level(logging.INFO, "vfx"), alone_in(tmp_path, patient=True):
+        pass
+    assert "waiting for an earlier attempt of this job to end: process" in caplog.messages[0]
+    assert "taking over from a run that was killed: process" in caplog.messages[1]
+    monkeypatch.setattr("vfx.lock.PATIENCE_SECONDS", 0)
+    sign(tmp_path, **far)
+    with pytest.raises(OutputError, match="another run is writing"), alone_in(tmp_path, patient=True):
+        pass
+
+
 def test_where_there_are_no_locks_the_process_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*_: object) -> None:
         raise OSError(errno.ENOLCK, "no locks available")

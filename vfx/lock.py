@@ -23,6 +23,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from vfx import ranks
 from vfx.errors import OutputError
 from vfx.files import make_folder, unwritten, writing
 
@@ -33,6 +34,9 @@ BEAT_SECONDS = 15
 # A holder on another machine that gave no sign for so long is no more: eight beats, and more than the minute for which
 # NFS may show old times.
 STALE_SECONDS = 120
+# For a holder that is to be outlived: until it is stale, or has let go upon the signal that ended it.
+PATIENCE_SECONDS = 5 * STALE_SECONDS
+LOOK_SECONDS = 2
 SETTLE_SECONDS = 1  # where there are no locks, and two may sign at once: until the later signature shows
 LONGEST_COMMAND = 300
 NAMELESS = "it gives no name"
@@ -45,7 +49,8 @@ _held: set[int] = set()
 @dataclass(frozen=True)
 class Holder:
     """Who has a folder. `kernel`: that boot of that machine; `processes`: whose numbers `pid` is one of;
-    `started`: when, in the kernel's ticks, so that another process of the same number is not taken for this one."""
+    `started`: when, in the kernel's ticks, so that another process of the same number is not taken for this one;
+    `job`: of torchrun or SLURM."""
 
     run: str
     host: str
@@ -55,6 +60,7 @@ class Holder:
     started: int
     since: str
     command: str
+    job: str = ""
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, since {self.since}: {self.command}"
@@ -86,12 +92,22 @@ class Lock:
             )
 
 
+class _Held(OutputError):
+    """The folder is another's."""
+
+    def __init__(self, path: Path, holder: Holder | None, way_out: str) -> None:
+        super().__init__(f"another run is writing to {path.parent} ({holder or NAMELESS}); {way_out}")
+        self.holder = holder
+
+
 @contextmanager
-def alone_in(folder: Path) -> Iterator[Lock]:
+def alone_in(folder: Path, *, patient: bool = False) -> Iterator[Lock]:
     """Make a folder, and hold it against a second run, here or on another machine that has the same disk.
 
     What a run that was killed holds is taken over: at once where the kernel, which is the same, has let go of it, or
     where there are no locks but the process is gone; else once it has given no sign of life for STALE_SECONDS.
+    `patient`: where torchrun or SLURM has started this job anew, and its first rank was on another machine before, that
+    is waited for.
     Where nothing can be written nothing is held, so that a finished output can be found there; whoever finds none has
     `check` say why nothing can be done.
 
@@ -101,7 +117,7 @@ def alone_in(folder: Path) -> Iterator[Lock]:
     with writing(folder):
         make_folder(folder)
         try:
-            descriptor = _take(lock)
+            descriptor = _outlive(lock) if patient else _take(lock)
         except OSError as error:
             if error.errno not in READ_ONLY:
                 raise
@@ -125,6 +141,24 @@ def alone_in(folder: Path) -> Iterator[Lock]:
             _let_go(descriptor)
 
 
+def _outlive(lock: Lock) -> int:
+    """`_take`, once an earlier attempt of this job on another machine has ended or fallen silent."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    waiting = False
+    while True:
+        try:
+            return _take(lock)
+        except _Held as held:
+            other = held.holder
+            earlier = other is not None and other.kernel != _kernel() and other.job == ranks.job() != ""
+            if not earlier or time.monotonic() > until:
+                raise
+            if not waiting:
+                log.info("%s: waiting for an earlier attempt of this job to end: %s", lock.path.parent, other)
+            waiting = True
+        time.sleep(LOOK_SECONDS)
+
+
 def _take(lock: Lock) -> int:
     """Open, lock and sign a lock file. Raises OutputError if it is another's, and OSError."""
     while True:
@@ -135,7 +169,7 @@ def _take(lock: Lock) -> int:
                 if not lock.path.exists():
                     raise
                 way_out = "let it end first, or remove the lock if it has"
-                raise _refusal(lock.path, _read(lock.path.read_bytes()), way_out) from None
+                raise _Held(lock.path, _read(lock.path.read_bytes()), way_out) from None
             _held.add(descriptor)
             stack.callback(_let_go, descriptor)
             locks = _flock(lock.path, descriptor)
@@ -158,7 +192,7 @@ def _flock(path: Path, descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in HELD and _is_at(path, descriptor):
-            raise _refusal(path, _read(os.pread(descriptor, 1 << 16, 0)), "let it end first") from None
+            raise _Held(path, _read(os.pread(descriptor, 1 << 16, 0)), "let it end first") from None
         return error.errno in HELD
     return True
 
@@ -168,11 +202,11 @@ def _judge(path: Path, holder: Holder | None, descriptor: int, *, locks: bool) -
     here = holder is not None and holder.kernel == _kernel()
     if holder is not None and here and not locks and holder.started and holder.processes == _processes():
         if _started(holder.pid) == holder.started:
-            raise _refusal(path, holder, "let it end first")
+            raise _Held(path, holder, "let it end first")
     elif not (here and locks):  # that kernel's locks may not reach here
         silence = _now(path) - os.fstat(descriptor).st_mtime
         if silence < STALE_SECONDS:
-            raise _refusal(
+            raise _Held(
                 path,
                 holder,
                 f"its last sign of life is {max(0, silence):.0f} s old. If it is known to have ended, remove {path};"
@@ -188,10 +222,6 @@ def _sign(lock: Lock, descriptor: int) -> None:
     except OSError:
         lock.path.unlink()
         raise
-
-
-def _refusal(path: Path, holder: Holder | None, way_out: str) -> OutputError:
-    return OutputError(f"another run is writing to {path.parent} ({holder or NAMELESS}); {way_out}")
 
 
 def _beat(descriptor: int, end: threading.Event) -> None:
@@ -250,6 +280,7 @@ def _myself(run: str) -> Holder:
         started=_started(os.getpid()),
         since=datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"),
         command=command if len(command) <= LONGEST_COMMAND else f"{command[:LONGEST_COMMAND]} ...",
+        job=ranks.job(),
     )
 
 

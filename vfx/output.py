@@ -70,7 +70,7 @@ class Output:
 
         Raises OutputError where another run is at work here, on a shard or on all.
         """
-        with alone_in(self.folder) as self._lock:
+        with alone_in(self.folder, patient=True) as self._lock:
             for shard in sorted(self.shards.glob("*-of-*")):
                 with alone_in(shard):  # one that begins later finds us here
                     pass
