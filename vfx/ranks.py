@@ -13,7 +13,7 @@ NUMBERS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # where a rank's own may stand
 STARTERS = {
     "torchrun": (
         "TorchElasticEnvironment",
-        "torchrun --nnodes=2 --nproc-per-node=2 --rdzv-backend=c10d --rdzv-endpoint=<first host> --rdzv-id=<a name>"
+        "torchrun --nnodes=2 --nproc-per-node=2 --rdzv-backend=c10d --rdzv-endpoint=<a host> --rdzv-id=<a name>"
         " -m vfx.extract ... trainer=multinode",
     ),
     "srun": ("SLURMEnvironment", "srun --kill-on-bad-exit=1 python -m vfx.extract ... trainer=slurm"),
@@ -64,6 +64,13 @@ def check(environments: Iterable[str]) -> None:
     if found == "torchrun" and _number("LOCAL_WORLD_SIZE") * _number("GROUP_WORLD_SIZE") != _count():
         raise UsageError(
             f"torchrun started {_count()} processes, not as many on each host: give all one --nproc-per-node"
+        )
+    anew = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
+    if found == "torchrun" and anew and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        raise UsageError(
+            "torchrun would tell the ranks that it starts anew to look for each other where those before them were:"
+            " give it --rdzv-backend=c10d and export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before it, or --max-restarts=0"
+            " (docs/cluster.md)"
         )
     if found == "srun" and _count() > 1 and _number("SLURM_NTASKS_PER_NODE") * _number("SLURM_NNODES") != _count():
         raise UsageError(
