@@ -81,6 +81,15 @@ def test_what_is_lost_in_the_middle_is_told_and_not_concealed(
     assert f"file is damaged at byte {begin}" in reading.problem
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_end_of_zeros_is_told(name: str, clip: MakeClip, tmp_path: Path) -> None:
+    keep = clip(name).stat().st_size * 6 // 10
+    path = changed(clip(name), tmp_path / name, lambda data: data[:keep].ljust(len(data), b"\0"))
+    begin, end = structure(path).holes[-1]
+    assert begin <= keep < end
+    assert f"file is damaged at byte {begin}" in read_all(path)[1].problem
+
+
 @pytest.mark.parametrize("name", ["vp8.webm", "h264.flv", "mpeg1.mpg", "h264.ts", "wmv2.wmv"])
 def test_an_end_that_is_missing_is_told_where_no_header_counts_frames(
     name: str, clip: MakeClip, tmp_path: Path

@@ -159,14 +159,14 @@ def _flv(file: _File) -> Structure:
 
 def _program_step(file: _File, position: int) -> int | None:
     head = file.at(position, 14)
-    if head[:3] != b"\0\0\1" or len(head) < 14:
-        ends = head[:4] == b"\0\0\1\xb9" or not head.strip(b"\0")
-        return file.size if ends and not file.at(position + 4, CHUNK).strip(b"\0") else None
+    if head[:4] == b"\0\0\1\xb9":
+        padded = not file.at(position + 4, CHUNK).strip(b"\0")
+        return file.size if padded else position + 4
+    if head[:3] != b"\0\0\1" or len(head) < 6 or head[3] < 0xBA:
+        return None
     if head[3] == 0xBA:
-        return position + (12 if head[4] >> 4 == 2 else 14 + (head[13] & 7))
-    if head[3] == 0xB9:
-        return position + 4
-    return position + 6 + int.from_bytes(head[4:6], "big") if head[3] > 0xBA else None
+        return position + (12 if head[4] >> 4 == 2 else 14 + (head[-1] & 7))
+    return position + 6 + int.from_bytes(head[4:6], "big")
 
 
 def _program(file: _File) -> Structure:
