@@ -69,8 +69,8 @@ def check(environments: Iterable[str]) -> None:
     if found == "torchrun" and anew and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         raise UsageError(
             "torchrun would tell the ranks that it starts anew to look for each other where those before them were:"
-            " give it --rdzv-backend=c10d and export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before it, or --max-restarts=0"
-            " (docs/cluster.md)"
+            " give it --rdzv-backend=c10d and, before it, export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1; or"
+            " --max-restarts=0 (docs/cluster.md)"
         )
     if found == "srun" and _count() > 1 and _number("SLURM_NTASKS_PER_NODE") * _number("SLURM_NNODES") != _count():
         raise UsageError(
