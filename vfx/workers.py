@@ -404,7 +404,8 @@ def without_main() -> Iterator[None]:
     """Start workers inside: they will not import the user's script, of which they need nothing.
 
     A script that lacks `if __name__ == "__main__":` would run itself again in every worker. Nor do they hear Ctrl-C,
-    not even while their server imports what they need: what it means is for the main process to say.
+    not even while their server imports what they need: what it means is for the main process to say. Nor do they take
+    over how this process would start others: in a worker of joblib it is a way that they do not know.
     """
     resource_tracker.ensure_running()  # else it starts with the server, and has that hear Ctrl-C again
     heard = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
@@ -412,9 +413,12 @@ def without_main() -> Iterator[None]:
     kept = {name: getattr(main, name) for name in ("__spec__", "__file__") if hasattr(main, name)}
     main.__spec__ = None
     main.__dict__.pop("__file__", None)
+    method = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method("forkserver", force=True)
     try:
         yield
     finally:
+        multiprocessing.set_start_method(method, force=True)
         for name, value in kept.items():
             setattr(main, name, value)
         signal.pthread_sigmask(signal.SIG_SETMASK, heard)
