@@ -81,6 +81,8 @@ class Clip:
             context.time_base = Fraction(1, self.rate)
             context.gop_size = self.gop
             context.max_b_frames = self.b_frames
+            if self.codec == "libvpx":
+                context.thread_count = 1  # its threads wait for each other by spinning: minutes on a busy machine
             if self.rotation:
                 stream.set_display_rotation(self.rotation)
             for number, seconds in enumerate(self.times()):
