@@ -101,11 +101,12 @@ def _of_all(kind: str, mutation: Mutation, sources: Sequence[Path], seed: int) -
 NEAR = 2.0  # mean difference of pixels, in levels: neighbours of a painted clip differ by 20, copies of one by less
 
 
-def compared(damaged: Damaged, *, decoder: str) -> Iterator[Counter[str]]:
-    """What each frame of a damaged clip is that a decoder delivers: "right": it looks like the frame of its number in
-    the sound clip; "moved": like another, but that is shown at its time, for those before are lost; "repainted": like
-    none; "wrong": like another. And "files" (1), "failed" (1 if it is said that something is missing), and "lost"
-    (frames)."""
+def compared(task: tuple[Damaged, str]) -> Iterator[Counter[str]]:
+    """For a damaged clip and a decoder, what each frame is that it delivers: "right": it looks like the frame of its
+    number in the sound clip; "moved": like another, but that is shown at its time, for those before are lost;
+    "repainted": like none; "wrong": like another. And "files" (1), "failed" (1 if it is said that something is
+    missing), and "lost" (frames)."""
+    damaged, decoder = task
     assert damaged.source is not None
     sound = _delivered(damaged.source, decoder)
     stack = np.stack([frame.pixels for frame in sound]).astype(np.int16)
@@ -132,7 +133,7 @@ def compared(damaged: Damaged, *, decoder: str) -> Iterator[Counter[str]]:
     yield found
 
 
-@lru_cache(maxsize=len(CLIPS))
+@lru_cache(maxsize=3 * len(CLIPS))
 def _delivered(path: Path, decoder: str) -> list[Frame]:
     return list(Reading(path, all_frames, decoder=decoder))
 

@@ -2,16 +2,221 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests import damage
-from tests.clips import CLIPS
-from tests.conftest import LIMITS, TOYDATA
-from vfx import extract, sampling
-from vfx.decoding import Reading
+from tests.clips import CLIPS, corrupt
+from tests.conftest import LIMITS, ROOT, TOYDATA
+from tests.test_kills import session
+from vfx import extract, sampling, workers
+from vfx.decoding import Reading, check_decoder, demux
+from vfx.decoding.reading import BACKENDS
+from vfx.errors import UsageError
 from vfx.store import FeatureFile
+
+BATCH_COMPOSITION = 2e-5  # docs/schema.md
+MOST_MEMORY = {"main": 1500, "reading": 1500}  # MB of one process; limits.memory_gb allows those that read 4000 more
+
+# Whatever is wrong with a video, one or several of these say so.
+REASONS = re.compile(
+    r"\S+ is empty \(0 bytes\)"
+    r"|\S+ has no video stream"
+    r"|\S+ holds no frame"
+    r"|\S+ is of a codec that FFmpeg does not know"
+    r"|\S+ is damaged from its first frame on"
+    r"|\S+ cannot be read as a video: (its content is of another format|it ends before its first frame"
+    r"|something that FFmpeg cannot read|Invalid data found when processing input)"
+    r"|\S+ is \d+x\d+ pixels, more than limits\.pixels \(\d+\) allows"
+    r"|\S+ lasts [\d.]+ hours, more than limits\.hours \(48\) allows"
+    r"|it takes more memory than limits\.memory_gb allows"
+    r"|\d+ of \d+ frames could be decoded: ("
+    r"(Invalid data found when processing input|something that FFmpeg cannot read|values that make no sense"
+    r"|a packet of the file is incomplete|a packet gave no frame|the decoder found a frame corrupt|the file is damaged)"
+    r"( at -?[\d.]+ s)?"
+    r"|a frame is \d+x\d+ pixels, more than limits\.pixels \(\d+\) allows"
+    r"|\d+ of \d+ frames did not come out of the decoder"
+    r"|frames came out of the decoder in another order than their times'"
+    r"|frame \d+ came out with time -?\d+, and the packets say another)"
+    r"|file holds \d+ of the \d+ frames that its header promises"
+    r"|file ends \d+ bytes early"
+    r"|file is damaged (in \d+ places, the first )?at byte \d+(: the \d+ frames behind cannot be placed)?"
+    r"|the times of \d+ of \d+ frames are out of order"
+)
+
+
+def peaks(process: subprocess.Popen[str]) -> dict[str, int]:
+    """MB that each kind of its processes held at most, until the process ends."""
+    held: dict[str, int] = defaultdict(int)
+    while process.poll() is None:
+        for number, line in session(process.pid).items():
+            with contextlib.suppress(OSError, StopIteration):
+                status = Path(f"/proc/{number}/status").read_text().splitlines()
+                most = next(int(row.split()[1]) // 1000 for row in status if row.startswith("VmHWM:"))
+                kind = "reading" if "forkserver" in line else "main"
+                held[kind] = max(held[kind], most)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.05)
+    return held
+
+
+def rows_of(video: str, file: FeatureFile) -> list[str]:
+    return [id for id in file.ids if id.rpartition("_")[0] == video]
+
+
+def loses_frames_unseen(made: damage.Damaged) -> bool:
+    """Whether nothing in a file says that some of its frames are gone."""
+    if made.kind in ("bit", "bits", "rotten", "jumped"):
+        return True  # what was hit may be what says so, or a time
+    if made.path.suffix in (".gif", ".wmv"):
+        return True  # no picture of a GIF has a number, and those of objects in ASF are not looked at
+    return made.kind.startswith("truncated") and made.source is not None and _is_cut_between_packets(made.path)
+
+
+def _is_cut_between_packets(path: Path) -> bool:
+    """MPEG-TS whose size is that of packets; an FLV of whose last tag nothing but its size, behind it, is missing."""
+    if path.suffix == ".flv":
+        return demux(path).flaw == ""
+    return path.suffix == ".ts" and path.stat().st_size % 188 == 0
+
+
+@pytest.mark.parametrize("count", [40, pytest.param(400, marks=pytest.mark.slow)])
+def test_damaged_files_cost_nothing_but_themselves(
+    count: int, tmp_path: Path, toy_features: FeatureFile, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "c" / "VideoData"
+    (folder / "sound").mkdir(parents=True)
+    for path in (TOYDATA / "VideoData").rglob("*.*"):
+        (folder / "sound" / path.name).symlink_to(path)
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    made = damage.damage(folder, damage.sound(clips), count=count, seed=0)
+    assert len(made) == count
+
+    with (tmp_path / "said").open("w+") as said:
+        run = subprocess.Popen(
+            [sys.executable, "-m", "vfx.extract", f"collection={folder.parent}", f"output_dir={tmp_path / 'out'}",
+             "dataset.num_workers=2", "trainer=cpu"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            start_new_session=True,
+        )  # fmt: skip
+        held = peaks(run)
+        said.seek(0)
+        assert run.returncode == 0, said.read()
+        assert "Traceback" not in said.read()
+    assert run.stdout is not None
+    with run.stdout:
+        file = FeatureFile(run.stdout.read().strip().splitlines()[-1])
+
+    reasons: dict[str, list[str]] = {failure.id: [] for failure in file.failures}
+    for failure in file.failures:
+        reasons[failure.id].append(failure.error)
+        for part in failure.error.split("; "):
+            assert REASONS.fullmatch(part), f"{failure.id}: {part}"
+    rows = {d.id: len(file[d.id]) if d.id in file else 0 for d in made}
+    wanted = {path: len(sampling.half_second(demux(path))) for path in {d.source for d in made if d.source}}
+    for d in made:
+        assert rows[d.id] or d.id in reasons, f"{d.id} ({d.note}) has neither rows nor a reason"
+        if d.source is not None and rows[d.id] < wanted[d.source] and d.id not in reasons:
+            assert loses_frames_unseen(d), (
+                f"{d.id} ({d.note}) has {rows[d.id]} of {wanted[d.source]} rows and no reason"
+            )
+
+    assert not set(toy_features) & set(reasons)
+    wrong = 0
+    for video in toy_features:
+        assert rows_of(video, file) == rows_of(video, toy_features)
+        wrong += int((abs(file[video] - toy_features[video]).max(axis=1) > BATCH_COMPOSITION).sum())
+    with capsys.disabled():
+        print(
+            f"\nfiles damaged: {count}, with rows: {sum(n > 0 for n in rows.values())}, with a reason: {len(reasons)}"
+        )
+        for kind in sorted({d.kind.rstrip("0123456789") for d in made}):
+            ids = [d.id for d in made if d.kind.rstrip("0123456789") == kind]
+            n, read, told = len(ids), sum(rows[id] > 0 for id in ids), sum(id in reasons for id in ids)
+            print(f"  {kind}: {n}, with rows: {read}, with a reason: {told}")
+        print(f"sound videos: {len(toy_features)}, their wrong rows: {wrong}; MB held at most: {dict(held)}")
+    assert wrong == 0
+    assert held.keys() == MOST_MEMORY.keys()
+    assert all(held[kind] < MOST_MEMORY[kind] for kind in held)
+
+
+def may_show_another(made: damage.Damaged) -> bool:
+    """Whether a frame of this file may pass for another, and nothing tells."""
+    flipped = made.kind in ("bit", "bits", "rotten", "rotten_through")  # a time, or what a decoder repeats
+    return flipped or made.path.suffix in (".gif", ".wmv")  # see loses_frames_unseen
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("count", "seeds"), [(100, 1), pytest.param(700, 6, marks=pytest.mark.slow)])
+def test_no_frame_passes_for_another(
+    count: int, seeds: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """But for "jumped", for which it is right that frames come in another order; by processes that may crash."""
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    sources = damage.painted(clips)
+    kinds = [kind for kind in damage.MUTATIONS if kind != "jumped"]
+    decoders = installed("auto", "decord", "torchcodec")
+    counts = {decoder: Counter[str]() for decoder in decoders}
+    excused = 0
+    for seed in range(seeds):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        made = damage.damage(folder, sources, count=count, seed=seed, kinds=kinds)
+        tasks = [(d, decoder) for decoder in decoders for d in made]
+        run = partial(workers.run, processes=2, patience=LIMITS.patience, memory=LIMITS.memory, is_last=bool)
+        for (d, decoder), found in run(tasks, damage.compared):
+            assert not isinstance(found, workers.Down), f"{d.path.name} ({d.note}): {found}"
+            counts[decoder] += found
+            if may_show_another(d):
+                excused += found["wrong"]
+            else:
+                assert found["wrong"] == 0, f"{d.path.name} ({d.note}) by {decoder}: {found}"
+    for decoder, found in counts.items():
+        frames = sum(found[kind] for kind in ("right", "moved", "repainted", "wrong"))
+        with capsys.disabled():
+            print(f"\n{decoder}: {dict(found)}; {frames} frames delivered")
+        assert found["right"] > frames / 2
+        assert excused < frames / 200
+
+
+def installed(*decoders: str) -> list[str]:
+    found = []
+    for decoder in decoders:
+        with contextlib.suppress(UsageError):
+            check_decoder(decoder)
+            found.append(decoder)
+    return found
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "mpeg4_b.mp4"])
+def test_what_decord_conceals_is_caught(name: str, tmp_path: Path) -> None:
+    if not installed("decord"):
+        pytest.skip("decord is not installed")
+    sound = CLIPS[name].write(tmp_path)
+    path = corrupt(sound, tmp_path / "bad.mp4", packets=[15, 16, 17, 18])
+    pixels = [frame.pixels for frame in Reading(sound, sampling.all_frames, decoder="decord")]
+    alone = BACKENDS["decord"].frames(path, demux(path), np.arange(40))
+    assert [frame.index for frame in alone if differs(frame.pixels, pixels[frame.index])]
+    frames = list(Reading(path, sampling.all_frames, decoder="decord"))
+    assert frames
+    assert not [frame.index for frame in frames if differs(frame.pixels, pixels[frame.index])]
+
+
+def differs(a: np.ndarray, b: np.ndarray) -> bool:
+    return float(np.abs(a.astype(np.int16) - b).mean()) > damage.NEAR
 
 
 def test_what_asks_for_more_than_the_limits_is_refused_by_the_limits_name(tmp_path: Path) -> None:
