@@ -82,10 +82,11 @@ def loses_frames_unseen(made: damage.Damaged) -> bool:
 
 
 def _is_cut_between_packets(path: Path) -> bool:
-    """MPEG-TS whose size is that of packets; an FLV of whose last tag nothing but its size, behind it, is missing."""
+    """MPEG-TS and program streams whose size is that of packets (FFmpeg's packs have 2048 bytes, and it writes no end
+    code); an FLV of whose last tag nothing but its size, behind it, is missing."""
     if path.suffix == ".flv":
         return demux(path).flaw == ""
-    return path.suffix == ".ts" and path.stat().st_size % 188 == 0
+    return path.stat().st_size % {".ts": 188, ".mpg": 2048}.get(path.suffix, path.stat().st_size + 1) == 0
 
 
 @pytest.mark.parametrize("count", [40, pytest.param(400, marks=pytest.mark.slow)])
