@@ -1,0 +1,127 @@
+"""Times the reading of one video of an hour among 200 of 10 s by two workers, the long one whole and in pieces.
+
+    python bench/sharing.py [--folder DIR] [--rounds 3] [--workers 2] [--minutes 60] [--short 200]
+
+The videos are made first, in a few minutes, and kept in the folder. Both ways take turns. `efficiency` is the time that
+reading would take if all workers ended together, the processor seconds of reading whole over their number, by the time
+that it took. `together`: when a worker had done, on average, by when the last had, which other programs disturb less.
+`waste`: how many more processor seconds pieces take. Frames are sampled, decoded and resized as for a run, and go
+nowhere. `others`: processor seconds that other programs took meanwhile (Linux).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+from vfx import footage, usage, workers
+from vfx.batches import Batches, divide, share
+from vfx.clips import read_video
+from vfx.collection import Source, find_collection
+from vfx.datamodules import PIECE_BYTES
+from vfx.limits import Limits
+from vfx.sampling import half_second
+from vfx.tally import Tally
+from vfx.transforms import Prepare, Transform
+
+LIMITS = Limits(pixels=1e8, frames=1e7, hours=48, memory_gb=4, patience=60)
+PREPARE = Prepare(
+    Transform(resize=256, crop=224, interpolation="bilinear", mean=(0, 0, 0), std=(1, 1, 1)), ten_crop=False
+)
+SIZE = (160, 120, 150_000)  # pixels, pixels, bits a second
+LOOK_SECONDS = 0.1
+
+
+def made(folder: Path, *, minutes: int, short: int) -> list[Source]:
+    """One video of so many minutes, and so many of 10 s."""
+    sources = []
+    for name, clips, seconds in (("long", 1, 60 * minutes), ("short", short, 10)):
+        at = folder / f"{name}_{clips}_{seconds}"
+        footage.made(
+            at, formats=[footage.Format(name, clips, *SIZE)], frames=footage.RATE * seconds, jobs=os.cpu_count() or 1
+        )
+        sources += find_collection("footage", at).videos()
+    return sources
+
+
+class Watch:
+    """Looks at the processes below this one whenever it is called, and notes when each was last seen at work."""
+
+    def __init__(self) -> None:
+        self.start = self._looked = time.monotonic()
+        self._before = dict(usage.tree(os.getpid()))
+        self._seconds: dict[int, float] = {}
+        self._ends: dict[int, float] = {}
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return
+        self._looked = now
+        for process, seconds in usage.tree(os.getpid()):
+            taken = seconds - self._before.get(process, 0.0)
+            if process != os.getpid() and taken > self._seconds.get(process, 0.0):
+                self._seconds[process], self._ends[process] = taken, now - self.start
+
+    def together(self, num_workers: int) -> float:
+        """When those that did most had done, on average, by when the last had."""
+        busiest = sorted(self._seconds, key=self._seconds.__getitem__)[-num_workers:]
+        ends = [self._ends[process] for process in busiest]
+        return sum(ends) / num_workers / max(ends)
+
+
+def read(sources: list[Source], num_workers: int) -> tuple[int, float, usage.Usage, float]:
+    """Read all; returns how many frames there were, how nearly together workers ended, what it took, and what others
+    took meanwhile."""
+    watch = Watch()
+    batches = Batches(
+        sources,
+        partial(read_video, sample=half_second, decoder="auto", prepares=[PREPARE], limits=LIMITS),
+        batch_size=64,
+        num_workers=num_workers,
+        limits=LIMITS,
+        tally=Tally(),
+        check=watch,
+    )
+    own, machine = usage.processor_seconds(), usage.machine_seconds()
+    frames = sum(map(len, batches))
+    wall = time.monotonic() - watch.start
+    own, machine = usage.processor_seconds() - own, usage.machine_seconds() - machine
+    return frames, watch.together(num_workers), usage.Usage(wall, own), machine - own
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "vfx-sharing")
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--workers", type=int, default=2)
+    options.add_argument("--minutes", type=int, default=60)
+    options.add_argument("--short", type=int, default=200)
+    chosen = options.parse_args()
+    whole = made(chosen.folder, minutes=chosen.minutes, short=chosen.short)
+    divided = divide(whole, chosen.workers, piece_cost=PIECE_BYTES)
+    print(f"{len(whole)} videos, {sum(s.cost for s in whole) / 1e6:.1f} MB, the largest {whole[0].cost / 1e6:.1f} MB;")
+    print(f"divided: {len(divided) - len(whole) + 1} pieces; {chosen.workers} workers")
+    workers.warm_up()
+    read(whole[1:9], chosen.workers)
+    print(f"{'':8}{'wall s':>8}{'processor s':>13}{'efficiency':>12}{'together':>10}{'waste':>7}{'others s':>10}")
+    for _ in range(chosen.rounds):
+        wanted = None
+        for name, sources in (("whole", whole), ("pieces", divided)):
+            frames, together, taken, others = read(share(sources, 0, 1), chosen.workers)
+            wanted = wanted or (frames, taken.processor)
+            assert frames == wanted[0]
+            efficiency, waste = wanted[1] / chosen.workers / taken.wall, taken.processor / wanted[1] - 1
+            print(
+                f"{name:8}{taken.wall:8.1f}{taken.processor:13.1f}{efficiency:12.2f}{together:10.2f}{waste:7.0%}"
+                f"{others:10.1f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
