@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from vfx import comparison
 from vfx.comparison import Block, Row, Times, compare, numbers
+from vfx.differences import report
 from vfx.errors import UsageError
 from vfx.pairing import Listed
-from vfx.report import report
 from vfx.sides import Side
 from vfx.store import Failure
 

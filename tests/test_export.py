@@ -159,7 +159,7 @@ def test_parquet_has_a_row_for_each(tmp_path: Path, level: str) -> None:
 
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(UsageError, match=r"pip install vfx\[parquet\]"):
+    with pytest.raises(UsageError, match=r"pip install 'vfx\[parquet\]'"):
         export.main(*make(tmp_path), "format=parquet")
 
 

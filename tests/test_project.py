@@ -23,7 +23,7 @@ APPS = {
 RUN = {
     "probing", "overview",
     "datamodules", "batches", "clips", "workers", "extractor", "writer", "interruption", "progress", "output",
-    "provenance", "tally", "derive", "concatenation", "segments", "cutting", "listing", "comparison", "report",
+    "provenance", "tally", "derive", "concatenation", "segments", "cutting", "listing", "comparison", "differences",
     "integrity", "benching", "meeting", "stages", "measuring", "material", "preload",
 }  # fmt: skip
 ANYWHERE = {"errors", "app"}
@@ -31,13 +31,15 @@ MODULES = {p.relative_to(ROOT / "vfx"): p for p in (ROOT / "vfx").rglob("*.py")}
 
 
 def imports(path: Path) -> set[str]:
-    """The full names of the modules that a file imports, at its top or inside functions."""
+    """The full names of the modules that a file imports, at its top, inside functions, or as those of an extra."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "need":
+            found.add(ast.literal_eval(node.args[0]))
     return found
 
 

@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from vfx import app, comparison
 from vfx.comparison import Block, Comparison
+from vfx.differences import report
 from vfx.errors import DifferenceError, UsageError
 from vfx.files import remove_abandoned, replace_durably, unwritten, working_folder
-from vfx.report import report
 from vfx.sides import opened
 
 log = logging.getLogger("vfx.compare")  # not __name__, which is __main__ when run

@@ -61,7 +61,7 @@ class Times(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What was found. As text it is one line; `report` of vfx/report.py tells all.
+    """What was found. As text it is one line; `report` of vfx/differences.py tells all.
 
     `sides`: a and b, closed by now. `cosine`, `difference`: (n,) float64, of the rows that both have, in the order of
     a, see Numbers. `worst`: those of the least cosine, from the least; `farthest`: that of the largest difference.

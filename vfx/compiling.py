@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from vfx.errors import UsageError
+from vfx.extras import need
 from vfx.files import make_folder
 
 Compiler = Literal[False, True, "openvino"]
@@ -38,10 +39,7 @@ def check_compiler(compiler: object, device: str) -> None:
     if compiler == "openvino":
         if device != "cpu":
             raise UsageError(f"model.compile (openvino) is for processors, not for {device}; take model.compile=true")
-        try:
-            import openvino  # noqa: F401
-        except ImportError:
-            raise UsageError("model.compile=openvino needs OpenVINO: pip install 'vfx[openvino]'") from None
+        need("openvino", extra="openvino", for_="model.compile=openvino")
 
 
 def by_torch(body: nn.Module) -> Run:

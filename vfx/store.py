@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx import digests, hdf5
-from vfx.errors import OutputError, UnknownIdError, UsageError
+from vfx.errors import OutputError, UnknownIdError
+from vfx.extras import need
 from vfx.files import replace_durably, unwritten, writing
 from vfx.hdf5 import FAILURE, SCHEMA, TEXT, Dataset, Level
 from vfx.sink import Sink
@@ -429,10 +430,7 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
 
         At frame level the index has the levels video, index, seconds. Needs the extra `pandas`.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise UsageError("to_pandas needs pandas: pip install vfx[pandas]") from error
+        pandas = need("pandas", extra="pandas", for_="to_pandas")
         values = self.features[:].reshape(len(self.ids), -1)
         if self.level != "frame":
             return pandas.DataFrame(values, index=pandas.Index(self.ids, name="id"))

@@ -26,7 +26,7 @@ def load() -> Any:
     try:
         import torchcodec.decoders
     except ImportError as error:
-        raise UsageError("decoder=torchcodec needs the package torchcodec: pip install vfx[torchcodec]") from error
+        raise UsageError("decoder=torchcodec needs the package torchcodec: pip install 'vfx[torchcodec]'") from error
     except (OSError, RuntimeError) as error:
         raise UsageError(
             "decoder=torchcodec needs FFmpeg's shared libraries from the system, version 4 to 8: "

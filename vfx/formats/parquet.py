@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vfx.errors import UsageError
+from vfx.extras import need
 from vfx.formats import blocks
 from vfx.store import FeatureFile
 
@@ -25,12 +25,8 @@ RECORDS = 4096  # a row group of `write_records`
 
 
 def _load() -> Any:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ModuleNotFoundError as error:
-        raise UsageError("format=parquet needs pyarrow: pip install vfx[parquet]") from error
-    return pyarrow
+    need("pyarrow.parquet", extra="parquet", for_="format=parquet")
+    return need("pyarrow", extra="parquet", for_="format=parquet")
 
 
 def write(file: FeatureFile, target: Path) -> None:
