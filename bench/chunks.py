@@ -25,7 +25,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx import FeatureFile, store
+from vfx import FeatureFile, store, storing
 
 VIDEO = 40  # rows
 PLACES = 200  # rows and videos that are asked for
@@ -79,10 +79,10 @@ def write_plain(path: Path, blocks: list[NDArray[np.float32]]) -> None:
 
 
 def write_chunked(path: Path, blocks: list[NDArray[np.float32]], kib: int) -> None:
-    store.CHUNK_BYTES = kib << 10
+    storing.CHUNK_BYTES = kib << 10
     times = np.arange(VIDEO)
     shape = blocks[0].shape[1:]
-    with store.FeatureFileWriter(path, level="frame", shape=shape, attributes=ATTRIBUTES) as writer:
+    with storing.FeatureFileWriter(path, level="frame", shape=shape, attributes=ATTRIBUTES) as writer:
         for v, block in enumerate(blocks):
             writer.add_video(f"v{v:07d}", iter([store.Rows(block, times, times / 2)]))
 

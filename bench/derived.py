@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vfx.store import FeatureFileWriter, Rows
+from vfx.store import Rows
+from vfx.storing import FeatureFileWriter
 
 FRAMES = 20  # a video
 READ = """

@@ -12,7 +12,8 @@ from tests.conftest import ROOT, TOYDATA
 from vfx import compare, export, extract
 from vfx.comparison import Comparison
 from vfx.errors import DifferenceError, OutputError, UsageError
-from vfx.store import FeatureFile, FeatureFileWriter, Rows
+from vfx.store import FeatureFile, Rows
+from vfx.storing import FeatureFileWriter
 
 NAME = "efficientnet_lite0,avgpool"
 

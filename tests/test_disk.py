@@ -22,7 +22,8 @@ from vfx.app import log_to
 from vfx.errors import OutputError
 from vfx.lock import alone_in
 from vfx.output import Output
-from vfx.store import FeatureFile, FeatureFileWriter, Rows
+from vfx.store import FeatureFile, Rows
+from vfx.storing import FeatureFileWriter
 
 KEPT = "Nothing half-written is left there, and what was finished before is kept: put the cause right and run the same"
 NOBODY = 65534

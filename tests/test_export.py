@@ -20,7 +20,8 @@ from vfx import export
 from vfx.errors import CollectionError, OutputError, UsageError
 from vfx.files import remove_abandoned, working_folder
 from vfx.formats import bigfile, npy, npz
-from vfx.store import FeatureFile, FeatureFileWriter, Rows
+from vfx.store import FeatureFile, Rows
+from vfx.storing import FeatureFileWriter
 
 FEATURE = "net,avgpool"
 MEMORY_MB = 400

@@ -13,7 +13,8 @@ import pytest
 from tests.conftest import ROOT
 from vfx import compare, concat, export, pool
 from vfx.errors import OutputError
-from vfx.store import Failure, FeatureFile, FeatureFileWriter, Rows
+from vfx.store import Failure, FeatureFile, Rows
+from vfx.storing import FeatureFileWriter
 
 ATTRIBUTES = {"feature": "f", "collection": "c", "config": "a: 1", "provenance": '{"recipe": {}}'}
 Change = Callable[[h5py.File], object]

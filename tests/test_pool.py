@@ -12,7 +12,8 @@ import pytest
 from tests.conftest import ROOT
 from vfx import concat, pool
 from vfx.errors import OutputError, UsageError
-from vfx.store import Failure, FeatureFile, FeatureFileWriter, Rows
+from vfx.store import Failure, FeatureFile, Rows
+from vfx.storing import FeatureFileWriter
 
 NAME = "efficientnet_lite0,avgpool"
 

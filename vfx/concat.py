@@ -15,7 +15,7 @@ from vfx.concatenation import Concatenation
 from vfx.derive import is_made, open_feature, source
 from vfx.errors import UsageError
 from vfx.output import Output
-from vfx.store import FeatureFileWriter
+from vfx.storing import FeatureFileWriter
 
 log = logging.getLogger("vfx.concat")  # not __name__, which is __main__ when run
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.errors import UsageError
-from vfx.store import FeatureFile, FeatureFileWriter, Rows
+from vfx.store import FeatureFile, Rows
+from vfx.storing import FeatureFileWriter
 
 SHOWN = 5
 BLOCK_ROWS = 1024

@@ -25,7 +25,8 @@ from vfx.formats.lineage import Source, find_source
 from vfx.hdf5 import LEVELS, Level
 from vfx.output import Output
 from vfx.provenance import versions
-from vfx.store import Failure, FeatureFileWriter, Rows
+from vfx.store import Failure, Rows
+from vfx.storing import FeatureFileWriter
 
 log = logging.getLogger("vfx.import_bigfile")  # not __name__, which is __main__ when run
 

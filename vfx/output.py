@@ -36,7 +36,8 @@ from vfx.collection import Piece
 from vfx.errors import ExtractionError, OutputError
 from vfx.files import make_folder, write_text, writing
 from vfx.lock import Lock, alone_in
-from vfx.store import Failure, FeatureFile, FeatureFileWriter, Rows
+from vfx.store import Failure, FeatureFile, Rows
+from vfx.storing import FeatureFileWriter
 
 FEATURES = "features.h5"
 GIVEN_UP = ".given-up."  # parts on their way out

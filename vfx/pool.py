@@ -17,7 +17,7 @@ from vfx.errors import UsageError
 from vfx.files import sha256
 from vfx.output import Output
 from vfx.segments import read_segments
-from vfx.store import FeatureFileWriter
+from vfx.storing import FeatureFileWriter
 
 log = logging.getLogger("vfx.pool")  # not __name__, which is __main__ when run
 
