@@ -4,6 +4,8 @@ import ctypes
 import functools
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -14,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.conftest import ROOT
 from vfx import pulse
 from vfx.errors import ExtractionError, UsageError
 from vfx.workers import SLOT_BYTES, Down, run
@@ -144,6 +147,37 @@ def test_a_worker_killed_from_outside_loses_nothing(tmp_path: Path) -> None:
     got = serve([1, 2, 3, 4], functools.partial(once, folder=tmp_path))
     down = Down("its process was killed, as by a system that is out of memory")
     assert got == {1: [1], 2: [down, 2], 3: [3], 4: [4]}
+
+
+def told(n: int) -> Iterator[int]:
+    """Its process is sent what the main process is to answer, and so is the one that starts it."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.kill(os.getpid(), number)
+        os.kill(os.getppid(), number)
+    yield n
+
+
+def test_workers_and_their_server_leave_signals_to_the_main_process() -> None:
+    """SLURM and systemd tell all processes to end: none may go before what is finished has been committed."""
+    for _ in range(2):
+        assert serve([1, 2, 3], told) == {1: [1], 2: [2], 3: [3]}
+
+
+def sleeps(n: int) -> Iterator[int]:
+    yield n
+    time.sleep(3600)
+
+
+def left_at_work() -> None:
+    stream = run([1, 2], sleeps, processes=2, patience=9, memory=ROOM, preload=["numpy"])
+    next(stream)
+    threading.main_thread().stream = stream  # type: ignore[attr-defined]  # kept, as by a traceback
+    sys.exit(3)
+
+
+def test_workers_that_are_left_at_work_do_not_hold_up_the_end() -> None:
+    command = [sys.executable, "-c", "from tests import test_workers; test_workers.left_at_work()"]
+    assert subprocess.run(command, cwd=ROOT, timeout=120).returncode == 3
 
 
 def hungry(n: int) -> Iterator[int]:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from multiprocessing import connection, forkserver, reduction, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -160,6 +161,8 @@ class _Worker(Generic[Task]):
                 self._process.start()
             except (EOFError, ConnectionError) as error:
                 raise ExtractionError(f"worker processes cannot be started: {error!r}") from error
+        # What multiprocessing sends to those that are left at the end is SIGTERM, and it waits for them to obey.
+        self._kill_at_exit = Finalize(self, self._process.kill, exitpriority=0)
         theirs.close()
         self.waitables = [self.connection, self._process.sentinel]
 
@@ -204,6 +207,7 @@ class _Worker(Generic[Task]):
         return number if number in self.tasks else None
 
     def end(self) -> None:
+        self._kill_at_exit.cancel()
         self._process.kill()
         self._process.join()
         self._process.close()
@@ -404,11 +408,12 @@ def without_main() -> Iterator[None]:
     """Start workers inside: they will not import the user's script, of which they need nothing.
 
     A script that lacks `if __name__ == "__main__":` would run itself again in every worker. Nor do they hear Ctrl-C,
-    not even while their server imports what they need: what it means is for the main process to say. Nor do they take
-    over how this process would start others: in a worker of joblib it is a way that they do not know.
+    or a SIGTERM that all are sent (by SLURM, by systemd), not even while their server imports what they need: what it
+    means is for the main process to say. Nor do they take over how this process would start others: in a worker of
+    joblib it is a way that they do not know.
     """
     resource_tracker.ensure_running()  # else it starts with the server, and has that hear Ctrl-C again
-    heard = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
     main = sys.modules["__main__"]
     kept = {name: getattr(main, name) for name in ("__spec__", "__file__") if hasattr(main, name)}
     main.__spec__ = None
