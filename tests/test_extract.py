@@ -407,22 +407,6 @@ def test_a_script_without_a_main_guard_runs_once(tmp_path: Path, few: Path) -> N
     assert done.stdout.split() == ["begun", f"{tmp_path}/few/efficientnet_lite0,avgpool/features.h5"]
 
 
-def test_ranks_cannot_be_swept(tmp_path: Path, few: Path) -> None:
-    done = command("-m", f"collection={few}", f"output_dir={tmp_path}", "oversample=false,keep", "trainer=ddp",
-                   "trainer.accelerator=cpu", "trainer.devices=2")  # fmt: skip
-    assert done.returncode == 1
-    assert "trainer=ddp cannot be swept: give each job a command of its own" in done.stderr
-
-
-@pytest.mark.slow
-def test_a_sweep_runs_every_job(tmp_path: Path, few: Path) -> None:
-    done = command("-m", f"collection={few}", f"output_dir={tmp_path}", "oversample=false,true", "trainer=cpu")
-    assert done.returncode == 0, done.stderr
-    assert sorted(p.parent.name for p in tmp_path.glob("few/*/features.h5")) == [
-        "efficientnet_lite0,avgpool", "efficientnet_lite0,avgpool,os",
-    ]  # fmt: skip
-
-
 def test_several_models_share_one_decode_and_write_what_each_writes_alone(tmp_path: Path, few: Path) -> None:
     models = ["model=[efficientnet_lite0,resnet50]", "models.resnet50.weights=random"]
     both = extract.main(f"collection={few}", f"output_dir={tmp_path / 'both'}", "trainer=cpu", *models)

@@ -25,8 +25,10 @@ RUN = {
     "datamodules", "batches", "clips", "workers", "extractor", "writer", "interruption", "progress", "output",
     "provenance", "tally", "derive", "concatenation", "segments", "cutting", "listing", "comparison", "differences",
     "integrity", "benching", "meeting", "stages", "measuring", "material", "preload",
+    "sweeps", "apart",
 }  # fmt: skip
-ANYWHERE = {"errors", "app"}
+KNOW_HYDRA = {"app", "multirun"}
+ANYWHERE = {"errors", *KNOW_HYDRA}
 MODULES = {p.relative_to(ROOT / "vfx"): p for p in (ROOT / "vfx").rglob("*.py")}
 
 
@@ -50,7 +52,7 @@ def layer(name: str) -> int:
 def test_imports_point_downwards() -> None:
     for relative, path in MODULES.items():
         own = relative.parts[0].removesuffix(".py")
-        if own in {"__init__", "app"}:
+        if own in {"__init__", *KNOW_HYDRA}:
             continue
         for module in imports(path):
             top, _, rest = module.partition(".")
@@ -67,7 +69,7 @@ def test_imports_point_downwards() -> None:
         ("av", {"decoding/pyav.py", "footage.py"}),  # one reads videos, one makes them
         ("decord", {"decoding/decord.py"}),
         ("torchcodec", {"decoding/torchcodec.py"}),
-        ("hydra", {"app.py"}),
+        ("hydra", {f"{name}.py" for name in KNOW_HYDRA}),
         ("pyarrow", {"formats/parquet.py"}),
     ],
 )
@@ -78,7 +80,7 @@ def test_each_library_is_known_to_one_module(library: str, allowed: set[str]) ->
 
 def test_below_the_apps_nothing_knows_a_config() -> None:
     users = {r.parts[0] for r, p in MODULES.items() if any(m.startswith("omegaconf") for m in imports(p))}
-    assert users <= {"app.py", *(f"{app}.py" for app in APPS)}
+    assert users <= {f"{name}.py" for name in KNOW_HYDRA | APPS}
 
 
 def test_every_module_opens_with_what_it_is_for() -> None:

@@ -15,14 +15,13 @@ from typing import Any, TypeVar
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
-from vfx import CONF_DIR, ranks
+from vfx import CONF_DIR, apart, multirun, ranks, sweeps, usage
 from vfx.errors import Interrupted, UsageError, VfxError
+from vfx.extras import need
 from vfx.files import sha256
 from vfx.logs import LogFile, Printable
 
@@ -74,6 +73,7 @@ def command(app: App[Any], name: str) -> None:
     signal.signal(signal.SIGINT, interrupted)
     try:
         sys.argv[1:] = spread_models(quote_commas(sys.argv[1:]))
+        _check_launcher(sys.argv[1:])
     except UsageError as error:
         log.error("error: %s", error)
         sys.exit(1)
@@ -83,23 +83,79 @@ def command(app: App[Any], name: str) -> None:
         nonlocal begun
         begun = True
         _log_to_terminal()  # in the processes of launchers
-        try:
-            result = app(resolved(config))
-        except VfxError as error:
-            log.error("error: %s", error)
-            if isinstance(error, Interrupted):  # the end of a sweep too
-                sys.exit(0 if ranks.is_told() else 128 + error.signal)
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise  # the launcher goes on with the sweep
-            sys.exit(1)
-        if ranks.first_rank():
-            print(*(result if isinstance(result, list) else [result]), sep="\n", flush=True)
+        code, results = _job(app, name, config)
+        if multirun.is_job():
+            return  # the launcher goes on with the sweep
+        if results and ranks.first_rank() and not sweeps.is_apart():
+            print(*results, sep="\n", flush=True)
+        if code:
+            sys.exit(code)
 
     try:
-        run()
+        try:
+            run()
+        finally:
+            log_to()  # what is said of all jobs is not the last one's
+            code = multirun.end()
     except KeyboardInterrupt:
         log.error(ENDED)
         sys.exit(128 + signal.SIGINT)
+    if code:
+        sys.exit(code)
+
+
+def _job(app: App[Any], name: str, config: DictConfig) -> tuple[int, list[Any]]:
+    """Run an app on a config, alone or as one job of a sweep: the exit code, and what the app returned."""
+    job = sweeps.at_work()
+    swept = multirun.is_job()
+    if job is not None and swept:
+        if not job.may_begin:
+            job.change(state="not begun")
+            return 0, []
+        log_to()  # the job before has its own file
+        log.info("job %d: %s", job.job.number, " ".join(job.job.overrides))
+    try:
+        config = resolved(config)
+        # All jobs would be lost with one of joblib's processes: these only wait for those that do the work.
+        result = multirun.run_apart(name, config) if swept and multirun.launcher() == "joblib" else app(config)
+        results = result if isinstance(result, list) else [result]
+        if job is not None:
+            job.finish(results)
+        return 0, results
+    except VfxError as error:
+        if not isinstance(error, apart.Reported):
+            log.error("error: %s", error)
+        if job is not None:
+            job.fail(error)
+        if not isinstance(error, Interrupted):
+            return 1, []
+        if job is not None and swept and multirun.launcher() in multirun.HERE:
+            job.stop_sweep(error.signal)
+        elif swept:
+            sys.exit(128 + error.signal)  # this job alone was meant
+        return 0 if ranks.is_told() else 128 + error.signal, []
+    except KeyboardInterrupt:
+        if job is not None:
+            job.stop_sweep(signal.SIGINT)
+        raise
+    except Exception as error:
+        if job is None:
+            raise
+        shown = os.environ.get("HYDRA_FULL_ERROR") == "1"  # many jobs may fail alike; others may go well
+        hint = "" if shown else " (HYDRA_FULL_ERROR=1 shows where)"
+        log.error("error: %s: %s%s", type(error).__name__, error, hint, exc_info=shown)
+        job.fail(error)
+        return 1, []
+    finally:
+        if swept:
+            usage.give_back_memory()
+
+
+def _check_launcher(arguments: list[str]) -> None:
+    """Raise UsageError where a launcher is asked for that is not installed, of which Hydra says that there is none."""
+    for argument in arguments:
+        if argument == "hydra/launcher=joblib":
+            need("hydra_plugins.hydra_joblib_launcher", extra="cluster", for_=argument)
 
 
 def _imports(frame: FrameType | None) -> bool:
@@ -187,11 +243,6 @@ def resolved(config: DictConfig) -> DictConfig:
         if any(part in ("", ".", "..") or "/" in part for part in str(made.get(key, "-")).split("+")):
             raise UsageError(f"{key} ({made[key]}) must be names of folders, without a slash")
     return made
-
-
-def in_sweep() -> bool:
-    """Whether this is one job of a multirun."""
-    return bool(HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
 def build(node: DictConfig, *, leave_out: Container[str] = (), **arguments: Any) -> Any:

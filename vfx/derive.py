@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vfx import sweeps
 from vfx.errors import OutputError, UsageError
 from vfx.output import Output
 from vfx.pooling import Pooling
@@ -44,6 +45,7 @@ def is_made(output: Output, recipe: dict[str, Any], *, overwrite: bool) -> bool:
     made = not overwrite and output.check(recipe)
     if made:
         log.info("%s is done, nothing to do (overwrite=true writes it again)", output.features)
+        sweeps.tell(state="nothing to do")
     return made
 
 

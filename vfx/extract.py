@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from vfx import app, lean, ranks, workers
+from vfx import app, lean, multirun, ranks, sweeps, workers
 from vfx.errors import ExtractionError, UsageError
 from vfx.files import write_text, writing
 
@@ -41,6 +41,8 @@ def extract(config: DictConfig) -> Path | list[Path]:
         if each.model.weights == "random" and not each.feature.endswith(",random"):
             raise UsageError(f"feature ({each.feature}) must end in ,random where model.weights=random")
     shard = _shard(config)
+    if multirun.is_job() and _starts_ranks(config):
+        return _one_or_all(multirun.run_apart("extract", config))
     if config.dataset.num_workers != 0:
         workers.warm_up()
     # Late, so that --help and a mistyped key need not wait for torch.
@@ -58,7 +60,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
 
     start = time.monotonic()
     tally = Tally()
-    interruption = Interruption(first_rank=ranks.PARENT if ranks.is_told() else None)
+    interruption = Interruption(follow=ranks.PARENT if ranks.is_told() or sweeps.is_apart() else None)
     collection = find_collection(config.collection, config.rootpath)
     data = app.build(
         config.dataset,
@@ -117,15 +119,12 @@ def extract(config: DictConfig) -> Path | list[Path]:
             nothing = not data.planned and not ranks.started_by_others()
             if nothing and (shard is not None or all(output.is_whole() for output in outputs)):
                 stack.close()
+                sweeps.tell(state="nothing to do")
                 return _finish(outputs, sources, config.strict)
             for output, carried in zip(outputs, attributes, strict=True):
                 output.check_alone()
                 write_text(output.folder / "config.yaml", carried["config"])
         trainer = app.build(config.trainer, callbacks=[writer, Progress(tally), interruption])
-        if app.in_sweep() and trainer.strategy.launcher is not None:
-            # Lightning starts the whole sweep again in every rank, and a job that ends on one of them alone (nothing to
-            # do, another recipe) would leave the ranks at work on different jobs.
-            raise UsageError("trainer=ddp cannot be swept: give each job a command of its own")
         encoders = [
             Encoder(network, oversample=config.oversample, compiler=each.model.compile)
             for each, network in zip(configs, networks, strict=True)
@@ -135,8 +134,25 @@ def extract(config: DictConfig) -> Path | list[Path]:
         trainer.predict(extractor, datamodule=data, return_predictions=False)
         if not lead:
             return _one_or_all([output.features for output in outputs])
-        log.info("%s", summary(writer.total, time.monotonic() - start, ranks=trainer.world_size))
+        seconds = time.monotonic() - start
+        sweeps.tell(rate=writer.total.frames / seconds)
+        log.info("%s", summary(writer.total, seconds, ranks=trainer.world_size))
     return _finish(outputs, sources, config.strict)
+
+
+def _starts_ranks(config: DictConfig) -> bool:
+    """Whether this job of a sweep is to have further ranks on this machine, each by the command line started again,
+    which is that of the whole sweep: its process must be one that has the job alone. Raises UsageError in a rank that
+    torchrun or srun started for all jobs: where one ended on some ranks only, they would be at work on different ones.
+    """
+    if ranks.started_by_others() and not multirun.launcher().startswith("submitit"):
+        raise UsageError(
+            f"{ranks.starter()} started the ranks of one job, and this is a sweep: give each job a command of its own,"
+            " or have them started by hydra/launcher=submitit_slurm (docs/cluster.md)"
+        )
+    lean.load("pytorch_lightning")
+    strategy = app.build(config.trainer).strategy
+    return strategy.launcher is not None and not strategy.cluster_environment.creates_processes_externally
 
 
 def _by_model(config: DictConfig) -> list[DictConfig]:

@@ -14,7 +14,7 @@ import numpy as np
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from vfx import app
+from vfx import app, sweeps
 from vfx.collection import Collection, Source, find_collection
 from vfx.cutting import Cut, Cutter, Pictures, cut_all, done, has_place, remove_leftovers, survey
 from vfx.decoding import check_decoder
@@ -71,6 +71,8 @@ def frames(config: DictConfig) -> Path:
         remove_leftovers(images)  # of workers that were brought down
         if todo:
             log.info("%s", _summary(cuts[before:], time.monotonic() - start))
+        else:
+            sweeps.tell(state="nothing to do")
         _list_failures(cuts, collection)
         if not others and not any(c.cut for c in cuts):
             raise ExtractionError(

@@ -24,24 +24,25 @@ ORPHAN_SECONDS = 20  # for a rank to commit what it has finished
 class Interruption(Callback):
     """While predict runs, a first signal is noted and `check` raises Interrupted; a second Ctrl-C ends at once.
 
-    `first_rank`: the process that started this one as another rank; when that is gone, this one ends as well.
+    `follow`: the process that started this one as another rank, or as a job of a sweep; when that is gone, this one
+    ends as well.
     Lightning's own handler of SIGTERM only notes it, for training, and has ranks wait for each other inside it.
     """
 
-    def __init__(self, *, first_rank: int | None = None) -> None:
+    def __init__(self, *, follow: int | None = None) -> None:
         self._noted: int | None = None
         self._before: dict[int, Any] = {}
         self._launcher: Any = None
-        self._parent = first_rank
-        if first_rank is not None:
+        self._parent = follow
+        if follow is not None:
             threading.Thread(target=self._follow, daemon=True).start()
 
     def check(self) -> None:
-        """Raise Interrupted if a signal has come, and ExtractionError in a rank whose first rank is gone."""
+        """Raise Interrupted if a signal has come, and ExtractionError if the process followed is gone."""
         if self._noted is not None:
             raise Interrupted(self._noted)
         if self._is_orphan():
-            raise ExtractionError("the first rank is gone; what was finished is kept")
+            raise ExtractionError("the process that started this one is gone; what was finished is kept")
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -74,7 +75,7 @@ class Interruption(Callback):
         return self._parent not in (None, os.getppid())
 
     def _follow(self) -> None:
-        """End this process when the first rank is gone, where it cannot itself: it may wait for that rank for ever."""
+        """End this process when the one followed is gone, where it cannot itself: it may wait for that for ever."""
         while not self._is_orphan():
             time.sleep(1)
         time.sleep(ORPHAN_SECONDS)

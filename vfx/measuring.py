@@ -7,7 +7,6 @@ import logging
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter, deque
@@ -23,8 +22,8 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from vfx import apart, usage, workers
 from vfx import material as materials
-from vfx import usage, workers
 from vfx.background import Pending
 from vfx.benching import Cost
 from vfx.clips import Clip, Sampler
@@ -40,8 +39,6 @@ from vfx.transforms import Prepare
 
 PRELOAD = ("vfx.material",)  # what workers do here, without the seconds that Lightning takes
 SHOWN = 2000  # characters of what a command said that failed
-# Hydra's part of a config that is handed to a command in a file
-DEFAULTS = ["_self_", {"hydra": "app"}, {"override hydra/job_logging": "none"}]
 
 
 class Watch:
@@ -230,10 +227,8 @@ def _command(program: list[str], config: Mapping[str, Any], folder: Path) -> tup
     What it writes goes below `folder`. Raises ExtractionError where it fails.
     """
     folder.mkdir(parents=True)
-    config = {"defaults": DEFAULTS, **config, "output_dir": str(folder / "out")}
-    (folder / "bench_run.yaml").write_text(json.dumps(config))
+    command = apart.command(program, {**config, "output_dir": str(folder / "out")}, folder / "bench_run.yaml")
     machine = usage.machine_seconds()
-    command = [sys.executable, *program, "--config-dir", str(folder), "--config-name", "bench_run"]
     done, taken = usage.run(command)
     others = max(0.0, usage.machine_seconds() - machine - taken.processor)
     if done.returncode:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from vfx import app
+from vfx import app, sweeps
 from vfx.collection import find_collection
 from vfx.errors import ExtractionError, OutputError
 from vfx.output import Output
@@ -36,6 +36,7 @@ def merge(config: DictConfig) -> Path:
     with output.alone():
         if output.is_whole():
             log.info("%s is whole, nothing to do", output.features)
+            sweeps.tell(state="nothing to do")
             return output.features
         sources = collection.frame_folders() if recipe["dataset"] == "frame" else collection.videos()
         missing = output.missing([source.id for source in sources])

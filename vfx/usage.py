@@ -7,6 +7,7 @@ waited for, would lack them.
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import resource
@@ -75,6 +76,19 @@ def peak_bytes(process: int) -> int:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     return 0
+
+
+def give_back_memory() -> None:
+    """Let go of what nobody can reach any more, and have the allocators return it to the system and the devices.
+
+    Lightning's parts hold each other in cycles, which wait for the collector with all their tensors.
+    """
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    with suppress(OSError, AttributeError):  # of another C library than GNU's
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def run(command: Sequence[str]) -> tuple[subprocess.CompletedProcess[str], Usage]:

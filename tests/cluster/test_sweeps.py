@@ -1,0 +1,319 @@
+"""Sweeps as their user runs them: every job has its own folder, one that fails costs itself alone, and all are told."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from tests.clips import CLIPS
+from tests.conftest import ROOT, TOYDATA
+from tests.test_kills import session
+from vfx import extract, sweeps
+from vfx.errors import Interrupted, UsageError
+from vfx.store import FeatureFile
+from vfx.sweeps import Job, Written
+
+FEATURE = "test_resnet,pre_logits"
+MODEL = ("model=timm", "model.name=test_resnet", "model.weights=random")
+TWO_RANKS = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "dataset.num_workers=1")
+JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+MB = 1 << 20
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Collections `one` and `two`, of a short clip each."""
+    for name, clip in [("one", "retina.mp4"), ("two", "coffee_phone.mp4")]:
+        folder = tmp_path / "root" / name / "VideoData"
+        folder.mkdir(parents=True)
+        (folder / clip).symlink_to(TOYDATA / "VideoData" / clip)
+    return tmp_path / "root"
+
+
+def start(root: Path, *overrides: str, app: str = "extract", **environment: str) -> subprocess.Popen[str]:
+    """A sweep, as the leader of a session of its own; it writes to `out` beside `root`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", f"vfx.{app}", "-m", f"rootpath={root}", "output_dir=out", *overrides],
+        cwd=root.parent,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def ended(run: subprocess.Popen[str]) -> tuple[int, list[str], str]:
+    """Exit code, the lines on standard output, and standard error, once nothing of it is at work any more."""
+    out, err = run.communicate(timeout=300)
+    deadline = time.monotonic() + 60
+    while left := session(run.pid):
+        assert time.monotonic() < deadline, f"still there: {left}"
+        time.sleep(0.1)
+    return run.returncode, out.splitlines(), err
+
+
+def rows(err: str) -> list[list[str]]:
+    """The cells of the table that a sweep ends with, frames/s left out, which are never the same."""
+    lines = err[err.rindex("\njob  ") + 1 :].splitlines()
+    cells = [re.split("  +", line) for line in lines if re.match(r"(job|\d+)  ", line)]
+    return [[cell for name, cell in zip(cells[0], row, strict=True) if name != "frames/s"] for row in cells]
+
+
+def features(root: Path, *overrides: str) -> FeatureFile:
+    """What a run of its own in this process gives."""
+    folder = root.parent / "alone"
+    return FeatureFile(extract.main(*MODEL, f"rootpath={root}", f"output_dir={folder}", "trainer=cpu", *overrides))
+
+
+def same(path: Path, wanted: FeatureFile) -> None:
+    with FeatureFile(path) as file:
+        assert list(file.ids) == list(wanted.ids)
+        np.testing.assert_allclose(file.features[:], wanted.features[:], atol=2e-5 * abs(wanted.features[:]).max())
+        assert file.provenance["recipe"] == wanted.provenance["recipe"]
+        theirs, ours = (OmegaConf.create(each.attributes["config"]) for each in (wanted, file))
+        for key in ("output_dir", "overwrite", "trainer", "dataset"):
+            del theirs[key], ours[key]
+        assert ours == theirs
+
+
+def test_every_job_is_told_at_the_end(root: Path) -> None:
+    """The third does what the first has done; there is no collection for the last two."""
+    code, out, err = ended(start(root, *MODEL, "collection=one,nowhere", "oversample=false,true,false", "trainer=cpu"))
+    assert code == 1, err
+    one = f"out/one/{FEATURE}"
+    assert out == [f"{one},random/features.h5", f"{one},os,random/features.h5", f"{one},random/features.h5"]
+    assert rows(err) == [
+        ["job", "collection", "feature", "state", "rows", "dims", "failures"],
+        ["0", "one", f"{FEATURE},random", "done", "1", "96", "0"],
+        ["1", "one", f"{FEATURE},os,random", "done", "1", "96", "0"],
+        ["2", "one", f"{FEATURE},random", "nothing to do", "1", "96", "0"],
+        ["3", "nowhere", f"{FEATURE},random", "failed", "-", "-", "-"],
+        ["4", "nowhere", f"{FEATURE},os,random", "failed", "-", "-", "-"],
+        ["5", "nowhere", f"{FEATURE},random", "failed", "-", "-", "-"],
+    ]
+    assert "\njob 4 failed (collection=nowhere oversample=True): collection nowhere: neither " in err
+    assert err.endswith("\nerror: 3 of 6 jobs failed: 3, 4, 5\n")
+    assert "Traceback" not in err
+    assert [path.name for path in (root.parent / "out/.multirun").iterdir()] == ["multirun.yaml"]
+    log = (root.parent / one).with_name(f"{FEATURE},os,random") / "extract.log"
+    assert "job  collection" not in log.read_text()
+    same(root.parent / f"{one},random", features(root, "collection=one"))
+
+    names = f'feature="{FEATURE},random","{FEATURE},os,random"'
+    code, out, err = ended(start(root, "collection=one", names, app="pool"))
+    assert code == 0, err
+    assert out == [f"out/one/mean_{FEATURE}{crops},random/features.h5" for crops in ("", ",os")]
+    assert [row[2:] for row in rows(err)[1:]] == [[Path(path).parent.name, "done", "1", "96", "0"] for path in out]
+
+
+def test_jobs_of_several_ranks(root: Path) -> None:
+    """Each job has ranks of its own; the second finds all done, which is settled before any rank starts."""
+    code, out, err = ended(start(root, *MODEL, "collection=two", "oversample=true,true", *TWO_RANKS))
+    assert code == 0, err
+    path = f"out/two/{FEATURE},os,random/features.h5"
+    assert out == [path, path]
+    assert [row[3] for row in rows(err)] == ["state", "done", "nothing to do"]
+    assert err.count("1 processes read") == 1
+    same(root.parent / path, features(root, "collection=two", "oversample=true"))
+
+
+def test_ranks_that_others_started_cannot_be_swept(root: Path) -> None:
+    torchrun = {
+        "TORCHELASTIC_RUN_ID": "mine", "RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2",
+        "GROUP_RANK": "0", "GROUP_WORLD_SIZE": "1", "TORCHELASTIC_MAX_RESTARTS": "0",
+    }  # fmt: skip
+    code, out, err = ended(start(root, *MODEL, "collection=one,two", "trainer=multinode", **torchrun))
+    assert (code, out) == (1, [])
+    assert err.count("error: torchrun started the ranks of one job, and this is a sweep: give each job a") == 2
+    assert err.endswith("\nerror: 2 of 2 jobs failed: 0, 1\n")
+
+
+def test_what_is_told_of_files_that_are_there(toy_features: FeatureFile) -> None:
+    folder = toy_features.path.parent
+    assert [line.split() for line in sweeps.table([folder, toy_features.path])] == [
+        ["collection", "feature", "rows", "dims", "failures"],
+        *[["toydata", "efficientnet_lite0,avgpool", "59", "1280", "0"]] * 2,
+    ]
+
+
+def test_the_table_of_jobs() -> None:
+    wrote = Written("f.h5", "a", "f,os", 1234567, "10x1280", 3)
+    jobs = [
+        Job(0, ["collection=a", "oversample=keep"], "a", "f,oskeep", "done", rate=61.25, written=[wrote]),
+        Job(1, ["collection=b", "oversample=keep"], "b", "", "failed", reason="no such thing"),
+    ]
+    assert list(sweeps.lines(jobs)) == [
+        "job  collection  feature  state      rows     dims  frames/s  failures",
+        "0    a           f,os     done    1234567  10x1280      61.2         3",
+        "1    b           -        failed        -        -         -         -",
+        "job 1 failed (collection=b): no such thing",
+    ]
+    assert sweeps.own(jobs[0], jobs[:1]) == ["collection=a", "oversample=keep"]
+
+
+def test_records_outlive_their_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeps, "_at_work", None)
+    sweep = sweeps.Sweep(tmp_path / "notes")
+    sweeps.begin(sweep.folder, 1, overrides=["a=1"])
+    assert sweeps.at_work() is not None and sweeps.at_work().may_begin
+    other = sweeps.begin(sweep.folder, 0, overrides=["a=0"])
+    sweeps.tell(rate=3.0)
+    other.fail(UsageError("a (0)\n  is wrong"))
+    other = sweeps.begin(sweep.folder, 2)
+    other.fail(Interrupted(signal.SIGTERM))
+    other.stop_sweep(signal.SIGTERM)
+    assert not other.may_begin
+    assert sweep.stopped == signal.SIGTERM
+    told = [(job.number, job.state, job.reason, job.rate) for job in sweep.close()]
+    assert told[0] == (0, "failed", "a (0) is wrong", 3.0)
+    assert told[1] == (1, "ended", "", None)
+    assert told[2][:2] == (2, "ended")
+    assert list((tmp_path / "notes").iterdir()) == []
+
+
+def test_a_job_that_left_no_word_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeps, "_at_work", None)
+    sweep = sweeps.Sweep(tmp_path)
+    sweeps.begin(sweep.folder, 0)
+    assert [(job.state, job.reason) for job in sweep.close()] == [("failed", "it ended without a word")]
+
+
+@pytest.mark.slow
+def test_jobs_side_by_side(root: Path) -> None:
+    """By joblib, each in a process of its own: alone, and with ranks."""
+    (root / "broken" / "VideoData").mkdir(parents=True)
+    (root / "broken" / "VideoData" / "text.mp4").write_text("no video\n")
+    of = ("collection=one,nowhere,two,broken", "oversample=false,true", "trainer=cpu")
+    code, out, err = ended(start(root, *MODEL, *of, *JOBLIB))
+    assert code == 1, err
+    names = [f"{FEATURE}{crops},random" for crops in ("", ",os")]
+    assert out == [f"out/{collection}/{name}/features.h5" for collection in ("one", "two") for name in names]
+    assert [row[3] for row in rows(err)][1:] == ["done"] * 2 + ["failed"] * 2 + ["done"] * 2 + ["failed"] * 2
+    assert "\njob 6 failed (collection=broken oversample=False): " in err
+    assert "Traceback" not in err
+    for collection in ("one", "two"):
+        for name, over in zip(names, ("false", "true"), strict=True):
+            wanted = features(root, f"collection={collection}", f"oversample={over}")
+            same(root.parent / "out" / collection / name, wanted)
+    code, out, err = ended(start(root, *MODEL, "collection=one,two", "overwrite=true", *TWO_RANKS, *JOBLIB))
+    assert code == 0, err
+    for collection in ("one", "two"):
+        same(root.parent / "out" / collection / names[0], features(root, f"collection={collection}"))
+
+
+@pytest.mark.slow
+def test_what_nobody_foresaw_fails_one_job(root: Path) -> None:
+    code, out, err = ended(start(root, *MODEL, "collection=one", "trainer=gpu,cpu"))
+    assert code == 1
+    assert out == [f"out/one/{FEATURE},random/features.h5"]
+    assert "job 0 failed (trainer=gpu): MisconfigurationException: No supported gpu backend found!" in err
+    assert "Traceback" not in err
+
+
+@pytest.fixture
+def long(root: Path) -> Path:
+    """Collections `one` and `two` with a clip each that keeps the network busy for a while."""
+    for name in ("one", "two"):
+        replace(CLIPS["h264.mp4"], name="long.mp4", num_frames=1500).write(root / name / "VideoData")
+    return root
+
+
+def at_work(run: subprocess.Popen[str], root: Path, collections: Sequence[str]) -> list[int]:
+    """Wait until the jobs of these collections are at their videos; the processes that have a job or are its ranks."""
+    deadline = time.monotonic() + 240
+    logs = [root.parent / "out" / name / f"{FEATURE},random" / "extract.log" for name in collections]
+    while not all(log.exists() and "processes read" in log.read_text() for log in logs):
+        assert run.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    return sorted(pid for pid, line in session(run.pid).items() if "vfx.extract --config-dir" in line)
+
+
+BUSY = (*MODEL, "collection=one,two", "sampler=all", "writer.commit_mb=0", "batch_size=1", "num_threads=1")
+WAYS = {
+    "basic": (("trainer=cpu",), ["one"]),
+    "ranks": (TWO_RANKS, ["one"]),
+    "joblib": (("trainer=cpu", *JOBLIB), ["one", "two"]),
+    "joblib_of_ranks": ((*TWO_RANKS, *JOBLIB), ["one", "two"]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_signal_ends_the_sweep_and_the_same_command_goes_on(long: Path, way: str, number: signal.Signals) -> None:
+    overrides, begun = WAYS[way]
+    run = start(long, *BUSY, *overrides)
+    at_work(run, long, begun)
+    run.send_signal(number)
+    code, out, err = ended(run)
+    assert code == 128 + number, err
+    assert out == []
+    assert [row[3] for row in rows(err)][1:] == ["ended" if name in begun else "not begun" for name in ("one", "two")]
+    assert "Traceback" not in err
+    code, out, err = ended(start(long, *BUSY, *overrides))
+    assert code == 0, err
+    assert out == [f"out/{name}/{FEATURE},random/features.h5" for name in ("one", "two")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["ranks", "joblib", "joblib_of_ranks"])
+def test_a_job_that_is_killed_costs_itself_alone(long: Path, way: str) -> None:
+    overrides, begun = WAYS[way]
+    run = start(long, *BUSY, *overrides)
+    os.kill(at_work(run, long, begun)[-1], signal.SIGKILL)  # of ranks the last; the first goes with it
+    code, out, err = ended(run)
+    assert code == 1, err
+    assert sorted(row[3] for row in rows(err)[1:]) == ["done", "failed"]
+    assert len(out) == 1
+    assert " failed (collection=" in err and "): its process was ended by SIGKILL" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+def test_nothing_goes_on_when_the_sweep_is_killed(long: Path, way: str) -> None:
+    overrides, begun = WAYS[way]
+    run = start(long, *BUSY, *overrides)
+    at_work(run, long, begun)
+    run.kill()
+    ended(run)
+    code, _, err = ended(start(long, *BUSY, *overrides))
+    assert code == 0, err
+    assert [path.name for path in (long.parent / "out/.multirun").iterdir()] == ["multirun.yaml"]
+
+
+@pytest.mark.slow
+def test_memory_is_given_back_between_jobs(root: Path) -> None:
+    """Of a network of 98 MB; over five jobs its process was measured within 15 MB of its size after the first."""
+    script = root.parent / "resident.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from hydra.experimental.callback import Callback\n\n\n"
+        "class Resident(Callback):\n"
+        "    def on_job_end(self, config, job_return, **_):\n"
+        "        pages = int(Path('/proc/self/statm').read_text().split()[1])\n"
+        "        with open('resident', 'a') as file:\n"
+        "            print(pages * 4096, file=file)\n"
+    )
+    code, _, err = ended(
+        start(
+            root, "model=resnet50", "model.weights=random", "collection=two",
+            "sampler=uniform", "sampler.num_frames=1,2,3,4,5,6", "trainer=cpu",
+            'feature="resnet50,${sampler.num_frames},random"', "+hydra.callbacks.resident._target_=resident.Resident",
+            PYTHONPATH=f"{ROOT}:{root.parent}",
+        )
+    )  # fmt: skip
+    assert code == 0, err
+    sizes = [int(line) for line in (root.parent / "resident").read_text().split()]
+    assert len(sizes) == 6
+    assert max(sizes) - sizes[0] < 49 * MB, [size // MB for size in sizes]

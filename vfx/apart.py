@@ -1,0 +1,90 @@
+"""A resolved config handed to a process of its own, and a job of a sweep run that way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from vfx.errors import ExtractionError, Interrupted
+from vfx.sweeps import RECORD, AtWork
+
+# Hydra's part of a config that is handed over in a file
+DEFAULTS = ["_self_", {"hydra": "app"}, {"override hydra/job_logging": "none"}]
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+TICK_SECONDS = 1
+
+
+class Reported(ExtractionError):
+    """A job in a process of its own failed, and has said why."""
+
+
+def command(program: Sequence[str], config: Mapping[str, Any], file: Path) -> list[str]:
+    """The command that runs a program of this Python on a resolved config, which is written to `file`, a .yaml."""
+    file.write_text(json.dumps({"defaults": DEFAULTS, **config}))
+    return [sys.executable, *program, "--config-dir", str(file.parent), "--config-name", file.stem]
+
+
+def run(job: AtWork, program: Sequence[str], config: Mapping[str, Any]) -> list[Path]:
+    """Run the job at work in a process of its own, with as many ranks as it likes; what it wrote.
+
+    What dies there, dies alone: Lightning kills the first rank where another is lost. A signal is passed on, and ends
+    the sweep. Raises Interrupted then, and ExtractionError where the job fails.
+    """
+    line = command(program, config, job.record.with_suffix(".yaml"))
+    passing = _PassingOn()
+    try:
+        code = passing.run(line, os.environ | {RECORD: str(job.record)})
+    finally:
+        passing.close()
+    done = job.look_again()
+    if passing.signal and not done.written:
+        raise Interrupted(passing.signal)
+    if passing.signal:
+        job.stop_sweep(passing.signal)
+    if done.state in ("failed", "ended"):
+        raise Reported(done.reason)
+    if code:
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        raise ExtractionError(f"its process {how}; what was finished is kept: the same command goes on from there")
+    return [Path(each.path) for each in done.written]
+
+
+class _PassingOn:
+    """Signals that come meanwhile go to the process that is waited for, which ends in its own time."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        main = threading.current_thread() is threading.main_thread()
+        self._before = {number: signal.signal(number, self._note) for number in SIGNALS} if main else {}
+
+    def run(self, line: Sequence[str], environment: Mapping[str, str]) -> int:
+        parent = os.getppid()
+        # what it prints is no result of this process: that is in the record
+        self._process = subprocess.Popen(line, env=environment, stdout=2)
+        if self.signal:
+            self._process.terminate()
+        while True:
+            try:
+                return self._process.wait(TICK_SECONDS)
+            except subprocess.TimeoutExpired:
+                if os.getppid() != parent and not self.signal:  # the sweep is gone, whose worker this is
+                    self._note(signal.SIGTERM, None)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        again = number == signal.SIGINT == self.signal
+        self.signal = self.signal or number
+        if self._process is not None:  # which a terminal has told of Ctrl-C already: a second one would end it at once
+            self._process.send_signal(signal.SIGINT if again else signal.SIGTERM)
+
+    def close(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

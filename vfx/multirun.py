@@ -1,0 +1,116 @@
+"""Sweeps as Hydra runs them: what it calls as one and its jobs begin, and what the user is shown at the end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from vfx import apart, ranks, sweeps
+from vfx.errors import OutputError
+
+log = logging.getLogger(__name__)
+HERE = ("basic", "joblib")  # launchers whose jobs are below the process that the user started, and end with it
+
+_sweep: sweeps.Sweep | None = None
+
+
+class Records(Callback):
+    """What Hydra calls, so that each job has a record. It travels to where the jobs run.
+
+    What is raised here would be no more than a warning.
+    """
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        global _sweep
+        try:
+            _sweep = sweeps.Sweep(Path(str(config.hydra.sweep.dir)).absolute())
+        except OutputError as error:
+            log.error("error: %s", error)
+            sys.exit(1)
+        self._folder = _sweep.folder
+        if config.hydra.runtime.choices["hydra/launcher"] == "joblib":
+            for number in apart.SIGNALS:
+                signal.signal(number, _stop)
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        if not ranks.first_rank():
+            return
+        try:
+            if self._folder is not None:
+                overrides = list(config.hydra.overrides.task)
+                collection, feature = Path(_known(config, "collection")).name, _known(config, "feature")
+                number = int(config.hydra.job.num)
+                sweeps.begin(self._folder, number, overrides=overrides, collection=collection, feature=feature)
+            elif sweeps.is_apart():
+                sweeps.take_over()
+        except OutputError as error:
+            log.error("error: %s", error)
+            sys.exit(1)
+
+
+def is_job() -> bool:
+    """Whether this process is at one job of a sweep, among others or not."""
+    return bool(HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def launcher() -> str:
+    """The name of what runs the jobs of this sweep: basic, joblib and the like."""
+    return str(HydraConfig.get().runtime.choices["hydra/launcher"])
+
+
+def run_apart(name: str, config: DictConfig) -> list[Path]:
+    """Run this job, of app `name`, in a process of its own; the paths that it wrote. Raises as vfx.apart.run does."""
+    job = sweeps.at_work()
+    assert job is not None
+    plain: Any = OmegaConf.to_container(config)
+    return apart.run(job, ["-m", f"vfx.{name}"], plain)
+
+
+def end() -> int:
+    """If there was a sweep, show what became of its jobs, and print the paths that they wrote; the exit code."""
+    if _sweep is None:
+        return 0
+    number = _sweep.stopped
+    jobs = _sweep.close()
+    if jobs:
+        log.info("%s", "\n".join(sweeps.lines(jobs)))
+    failed = [str(job.number) for job in jobs if job.state not in sweeps.WELL]
+    if failed and not number:
+        log.error("error: %d of %d jobs failed: %s", len(failed), len(jobs), ", ".join(failed))
+    for job in jobs:
+        for written in job.written:
+            print(written.path)
+    sys.stdout.flush()
+    return 128 + number if number else int(bool(failed))
+
+
+def _known(config: DictConfig, key: str) -> str:
+    """A value of the config as text; "" where there is none, or it cannot be resolved."""
+    with suppress(OmegaConfBaseException):
+        if (value := OmegaConf.select(config, key)) is not None:
+            return str(value)
+    return ""
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Have the jobs of other processes end, and wait for them; a second signal ends this one at once."""
+    for each in apart.SIGNALS:
+        signal.signal(each, lambda number, frame: os._exit(128 + number))
+    assert _sweep is not None
+    log.error("ended by %s; the jobs at work keep what is finished", signal.Signals(number).name)
+    _sweep.stop(number)
