@@ -126,7 +126,7 @@ def _setup(config: DictConfig, collection: Collection) -> Setup:
         compiler=config.model.compile,
         batch_size=config.batch_size,
         num_threads=config.num_threads,
-        writing={key: value for key, value in config.writer.items() if not key.startswith("_")},
+        writing={key: config.writer[key] for key in ("dtype", "commit_mb", "commit_seconds")},
         config={str(key): value for key, value in plain.items() if key not in OWN} | here,
     )
 

@@ -15,9 +15,6 @@ from vfx.errors import ExtractionError
 
 BEAT_SECONDS = 1
 POLL_SECONDS = 0.05
-# A rank of which nothing is heard for so long is no more. A process that ends is noticed at once; this is for a host
-# without power, where a disk that keeps all waiting must not be taken for one.
-SILENCE = timedelta(minutes=10)
 TIMES = 2
 
 T = TypeVar("T")
@@ -29,12 +26,14 @@ class Meeting:
     Meanwhile they tell each other, in the background, how often each has come. In a barrier nothing would move: were a
     host to lose its power while the others wait there, none of them would ever hear of it. NCCL gives up on a barrier
     after 30 minutes, and Lightning has none at the end of predict.
+    `silence`: a rank of which nothing is heard for so many seconds is taken for gone. One whose process ends is noticed
+    at once; this is for a host without power or network, where a disk that keeps all waiting must not be taken for one.
     `check` is called while this rank waits, and ends that by raising.
     """
 
-    def __init__(self, *, check: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, *, silence: float, check: Callable[[], None] = lambda: None) -> None:
         self._check = check
-        self._talking, self._gathering = _group(), _group()
+        self._talking, self._gathering = _group(silence), _group(silence)
         self._times = 0
         self._times_of_all = 0
         self._arrival = threading.Event()
@@ -76,8 +75,8 @@ class Meeting:
             self._loss = loss
 
 
-def _group() -> dist.ProcessGroup:
-    group = dist.new_group(backend="gloo", timeout=SILENCE)
+def _group(silence: float) -> dist.ProcessGroup:
+    group = dist.new_group(backend="gloo", timeout=timedelta(seconds=silence))
     assert isinstance(group, dist.ProcessGroup)  # of which this rank is a member
     return group
 
@@ -85,5 +84,10 @@ def _group() -> dist.ProcessGroup:
 def _gone(loss: RuntimeError) -> ExtractionError:
     return ExtractionError(
         "a rank is gone before all have done their work; what was finished is kept: the same command goes on from there"
-        f" ({str(loss).splitlines()[0]})"
+        f" ({_reason(loss)})"
     )
+
+
+def _reason(loss: RuntimeError) -> str:
+    """What gloo says, `[<file>:<line>] Connection closed by peer [10.0.0.2]:29500. <advice>`, without all around it."""
+    return str(loss).splitlines()[0].partition("] ")[2].partition(". ")[0] or str(loss)

@@ -32,6 +32,7 @@ class FeatureWriter(BasePredictionWriter):
 
     `attributes`: of each file. `dtype`: float32 or float16. `commit_mb`, `commit_seconds`: finished videos wait in
     memory until they are this many MiB or this old; a crash loses no more than that.
+    `silence_seconds`: ranks of which nothing is heard for so long are taken for gone.
     `check` is called while ranks wait for each other, and ends that by raising.
     After the run `total` is the tally of all ranks together.
     """
@@ -46,6 +47,7 @@ class FeatureWriter(BasePredictionWriter):
         dtype: str = "float32",
         commit_mb: float = 64,
         commit_seconds: float = 60,
+        silence_seconds: float = 600,
     ) -> None:
         super().__init__(write_interval="batch")
         if dtype not in DTYPES:
@@ -58,6 +60,7 @@ class FeatureWriter(BasePredictionWriter):
         self._dtype = dtype
         self._commit_mb = commit_mb
         self._commit_seconds = commit_seconds
+        self._silence_seconds = silence_seconds
         self._parts: list[PartWriter] = []
         self._pending: deque[tuple[Batch, Pending]] = deque()
         self._meeting: Meeting | None = None
@@ -77,7 +80,7 @@ class FeatureWriter(BasePredictionWriter):
             for output, shape, attributes in zip(self._outputs, pl_module.row_shapes, self._attributes, strict=True)
         ]
         if trainer.world_size > 1:
-            self._meeting = Meeting(check=self._check)
+            self._meeting = Meeting(silence=self._silence_seconds, check=self._check)
 
     def write_on_batch_end(
         self,

@@ -1,0 +1,283 @@
+"""One run on several hosts, as docs/cluster.md has it typed: it makes the file of one process, whatever befalls a host.
+
+The hosts are namespaces of this machine, see hosts.py; disk and processor are shared.
+"""
+
+import os
+import platform
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.cluster.hosts import Host, Impossible, network
+from tests.conftest import ROOT, TOYDATA
+from tests.test_extract import same
+from vfx import extract
+from vfx.batches import share
+from vfx.collection import find_collection
+from vfx.store import FeatureFile
+
+DOCS = (ROOT / "docs" / "cluster.md").read_text()
+COMMAND = next(block for block in re.findall(r"```bash\n(.*?)```", DOCS, re.DOTALL) if "torchrun" in block)
+SAMPLER = ("sampler=fps", "sampler.fps=5")  # seconds of work, so that there is a middle of the run
+SILENCE = 15
+FEATURE = "efficientnet_lite0,avgpool"
+ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith(("SLURM_", "TORCH", "PET_", "GLOO_")) and name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+} | {
+    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    "PYTHONPATH": str(ROOT),
+    "PET_RDZV_CONF": "last_call_timeout=5",  # torchrun's option: how long it waits for more hosts
+}  # fmt: skip
+
+
+@pytest.fixture
+def hosts(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[Host]]:
+    """As many as the test asks for; skipped, with the reason, where this machine grants none."""
+    try:
+        with network(request.param, tmp_path / "hosts") as found:
+            yield found
+    except Impossible as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> FeatureFile:
+    """By a single process."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return FeatureFile(extract.main(f"collection={TOYDATA}", f"output_dir={folder}", "trainer=cpu", *SAMPLER))
+
+
+class Run:
+    """The command of the docs on some hosts, which commits every finished video at once."""
+
+    def __init__(
+        self,
+        hosts: list[Host],
+        outputs: Path,
+        *,
+        collection: Path = TOYDATA,
+        meeting: str = "node1",
+        most: int | None = None,
+    ) -> None:
+        self.hosts = hosts
+        self.features = outputs / collection.name / FEATURE / "features.h5"
+        self.began = time.monotonic()
+        keys = [
+            f"output_dir={outputs}", *SAMPLER, "trainer.accelerator=cpu", "dataset.num_workers=1",
+            "writer.commit_mb=0", f"writer.silence_seconds={SILENCE}",
+        ]  # fmt: skip
+        command = COMMAND.strip().replace("collection=mine", f"collection={shlex.quote(str(collection))}")
+        command = command.replace("=node1:", f"={meeting}:").replace("--nnodes=1:2", f"--nnodes=1:{most or len(hosts)}")
+        self._command = f"{command} {shlex.join(keys)}"
+        self.programs = {host.name: self.start(host) for host in hosts}
+
+    def start(self, host: Host) -> subprocess.Popen[bytes]:
+        return host.start(self._command, cwd=ROOT, environment=ENVIRONMENT)
+
+    def until(self, what: str, condition: Callable[[], object], seconds: float) -> None:
+        """Wait until something is so. Fails with all that the hosts have printed."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                pytest.fail(f"not within {seconds} s: {what}\n{self.printed()}")
+            time.sleep(0.05)
+
+    def ranks(self, host: Host) -> list[int]:
+        """The processes that torchrun started there."""
+        return [number for number, line in host.running().items() if " -u -m vfx.extract " in line]
+
+    def until_some_is_done(self) -> None:
+        """Until videos have been committed, and others not."""
+        self.until("a first part", self.done, 200)
+        assert not self.features.exists(), self.printed()
+
+    def done(self) -> set[str]:
+        """The videos in the parts."""
+        found: set[str] = set()
+        for path in (self.features.parent / "parts").glob("part-*.h5"):
+            with FeatureFile(path) as part:
+                found.update(part)
+        return found
+
+    def ends(self, *hosts: Host, seconds: float = 250) -> None:
+        """On these hosts with exit code 0, and nothing of it is left there."""
+        for host in hosts:
+            self.until(f"the end on {host.name}", lambda h=host: self.programs[h.name].poll() is not None, seconds)  # type: ignore[misc]
+            assert self.programs[host.name].returncode == 0, self.printed()
+            self.until(f"all processes gone on {host.name}", lambda h=host: not h.running(), 60)  # type: ignore[misc]
+
+    def printed(self) -> str:
+        return "\n".join(f"== {host}\n{host.log.read_text()}" for host in self.hosts)
+
+    def starts(self) -> list[str]:
+        """What was said at each start of how much there is to do."""
+        log = (self.features.parent / "extract.log").read_text()
+        return re.findall(rf"{FEATURE} of toydata: (.*)", log)
+
+    def gives(self, undisturbed: FeatureFile) -> None:
+        with FeatureFile(self.features) as file:
+            same(file, undisturbed)
+        assert not (self.features.parent / "parts").exists()
+        assert not (self.features.parent / ".lock").exists()
+
+
+def went_on_from(run: Run, kept: set[str]) -> None:
+    """The second start found what there was in the middle of the first; nothing of it was read again."""
+    first, second, *_ = run.starts()
+    assert first == "8 videos to do"
+    if "nothing to do" not in second:
+        found = re.fullmatch(r"\d videos to do, (\d) of 8 done before", second)
+        assert found is not None, second
+        assert int(found[1]) >= len(kept)
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest) -> Callable[[Run, str], None]:
+    """Prints what a test ran on, captured or not."""
+
+    def print_it(run: Run, what: str) -> None:
+        with capsys.disabled():
+            print(
+                f"\n{what}: {', '.join(map(str, run.hosts))}; Linux {platform.release()}, torch {torch.__version__},"
+                f" gloo, {os.cpu_count()} cores; {time.monotonic() - run.began:.0f} s"
+            )
+
+    return print_it
+
+
+Say = Callable[[Run, str], None]
+
+
+@pytest.mark.parametrize("hosts", [2], indirect=True)
+def test_two_hosts_make_the_file_of_one_process(
+    hosts: list[Host], tmp_path: Path, undisturbed: FeatureFile, say: Say
+) -> None:
+    """And neither waits for the other before its own work is done."""
+    run = Run(hosts, tmp_path / "outputs")
+    run.until_some_is_done()
+    for rank in run.ranks(hosts[1]):
+        os.kill(rank, signal.SIGSTOP)
+    mine, others = ({source.id for source in share(find_collection(str(TOYDATA), ".").videos(), n, 2)} for n in (0, 1))
+    run.until("the first host's share", lambda: mine <= run.done(), 200)
+    assert others - run.done()
+    for rank in run.ranks(hosts[1]):
+        os.kill(rank, signal.SIGCONT)
+    run.ends(*hosts)
+    run.gives(undisturbed)
+    assert run.starts() == ["8 videos to do"]
+    assert hosts[0].log.read_text().splitlines()[-1] == str(run.features)
+    assert str(run.features) not in hosts[1].log.read_text()
+    say(run, "one run on two hosts")
+
+
+@pytest.mark.parametrize("hosts", [2], indirect=True)
+def test_a_host_that_is_killed(hosts: list[Host], tmp_path: Path, undisturbed: FeatureFile, say: Say) -> None:
+    run = Run(hosts, tmp_path / "outputs")
+    run.until_some_is_done()
+    hosts[1].kill()
+    kept = run.done()
+    run.ends(hosts[0])
+    run.gives(undisturbed)
+    went_on_from(run, kept)
+    assert "a rank is gone before all have done their work" in hosts[0].log.read_text()
+    say(run, f"a host killed when {len(kept)} of 8 videos were done")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("hosts", [2], indirect=True)
+def test_a_host_that_is_cut_off(hosts: list[Host], tmp_path: Path, undisturbed: FeatureFile, say: Say) -> None:
+    """Its processes go on for a while, and may commit what they finish, which does no harm."""
+    run = Run(hosts, tmp_path / "outputs")
+    run.until_some_is_done()
+    hosts[1].cut_off()
+    kept = run.done()
+    run.ends(hosts[0])
+    run.gives(undisturbed)
+    went_on_from(run, kept)
+    run.until("the end of the rank that was cut off", lambda: not run.ranks(hosts[1]), 120)
+    run.gives(undisturbed)
+    say(run, f"a host cut off when {len(kept)} of 8 videos were done")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("hosts", [3], indirect=True)
+def test_the_host_of_the_first_rank_is_killed(
+    hosts: list[Host], tmp_path: Path, undisturbed: FeatureFile, say: Say
+) -> None:
+    """The others, of which one has the first rank now, wait until its lock has been silent for two minutes."""
+    run = Run(hosts, tmp_path / "outputs", meeting="node2")
+    run.until_some_is_done()
+    hosts[0].kill()
+    kept = run.done()
+    run.ends(*hosts[1:], seconds=400)
+    run.gives(undisturbed)
+    went_on_from(run, kept)
+    assert "waiting for an earlier attempt of this job to end: process" in run.printed()
+    say(run, f"the first rank's host killed when {len(kept)} of 8 videos were done")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("hosts", [2], indirect=True)
+def test_a_host_that_comes_later(hosts: list[Host], tmp_path: Path, undisturbed: FeatureFile, say: Say) -> None:
+    """The run begins without it, is told to end when it comes, commits what is finished, and goes on on both."""
+    run = Run(hosts[:1], tmp_path / "outputs", most=2)
+    run.until_some_is_done()
+    kept = run.done()
+    run.programs["node2"] = run.start(hosts[1])
+    run.ends(*hosts)
+    run.gives(undisturbed)
+    if len(run.starts()) > 1:
+        went_on_from(run, kept)
+    say(run, f"a second host came when {len(kept)} of 8 videos were done")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("hosts", [3], indirect=True)
+def test_more_hosts_than_videos(hosts: list[Host], tmp_path: Path, undisturbed: FeatureFile, say: Say) -> None:
+    (tmp_path / "one" / "VideoData").mkdir(parents=True)
+    (tmp_path / "one" / "VideoData" / "retina.mp4").symlink_to(TOYDATA / "VideoData" / "retina.mp4")
+    run = Run(hosts, tmp_path / "outputs", collection=tmp_path / "one")
+    run.ends(*hosts)
+    with FeatureFile(run.features) as file:
+        assert list(file) == ["retina"]
+        assert len(file["retina"]) == len(undisturbed["retina"])
+    say(run, "one video on three hosts")
+
+
+MET_AGAIN = """
+import os, time, datetime, torch, torch.distributed as dist
+if (second := os.environ["TORCHELASTIC_RESTART_COUNT"] == "1") and os.environ["RANK"] == "0":
+    time.sleep(3)  # so that the other finds what the first left
+dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=10))
+dist.all_reduce(torch.zeros(1))
+os._exit(0 if second else 1)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("shared", "code"), [("0", 1), ("1", 0)])
+def test_why_torchrun_must_not_share_its_store(shared: str, code: int, tmp_path: Path) -> None:
+    """By default ranks that are started again look for those before them. Once it does not, ranks.check need not ask."""
+    (tmp_path / "met.py").write_text(MET_AGAIN)
+    done = subprocess.run(
+        ["torchrun", "--nproc-per-node=2", "--max-restarts=1", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0",
+         str(tmp_path / "met.py")],
+        env=ENVIRONMENT | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": shared}, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert ("Gloo connectFullMesh failed" in done.stderr) == (code == 1)
