@@ -272,7 +272,7 @@ os._exit(0 if second else 1)
 @pytest.mark.slow
 @pytest.mark.parametrize(("shared", "code"), [("0", 1), ("1", 0)])
 def test_why_torchrun_must_not_share_its_store(shared: str, code: int, tmp_path: Path) -> None:
-    """By default ranks that are started again look for those before them. Once it does not, ranks.check need not ask."""
+    """By default ranks that are started again look for those before them. Once not, ranks.check need not ask."""
     (tmp_path / "met.py").write_text(MET_AGAIN)
     done = subprocess.run(
         ["torchrun", "--nproc-per-node=2", "--max-restarts=1", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0",
