@@ -147,6 +147,19 @@ def metrics_come_by_their_parts() -> None:
     assert rate()(["a b"], ["a c"]) == 0.5
 
 
+def metrics_are_plotted() -> None:
+    lean.load("pytorch_lightning")
+    import torch
+    from torchmetrics import Accuracy, MetricCollection
+
+    accuracy = Accuracy(task="multiclass", num_classes=3)
+    accuracy.update(torch.tensor([0, 1]), torch.tensor([0, 2]))
+    figure, axes = accuracy.plot()
+    assert axes in figure.axes
+    assert next(list(line.get_ydata()) for line in axes.lines) == [0.5]
+    MetricCollection({"accuracy": accuracy}).plot()
+
+
 def compilers_are_whole() -> None:
     lightning, torchvision = lean.load("pytorch_lightning"), lean.load("torchvision")
     lean.load("timm")
@@ -184,7 +197,9 @@ def compilers_are_whole() -> None:
     assert counter.get_total_flops() == 2 * 3 * 5 * 7
 
 
-@pytest.mark.parametrize("check", [lightning_knows_metrics, metrics_come_by_their_parts, compilers_are_whole])
+@pytest.mark.parametrize(
+    "check", [lightning_knows_metrics, metrics_come_by_their_parts, metrics_are_plotted, compilers_are_whole]
+)
 def test_what_was_left_out_is_whole_when_it_is_asked_for(check: Callable[[], None]) -> None:
     alone(check)
 

@@ -108,15 +108,22 @@ def _without_metrics() -> Iterator[None]:
     if spec is None or {"torchmetrics", "torchmetrics.metric"} & sys.modules.keys():
         yield
         return
+
+    def plot_single_or_multi_val(*arguments: Any, **options: Any) -> Any:
+        return importlib.import_module(plot.__name__).plot_single_or_multi_val(*arguments, **options)
+
     package: Any = module_from_spec(spec)
     package._logger = logging.getLogger("torchmetrics")
-    sys.modules["torchmetrics"] = package
+    types = {"_AX_TYPE": object, "_PLOT_OUT_TYPE": object}  # what they are where there is no Matplotlib
+    plot = _stand_in("torchmetrics.utilities.plot", {**types, "plot_single_or_multi_val": plot_single_or_multi_val})
+    sys.modules.update({"torchmetrics": package, plot.__name__: plot})
     try:
         importlib.import_module("torchmetrics.utilities")  # first, as the two and it ask for each other
         package.Metric = importlib.import_module("torchmetrics.metric").Metric
         package.MetricCollection = importlib.import_module("torchmetrics.collections").MetricCollection
         yield
     finally:
+        _withdraw(plot)
         del sys.modules["torchmetrics"]
         sys.meta_path.insert(0, _Begun(package))
 
