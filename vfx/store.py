@@ -6,16 +6,18 @@ The one HDF5 schema, `vfx.features/1`, is laid out in docs/schema.md; `vfx.stori
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx import digests, hdf5
+from vfx import digests, hdf5, showing
 from vfx.errors import OutputError, UnknownIdError
 from vfx.extras import need
 from vfx.hdf5 import Dataset, Level
@@ -23,6 +25,9 @@ from vfx.hdf5 import Dataset, Level
 if TYPE_CHECKING:
     import pandas
     import torch
+    import xarray
+
+    from vfx.dataset import FeatureRows
 
 BLOCK_BYTES = 8 << 20  # rows are read and written in blocks of about this size
 WINDOW_BYTES = 256 << 10  # what is read at once of each of many files that are open together
@@ -51,21 +56,32 @@ class Rows:
 class FeatureFile(Mapping[str, NDArray[Any]]):
     """A feature file as a read-only mapping: `f["shot00001_1"]` -> (T, D) at frame level, else (D,).
 
-    `f["shot00001_1_25"]`, a frame id, gives that row (D,). Opened on first use, so it can be pickled and handed
-    to DataLoader workers; nothing is read that is not asked for. Raises OutputError where the file is not one.
+    `f["shot00001_1_25"]`, a frame id, gives that row (D,). Nothing is read that is not asked for. It may be handed to
+    other processes, such as the workers of a DataLoader: each opens the file for itself, on first use, however it was
+    started. Raises OutputError where the file is not one, or where another has taken its place since it was opened.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if self.path.is_dir():
             self.path = self.path / "features.h5"
+        self._making: tuple[str, str] | None = None  # which making of the file it is, once it has been opened
 
     @cached_property
     def _file(self) -> hdf5.File:
-        return hdf5.open_checked(self.path)
+        file = hdf5.open_checked(self.path)
+        making = (file.attrs["created"], hdf5.attributes(file).get(digests.NAME, ""))
+        if self._making not in (None, making):
+            file.close()
+            raise OutputError(
+                f"{self.path} was written anew at {making[0]}, since it was first opened here: make a new FeatureFile"
+            )
+        self._making = making
+        _open[id(self)] = self
+        return file
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path}  # an open HDF5 file cannot cross to another process
+        return {"path": self.path, "_making": self._making}  # an open HDF5 file cannot cross to another process
 
     def close(self) -> None:
         """Let go of the file; the next use opens it again."""
@@ -85,6 +101,19 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
     def features(self) -> Dataset:
         """(N, D) or (N, 10, D), read by slices: `f.features[10:20]`; `f.features[:]` is the whole matrix."""
         return self._file["features"]
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Rows [start, stop) of `features`. Raises OutputError where they are damaged."""
+        with hdf5.reading(self.path):
+            return self.features[start:stop]
+
+    def peek(self, name: str, count: int, *, start: int = 0) -> tuple[list[Any], int]:
+        """At most `count` rows of a column, from `start` on, and how many it has: what can be shown of a long one."""
+        with hdf5.reading(self.path):
+            data = self._file[name]
+            rows = data[start : start + count].tolist()
+        texts = [tuple(map(_decoded, row)) if isinstance(row, tuple) else _decoded(row) for row in rows]
+        return texts, data.shape[0]
 
     @cached_property
     def ids(self) -> NDArray[np.object_]:
@@ -252,7 +281,17 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
         return self._rows(id) is not None
 
     def __repr__(self) -> str:
-        return f"FeatureFile({str(self.path)!r}: {self.feature}, {self.level} level, {self.features.shape})"
+        try:
+            return f"FeatureFile({str(self.path)!r}: {self.feature}, {self.level} level, {self.features.shape})"
+        except OutputError as error:
+            return f"FeatureFile({str(self.path)!r}: {error})"
+
+    def _repr_html_(self) -> str:
+        """What Jupyter shows."""
+        try:
+            return showing.html(self)
+        except OutputError as error:
+            return showing.refusal(str(error))
 
     def to_pandas(self) -> pandas.DataFrame:
         """A data frame with one row for each feature, indexed by id, columns 0 .. D-1 (ten crops side by side).
@@ -267,11 +306,48 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
         index = pandas.MultiIndex.from_arrays([videos, self.index, self.seconds], names=["video", "index", "seconds"])
         return pandas.DataFrame(values, index=index)
 
+    def to_xarray(self) -> xarray.DataArray:
+        """An array (frame, dim) with the coordinates frame (the id), video, index and seconds, its values read when
+        they are asked for: `f.to_xarray()[10:20]` reads ten rows.
+
+        At other levels (video, dim) or (segment, dim); ten crops (frame, crop, dim). Needs the extra `xarray`.
+        """
+        from vfx.labelled import labelled
+
+        return labelled(self)
+
     def to_torch(self) -> torch.Tensor:
         """All features as one tensor, (N, D) or (N, 10, D)."""
         import torch
 
         return torch.from_numpy(self.features[:])
+
+    def to_dataset(self) -> FeatureRows:
+        """A map-style dataset of torch, of which item n is (features of row n, n), for DataLoader.
+
+        Whole videos need none: `DataLoader(f, sampler=list(f), batch_size=None)` gives one (T, D) after another.
+        """
+        from vfx.dataset import FeatureRows
+
+        return FeatureRows(self)
+
+
+_open: WeakValueDictionary[int, FeatureFile] = WeakValueDictionary()
+
+
+def _let_go() -> None:
+    """Close, in a process that has just been forked off, what its parent has open: HDF5 would read by the parent's
+    handle also for one who opens the file again beside it."""
+    for file in list(_open.values()):
+        file.close()
+
+
+if hasattr(os, "register_at_fork"):  # where there is no fork, there is no need
+    os.register_at_fork(after_in_child=_let_go)
+
+
+def _decoded(value: Any) -> Any:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 class Sweep:

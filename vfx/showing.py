@@ -1,0 +1,93 @@
+"""What a notebook shows of a feature file: a table of facts that reads on a light ground and on a dark one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vfx.store import FeatureFile
+
+SHOWN = 5  # videos, rows or failures that are named
+LONGEST = 160  # characters of what is named
+# No colour is set: a notebook's own are right on its ground. Labels stand back by being half transparent.
+TABLE = "border-collapse:collapse;font-size:0.92em;color:inherit"
+NAME = "text-align:left;vertical-align:top;white-space:nowrap;font-weight:normal;opacity:0.65;padding:0.15em 1.2em 0 0"
+VALUE = "text-align:left;vertical-align:top;white-space:normal;overflow-wrap:anywhere;padding:0.15em 0"
+
+
+def html(file: FeatureFile) -> str:
+    """The feature, its shape, what it is of and where it comes from. Reads a few rows, however many there are.
+
+    All text is escaped: ids, messages and attributes may come with a file from elsewhere.
+    """
+    facts = [
+        ("feature", f"<b>{_text(file.feature)}</b>"),
+        ("collection", _text(file.attributes["collection"])),
+        ("level", _text(file.level)),
+        ("shape", f"{' × '.join(f'{n:,}' for n in file.features.shape)} {file.features.dtype}"),
+        ("videos" if file.level == "frame" else f"{file.level}s", _lines(*_contents(file))),
+        ("failures", _lines(*_failures(file)) or "none"),
+        ("weights", _weights(file.provenance.get("weights"))),
+        ("made", _made(file)),
+        ("file", f"{_text(str(file.path))} ({file.path.stat().st_size / 1e6:,.1f} MB)"),
+    ]
+    rows = (f'<tr><th style="{NAME}">{name}</th><td style="{VALUE}">{value}</td></tr>' for name, value in facts)
+    return f'<table style="{TABLE}"><tbody>{"".join(rows)}</tbody></table>'
+
+
+def refusal(message: str) -> str:
+    """The same where the file cannot be read."""
+    return f"<b>FeatureFile</b>: {escape(message)}"
+
+
+def _text(text: str) -> str:
+    return escape(text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…")
+
+
+def _contents(file: FeatureFile) -> tuple[int, list[str]]:
+    """How many videos, or rows of another level, and the first of them."""
+    if file.level != "frame":
+        ids, total = file.peek("ids", SHOWN)
+        return total, [_text(id) for id in ids]
+    videos, total = file.peek("videos/ids", SHOWN)
+    offsets, _ = file.peek("videos/offsets", SHOWN + 1)
+    shown = []
+    for video, start, stop in zip(videos, offsets, offsets[1:], strict=False):
+        (last,), _ = file.peek("seconds", 1, start=stop - 1)
+        until = "" if math.isnan(last) else f", the last at {last:.2f} s"
+        shown.append(f"{_text(video)}: {stop - start} frame{'s' * (stop - start != 1)}{until}")
+    return total, shown
+
+
+def _failures(file: FeatureFile) -> tuple[int, list[str]]:
+    found, total = file.peek("failures", SHOWN)
+    return total, [f"{_text(id)}: {_text(stage)}, {_text(error)}" for id, stage, error in found]
+
+
+def _lines(total: int, shown: Iterable[str]) -> str:
+    """A count and what is shown of what is counted; nothing of nothing."""
+    shown = list(shown)
+    more = [f"and {total - len(shown):,} more"] if total > len(shown) else []
+    return "<br>".join([f"{total:,}", *shown, *more]) if total else ""
+
+
+def _weights(weights: Any) -> str:
+    """Their source, as a link where it is one of the web, and licence. The provenance may hold anything."""
+    if not isinstance(weights, dict):
+        return "not stated"
+    source = str(weights.get("source"))
+    shown = _text(source)
+    if source.startswith(("https://", "http://")):
+        shown = f'<a href="{escape(source)}" rel="noopener" style="color:inherit">{shown}</a>'
+    return f"{shown}<br>licence: {_text(str(weights.get('licence')))}"
+
+
+def _made(file: FeatureFile) -> str:
+    versions = file.provenance.get("versions")
+    by = f" by vfx {_text(str(versions['vfx']))}" if isinstance(versions, dict) and "vfx" in versions else ""
+    sampler = file.provenance["recipe"].get("sampler")
+    of = f", sampler {_text(str(sampler['name']))}" if isinstance(sampler, dict) and "name" in sampler else ""
+    return f"{_text(file.attributes['created'])}{by}{of}"
