@@ -36,6 +36,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
     if str(config.oversample) not in ("False", "True", "keep"):
         raise UsageError(f"oversample ({config.oversample}) must be false, true or keep")
     app.check_ranks(config.trainer)
+    overwrite = ranks.starts_over(config.overwrite)
     configs = _by_model(config)
     for each in configs:
         if each.model.weights == "random" and not each.feature.endswith(",random"):
@@ -52,6 +53,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
     from vfx.encoder import Encoder
     from vfx.extractor import Extractor
     from vfx.interruption import Interruption
+    from vfx.meeting import explained
     from vfx.output import Output, Shard
     from vfx.progress import Progress, summary
     from vfx.provenance import provenance, recipe
@@ -105,7 +107,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
         if lead:
             for output, making in zip(outputs, recipes, strict=True):
                 stack.enter_context(output.alone())
-                output.prepare(making, overwrite=config.overwrite)
+                output.prepare(making, overwrite=overwrite)
             app.log_to(*(output.log for output in outputs))
             mine = sources if shard is None else share(sources, shard[0] - 1, shard[1])
             data.plan(
@@ -131,7 +133,8 @@ def extract(config: DictConfig) -> Path | list[Path]:
         ]
         extractor = Extractor(encoders, num_threads=config.num_threads, tally=tally)
         stack.callback(extractor.close)
-        trainer.predict(extractor, datamodule=data, return_predictions=False)
+        with explained():
+            trainer.predict(extractor, datamodule=data, return_predictions=False)
         if not lead:
             return _one_or_all([output.features for output in outputs])
         seconds = time.monotonic() - start

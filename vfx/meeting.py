@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
 
@@ -73,6 +74,21 @@ class Meeting:
                     time.sleep(POLL_SECONDS)
         except RuntimeError as loss:
             self._loss = loss
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Raises ExtractionError that says what to do where torch says in its way that ranks do not reach each other."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():
+            raise
+        raise ExtractionError(
+            "the ranks do not reach each other, or one is gone: all must be started, and GLOO_SOCKET_IFNAME must name"
+            " the network interface by which their hosts reach each other (docs/cluster.md); what was finished is kept:"
+            f" the same command goes on from there ({_reason(error)})"
+        ) from error
 
 
 def _group(silence: float) -> dist.ProcessGroup:

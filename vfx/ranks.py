@@ -48,6 +48,18 @@ def job() -> str:
     return ", ".join(f"{whose} {os.environ[name]}" for whose, name in jobs.items() if name in os.environ)
 
 
+def starts_over(overwrite: bool) -> bool:
+    """Whether a run that is told to overwrite is to: not in a job that SLURM has queued again, which goes on.
+
+    Raises UsageError under torchrun, which starts ranks anew whenever a host comes or goes, and tells them nothing.
+    """
+    if overwrite and starter() == "torchrun":
+        raise UsageError(
+            "overwrite=true would start over whenever torchrun starts the ranks anew: remove the output folder instead"
+        )
+    return overwrite and os.environ.get("SLURM_RESTART_COUNT", "0") == "0"
+
+
 def check(environments: Iterable[str]) -> None:
     """Raises UsageError where a trainer with these environments does not count ranks as they were started."""
     wanted = next((name for name, (environment, _) in STARTERS.items() if environment in environments), "")

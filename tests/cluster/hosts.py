@@ -69,9 +69,8 @@ class Host:
         return f"{self.name} ({self.address})"
 
     def plug_in(self, hosts: list[Host]) -> None:
-        """Connect it, and tell it its own name, by the address that Debian's installer gives, and those of others."""
-        names = [f"{'127.0.1.1' if host is self else host.address} {host.name}" for host in hosts]
-        (self._files / "hosts").write_text("\n".join(["127.0.0.1 localhost", *names, ""]))
+        """Connect it, and tell it its name and those of others."""
+        self.know(hosts)
         (self._files / "boot_id").write_text(f"{uuid.uuid4()}\n")  # by which vfx tells machines apart
         self._switch.run(
             f"ip link add {self._port} type veth peer name {LINK} netns {self._namespaces.first}"
@@ -83,6 +82,11 @@ class Host:
             f" && mount --bind {shlex.quote(str(self._files / 'hosts'))} /etc/hosts"
             f" && mount --bind {shlex.quote(str(self._files / 'boot_id'))} /proc/sys/kernel/random/boot_id"
         )
+
+    def know(self, hosts: list[Host]) -> None:
+        """Let names of these lead to their addresses, its own name where Debian's installer has it."""
+        names = [f"{host.address} {host.name}" for host in hosts if host is not self]
+        (self._files / "hosts").write_text("\n".join(["127.0.0.1 localhost", f"127.0.1.1 {self.name}", *names, ""]))
 
     def start(self, script: str, *, cwd: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         """Start a script of bash here. It ends with the host, at the latest."""

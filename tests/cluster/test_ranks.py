@@ -55,6 +55,27 @@ def test_who_started_a_process(started: None, first: bool, by_others: bool, told
 
 
 @pytest.mark.parametrize(
+    ("started", "over"),
+    [
+        ({}, True),
+        (SRUN, True),
+        (SRUN | {"SLURM_RESTART_COUNT": "0"}, True),
+        (SRUN | {"SLURM_RESTART_COUNT": "1"}, False),
+    ],
+    indirect=["started"],
+)
+def test_a_job_that_is_queued_again_starts_over_once(started: None, over: bool) -> None:
+    assert ranks.starts_over(True) is over
+    assert not ranks.starts_over(False)
+
+
+@pytest.mark.parametrize("started", [TORCHRUN], indirect=True)
+def test_a_run_of_torchrun_does_not_start_over(started: None) -> None:
+    with pytest.raises(UsageError, match="overwrite=true would start over whenever torchrun starts the ranks anew"):
+        ranks.starts_over(True)
+
+
+@pytest.mark.parametrize(
     ("started", "trainer", "error"),
     [
         ({}, "multinode", "is for processes that torchrun started: torchrun --nnodes=2 .* trainer=multinode"),
