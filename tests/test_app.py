@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 import vfx
 from tests.conftest import TOYDATA
-from vfx.app import build, feature_name, quote_commas, resolved
+from vfx.app import build, feature_name, quote_commas, resolved, spread_models
 from vfx.errors import UsageError
 from vfx.store import FeatureFile
 
@@ -32,6 +32,13 @@ def test_in_a_sweep_the_error_says_how_to_quote(flag: str) -> None:
     with pytest.raises(UsageError, match=r"""quote each name, and the whole for the shell: 'feature="a,b"'"""):
         quote_commas([flag, "feature=a,b"])
     assert quote_commas([flag, 'feature="a,b","c,d"', "model=a,b"]) == [flag, 'feature="a,b","c,d"', "model=a,b"]
+
+
+def test_a_list_of_models_stays_behind_the_options_before_it() -> None:
+    assert spread_models(["-m", "model=[a,b]", "model.layer=x", "oversample=false,true"]) == [
+        "-m", "model=a", "+model@models.a=a", "+model@models.b=b", "model.layer=x", "oversample=false,true",
+        "models.a.layer=x", "models.b.layer=x",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

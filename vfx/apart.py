@@ -45,16 +45,18 @@ def run(job: AtWork, program: Sequence[str], config: Mapping[str, Any]) -> list[
     finally:
         passing.close()
     done = job.look_again()
-    if passing.signal and not done.written:
-        raise Interrupted(passing.signal)
     if passing.signal:
         job.stop_sweep(passing.signal)
-    if done.state in ("failed", "ended"):
+    if done.written:
+        return [Path(each.path) for each in done.written]
+    if job.stopped:
+        raise Interrupted(job.stopped)
+    if done.reason:
         raise Reported(done.reason)
     if code:
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         raise ExtractionError(f"its process {how}; what was finished is kept: the same command goes on from there")
-    return [Path(each.path) for each in done.written]
+    raise ExtractionError("its process ended without a word")
 
 
 class _PassingOn:

@@ -109,7 +109,7 @@ def _job(app: App[Any], name: str, config: DictConfig) -> tuple[int, list[Any]]:
     job = sweeps.at_work()
     swept = multirun.is_job()
     if job is not None and swept:
-        if not job.may_begin:
+        if job.stopped:
             job.change(state="not begun")
             return 0, []
         log_to()  # the job before has its own file
@@ -134,10 +134,13 @@ def _job(app: App[Any], name: str, config: DictConfig) -> tuple[int, list[Any]]:
         elif swept:
             sys.exit(128 + error.signal)  # this job alone was meant
         return 0 if ranks.is_told() else 128 + error.signal, []
-    except KeyboardInterrupt:
-        if job is not None:
-            job.stop_sweep(signal.SIGINT)
-        raise
+    except (KeyboardInterrupt, SystemExit) as ended:  # the latter is what Lightning makes of the former
+        if job is None or not swept:
+            raise KeyboardInterrupt from ended
+        log.error(ENDED)
+        job.fail(Interrupted(signal.SIGINT))
+        job.stop_sweep(signal.SIGINT)
+        return 128 + signal.SIGINT, []
     except Exception as error:
         if job is None:
             raise
@@ -210,8 +213,9 @@ def spread_models(arguments: list[str]) -> list[str]:
     # model.compile is not the builder's, and is read where it stands
     theirs = [a for a in arguments if a.startswith("model.") and not a.startswith("model.compile=")]
     each = [f"models.{name}.{a.removeprefix('model.')}" for a in theirs for name in names]
-    others = [a for a in arguments if a not in given]
-    return [f"model={names[0]}", *(f"+model@models.{name}={name}" for name in names), *others, *each]
+    at = arguments.index(given[0])  # in its place: an option such as -m before it must stay before all of them
+    spread = [f"model={names[0]}", *(f"+model@models.{name}={name}" for name in names)]
+    return [*arguments[:at], *spread, *arguments[at + 1 :], *each]
 
 
 def resolved(config: DictConfig) -> DictConfig:

@@ -49,6 +49,8 @@ class Interruption(Callback):
             return  # where Python delivers none
         self._launcher = trainer.strategy.launcher
         self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        if trainer.received_sigterm:  # since Lightning's own handler was set
+            self._note(signal.SIGTERM, None)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restore()

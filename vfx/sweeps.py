@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vfx.benching import table as columns
 from vfx.errors import Interrupted, OutputError
 from vfx.files import make_folder, remove_abandoned, working_folder, write_text
 
@@ -111,8 +110,9 @@ class AtWork:
         _stop(self.record.parent, number)
 
     @property
-    def may_begin(self) -> bool:
-        return not _stopped(self.record.parent)
+    def stopped(self) -> int:
+        """The signal that ended the sweep; 0 if none has."""
+        return _stopped(self.record.parent)
 
 
 class Sweep:
@@ -229,6 +229,8 @@ def _cells(written: Written, job: Job | None = None) -> tuple[str, ...]:
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Rows below HEAD, without the columns that are empty."""
+    from vfx.benching import table as columns  # late: the runs of a user's day are no sweeps
+
     kept = [n for n in range(len(HEAD)) if any(row[n] for row in rows)]
     shown = [[row[n] or "-" for n in kept] for row in rows]
     return columns([[HEAD[n] for n in kept], *shown], left=sum(n < LEFT for n in kept))
