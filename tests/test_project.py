@@ -148,7 +148,8 @@ def test_setup_lists_every_folder_of_configs() -> None:
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg")
     listed = set(setup["options"]["packages"].split()) & set(setup["options.package_data"])
-    assert listed == {"vfx"} | {"vfx.conf", *(f"vfx.conf.{p.name}" for p in CONF_DIR.iterdir() if p.is_dir())}
+    folders = {".".join(p.relative_to(CONF_DIR).parts) for p in CONF_DIR.rglob("*") if p.is_dir()}
+    assert listed == {"vfx", "vfx.conf", *(f"vfx.conf.{folder}" for folder in folders)}
 
 
 @pytest.mark.slow

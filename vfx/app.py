@@ -52,6 +52,7 @@ NAMES = (
     *COMMA_KEYS,
 )  # fmt: skip
 ENDED = "error: ended by Ctrl-C; what was finished is kept: the same command goes on from there"
+OUTLIVED = "error: ended by Ctrl-C; jobs that SLURM has go on: squeue shows them, scancel ends them"
 LONGEST_NAME = 255  # bytes, of a file or folder
 
 Result = TypeVar("Result")  # the path that an app wrote, or what it found
@@ -98,7 +99,7 @@ def command(app: App[Any], name: str) -> None:
             log_to()  # what is said of all jobs is not the last one's
             code = multirun.end()
     except KeyboardInterrupt:
-        log.error(ENDED)
+        log.error(OUTLIVED if multirun.is_outlived() else ENDED)
         sys.exit(128 + signal.SIGINT)
     if code:
         sys.exit(code)
@@ -159,6 +160,8 @@ def _check_launcher(arguments: list[str]) -> None:
     for argument in arguments:
         if argument == "hydra/launcher=joblib":
             need("hydra_plugins.hydra_joblib_launcher", extra="cluster", for_=argument)
+        if argument == "hydra/launcher=slurm":
+            need("hydra_plugins.hydra_submitit_launcher", extra="cluster", for_=argument)
 
 
 def _imports(frame: FrameType | None) -> bool:

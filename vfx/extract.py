@@ -148,10 +148,10 @@ def _starts_ranks(config: DictConfig) -> bool:
     which is that of the whole sweep: its process must be one that has the job alone. Raises UsageError in a rank that
     torchrun or srun started for all jobs: where one ended on some ranks only, they would be at work on different ones.
     """
-    if ranks.started_by_others() and not multirun.launcher().startswith("submitit"):
+    if ranks.started_by_others() and multirun.launcher() in multirun.HERE:
         raise UsageError(
             f"{ranks.starter()} started the ranks of one job, and this is a sweep: give each job a command of its own,"
-            " or have them started by hydra/launcher=submitit_slurm (docs/cluster.md)"
+            " or have them started by hydra/launcher=slurm (docs/cluster.md)"
         )
     lean.load("pytorch_lightning")
     strategy = app.build(config.trainer).strategy

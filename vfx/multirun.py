@@ -37,13 +37,16 @@ class Records(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         global _sweep
+        launcher = config.hydra.runtime.choices["hydra/launcher"]
         try:
-            _sweep = sweeps.Sweep(Path(str(config.hydra.sweep.dir)).absolute())
+            _sweep = sweeps.Sweep(Path(str(config.hydra.sweep.dir)).absolute(), outlived=launcher not in HERE)
         except OutputError as error:
             log.error("error: %s", error)
             sys.exit(1)
         self._folder = _sweep.folder
-        if config.hydra.runtime.choices["hydra/launcher"] == "joblib":
+        if _sweep.outlived:  # submitit's log would go to standard output, where only results belong
+            os.environ.setdefault("SUBMITIT_LOG_LEVEL", "NOCONFIG")
+        if launcher == "joblib":
             for number in apart.SIGNALS:
                 signal.signal(number, _stop)
 
@@ -68,8 +71,13 @@ def is_job() -> bool:
     return bool(HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
+def is_outlived() -> bool:
+    """Whether this process began a sweep whose jobs may go on when it has ended."""
+    return _sweep is not None and _sweep.outlived
+
+
 def launcher() -> str:
-    """The name of what runs the jobs of this sweep: basic, joblib and the like."""
+    """The name of what runs the jobs of this sweep: basic, joblib, slurm."""
     return str(HydraConfig.get().runtime.choices["hydra/launcher"])
 
 
@@ -89,7 +97,7 @@ def end() -> int:
     jobs = _sweep.close()
     if jobs:
         log.info("%s", "\n".join(sweeps.lines(jobs)))
-    failed = [str(job.number) for job in jobs if job.state not in sweeps.WELL]
+    failed = [str(job.number) for job in jobs if job.state not in (*sweeps.WELL, "begun")]
     if failed and not number:
         log.error("error: %d of %d jobs failed: %s", len(failed), len(jobs), ", ".join(failed))
     for job in jobs:

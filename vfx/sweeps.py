@@ -86,6 +86,7 @@ class AtWork:
 
     def change(self, **facts: Any) -> None:
         self.job = replace(self.job, **facts)
+        make_folder(self.record.parent)  # it is gone where a job of a cluster outlives the sweep that it is of
         write_text(self.record, json.dumps(asdict(self.job)))
 
     def look_again(self) -> Job:
@@ -118,8 +119,12 @@ class AtWork:
 class Sweep:
     """The records of a sweep, in a folder that all its jobs see; held by the process that the user started."""
 
-    def __init__(self, parent: Path) -> None:
-        """Raises OutputError where there can be no such folder below `parent`."""
+    def __init__(self, parent: Path, *, outlived: bool = False) -> None:
+        """`outlived`: its jobs may go on when it has ended.
+
+        Raises OutputError where there can be no such folder below `parent`.
+        """
+        self.outlived = outlived
         make_folder(parent)
         remove_abandoned(parent, PREFIX)
         self._stack = ExitStack()
@@ -146,6 +151,8 @@ class Sweep:
         """The jobs, when none is at work any more; their records are gone then."""
         jobs = self.jobs()
         state, reason = ("ended", "") if self.stopped else ("failed", "it ended without a word")
+        if self.outlived:
+            state, reason = "begun", "nothing is known of its end; squeue shows whether it is at work"
         self._stack.close()
         return [replace(job, state=state, reason=reason) if job.state == "begun" else job for job in jobs]
 
