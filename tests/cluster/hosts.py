@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-TOOLS = ("unshare", "nsenter", "ip", "mount")
+TOOLS = ("unshare", "nsenter", "ip", "mount", "hostname")
 PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"  # not everybody's has `ip`
 LINK = "eth0"
 SECONDS = 60
@@ -41,9 +41,10 @@ def network(count: int, folder: Path) -> Iterator[list[Host]]:
         switch = _Namespaces(["unshare", *([] if _is_root() else ["--user", "--map-root-user"]), "--net"])
         stack.callback(switch.end)
         switch.run("ip link add switch type bridge && ip link set switch up")
-        hosts = [Host(number, folder, switch) for number in range(1, count + 1)]
-        for host in hosts:
-            stack.callback(host.kill)
+        hosts: list[Host] = []
+        for number in range(1, count + 1):
+            hosts.append(Host(number, folder, switch))
+            stack.callback(hosts[-1].kill)
         for host in hosts:
             host.plug_in(hosts)
         yield hosts
@@ -77,7 +78,7 @@ class Host:
             f" && ip link set {self._port} master switch up"
         )
         self.run(
-            f"echo {self.name} > /proc/sys/kernel/hostname && ip link set lo up"
+            f"hostname {self.name} && ip link set lo up"
             f" && ip addr add {self.address}/24 dev {LINK} && ip link set {LINK} up"
             f" && mount --bind {shlex.quote(str(self._files / 'hosts'))} /etc/hosts"
             f" && mount --bind {shlex.quote(str(self._files / 'boot_id'))} /proc/sys/kernel/random/boot_id"
