@@ -100,9 +100,12 @@ class Run:
         self._without = without
         self.programs = {host.name: self.start(host) for host in begin or hosts}
 
-    def start(self, host: Host) -> subprocess.Popen[bytes]:
+    def start(self, host: Host, *, meeting: str = "") -> subprocess.Popen[bytes]:
         command = f"{COMMAND.strip()} {shlex.join(self._keys)}".replace(self._without or "\0", "")
-        for typed, meant in (self._typed | {"-m vfx": f"{self._options(host)} -m vfx"}).items():
+        typed_here = {"-m vfx": f"{self._options(host)} -m vfx"}
+        if meeting:
+            typed_here["--rdzv-endpoint=node1:"] = f"--rdzv-endpoint={meeting}:"
+        for typed, meant in (self._typed | typed_here).items():
             assert typed in command
             command = command.replace(typed, meant)
         return host.start(command, cwd=ROOT, environment=ENVIRONMENT)
@@ -267,6 +270,26 @@ def test_a_host_that_comes_later(hosts: list[Host], tmp_path: Path, undisturbed:
     if len(run.starts()) > 1:
         went_on_from(run, kept)
     say(run, f"a second host came when {len(kept)} of 8 videos were done")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("hosts", [2], indirect=True)
+def test_the_host_of_the_endpoint_is_killed(
+    hosts: list[Host], tmp_path: Path, undisturbed: FeatureFile, say: Say
+) -> None:
+    """Then torchrun ends on the other too, and the same command with another endpoint goes on."""
+    run = Run(hosts, tmp_path / "outputs")
+    run.until_some_is_done()
+    hosts[0].kill()
+    kept = run.done()
+    run.until("the end of torchrun on the other", lambda: run.programs["node2"].poll() is not None, 400)
+    assert run.programs["node2"].returncode != 0
+    run.programs["node2"] = run.start(hosts[1], meeting="node2")
+    run.ends(hosts[1], seconds=600)
+    run.gives(undisturbed)
+    went_on_from(run, kept)
+    say(run, f"the endpoint's host killed when {len(kept)} of 8 videos were done")
 
 
 @pytest.mark.slow
