@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 from vfx.background import Pending
 from vfx.batches import Batch
 from vfx.collection import Source
+from vfx.course import Recorder
 from vfx.errors import ExtractionError, Interrupted, UsageError
 from vfx.extractor import Extractor
 from vfx.meeting import Meeting
@@ -64,6 +65,7 @@ class FeatureWriter(BasePredictionWriter):
         self._parts: list[PartWriter] = []
         self._pending: deque[tuple[Batch, Pending]] = deque()
         self._meeting: Meeting | None = None
+        self._recorder: Recorder | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
@@ -79,6 +81,7 @@ class FeatureWriter(BasePredictionWriter):
             )
             for output, shape, attributes in zip(self._outputs, pl_module.row_shapes, self._attributes, strict=True)
         ]
+        self._recorder = Recorder(self._tally, [output.parts for output in self._outputs])  # before a batch is fetched
         if trainer.world_size > 1:
             self._meeting = Meeting(silence=self._silence_seconds, check=self._check)
 
@@ -112,6 +115,8 @@ class FeatureWriter(BasePredictionWriter):
         for found in zip(*failures, strict=True):
             self._tally.failures.update(failure.stage for failure in set().union(*found))
         self._tally.frames += len(batch)
+        if self._recorder is not None:
+            self._recorder.note()
 
     def _add(self, batch: Batch, parts: PartWriter, rows: NDArray[np.float32]) -> list[list[Failure]]:
         """Give one encoder's rows to its parts; returns the failures of each video that ends in the batch."""
@@ -133,11 +138,13 @@ class FeatureWriter(BasePredictionWriter):
         self._pending.clear()
         for parts in self._parts:
             parts.close()
+        self._close_record()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         with self._tally.time("writing"):
             for parts in self._parts:
                 parts.close()
+        self._close_record()
         tallies = [self._tally]
         if self._meeting is not None:
             self._meeting.wait()
@@ -155,6 +162,11 @@ class FeatureWriter(BasePredictionWriter):
                 whole = any(self._meeting.gather(whole))
         if not whole:  # whoever started the ranks should hear of it from all
             raise ExtractionError("the first rank could not make the file, and says why")
+
+    def _close_record(self) -> None:
+        if self._recorder is not None:
+            self._recorder.close()
+            self._recorder = None
 
     def _finish(self, planned: Sequence[Source]) -> None:
         """Make the one file of the parts of each output. Raises ExtractionError where a video is in none of them."""
