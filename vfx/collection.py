@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -73,6 +73,15 @@ class Collection:
         Raises CollectionError where there is none, where two share an id, or where an id cannot be stored.
         """
         return _checked(self.files()[0], self.name)
+
+    def places(self, ids: Container[str]) -> dict[str, str]:
+        """The files of those of these videos that are there; of two that share an id, the first by path."""
+        found: dict[str, str] = {}
+        for entry in _walk(self._video_folder(), VIDEO_SUFFIXES):
+            id = _stem(entry.name)
+            if id in ids:
+                found[id] = min(entry.path, found.get(id, entry.path))
+        return found
 
     def files(self) -> tuple[list[Source], Counter[str]]:
         """The video files at any depth, sorted by id, also where two share one or it cannot be stored; and how many
