@@ -19,12 +19,14 @@ from vfx.app import resolved
 # Apps -> what a run is made of -> parts. A module may import its own layer and what is below.
 APPS = {
     "probe", "extract", "frames", "merge", "pool", "concat", "export", "import_bigfile", "compare", "verify", "bench",
+    "report",
 }  # fmt: skip
 RUN = {
     "probing", "overview",
     "datamodules", "batches", "clips", "workers", "extractor", "writer", "interruption", "progress", "output",
     "provenance", "tally", "derive", "concatenation", "segments", "cutting", "listing", "comparison", "differences",
     "integrity", "benching", "meeting", "stages", "measuring", "material", "preload",
+    "course", "pictures", "statistics", "likeness", "charts", "page",
     "sweeps", "apart",
 }  # fmt: skip
 KNOW_HYDRA = {"app", "multirun"}
@@ -161,6 +163,8 @@ def test_the_wheel_holds_the_configs_and_runs_without_the_checkout(tmp_path: Pat
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     packed = {p.relative_to(tmp_path / "site/vfx/conf") for p in (tmp_path / "site/vfx/conf").rglob("*.yaml")}
     assert packed == {p.relative_to(CONF_DIR) for p in CONF_DIR.rglob("*.yaml")}
+    shipped = {p.name for p in (tmp_path / "site/vfx/templates").iterdir()}
+    assert shipped == {p.name for p in (ROOT / "vfx/templates").iterdir()}
     done = subprocess.run(
         [sys.executable, "-m", "vfx.extract", "--help"],
         cwd=tmp_path / "site",

@@ -1,0 +1,83 @@
+"""A real browser for tests of pages: headless Chromium, which tells of every error and every request."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+FLAGS = [
+    "--headless=new",
+    "--no-sandbox",  # the tests of a container run as root
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--force-color-profile=srgb",
+    "--hide-scrollbars",
+]
+
+
+class Browser:
+    """A page open in Chromium. `driver` is Selenium's."""
+
+    def __init__(self, driver: Chrome) -> None:
+        self.driver = driver
+
+    def open(self, page: Path, *, width: int, height: int, dark: bool = False, scale: float = 1) -> None:
+        """Show a file in a window whose inside is of this size, in CSS pixels."""
+        metrics = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 600}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        self.driver.get(page.resolve().as_uri())
+
+    def js(self, code: str, *arguments: Any) -> Any:
+        return self.driver.execute_script(f"return {code}", *arguments)
+
+    def shoot(self, path: Path) -> Path:
+        """A picture of what the window shows."""
+        self.driver.save_screenshot(str(path))
+        return path
+
+    def errors(self) -> list[str]:
+        """What the console has said since this was last asked, errors and warnings."""
+        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] != "INFO"]
+
+    def requests(self) -> list[str]:
+        """What was asked for since this was last asked, but for what pages hold themselves."""
+        asked = []
+        for entry in self.driver.get_log("performance"):
+            message = json.loads(entry["message"])["message"]
+            if message["method"] == "Network.requestWillBeSent":
+                asked.append(message["params"]["request"]["url"])
+        return [url for url in asked if not url.startswith("data:")]
+
+
+@contextmanager
+def browser(profile: Path) -> Iterator[Browser]:
+    """Chromium with a fresh `profile`, a folder."""
+    options = ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for flag in [*FLAGS, f"--user-data-dir={profile}"]:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = Chrome(options=options, service=Service(DRIVER))
+    try:
+        driver.set_page_load_timeout(120)
+        driver.get("about:blank")  # what it starts with asks for much
+        opened = Browser(driver)
+        opened.requests()
+        yield opened
+    finally:
+        driver.quit()

@@ -1,0 +1,286 @@
+"""Charts of a page, as SVG and small PNGs: pure functions of numbers, without a library, coloured by the page's CSS."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+WIDTH, HEIGHT = 360, 150  # units of a chart; about as many pixels on a phone, so that its text can be read there
+LEFT, RIGHT, TOP, BOTTOM = 44, 6, 10, 26
+MAP_WIDTH, MARGIN, THUMB = 720, 36, 46
+# Dark blue over teal to yellow: of rising lightness, which all eyes see and prints keep. By hand, after viridis.
+STOPS = [(20, 22, 62), (38, 74, 122), (32, 120, 134), (56, 164, 120), (148, 204, 92), (246, 232, 110)]
+
+
+def bars(edges: NDArray[np.float64], counts: NDArray[np.int64], *, unit: str, whole: bool = False) -> str:
+    """A histogram: bins `[edges[i], edges[i+1])`, those that are empty at either end left out.
+
+    `whole`: the values are whole numbers. `unit` says what is counted, for the tip of each bar.
+    """
+    filled = np.flatnonzero(counts)
+    if not len(filled):
+        return ""
+    first, last = int(filled[0]), int(filled[-1]) + 1
+    edges, counts = edges[first : last + 1], counts[first:last]
+    while not whole and len(counts) > max(16, 4 * np.cbrt(counts.sum())):  # few values in many bins are a comb
+        odd = len(counts) % 2
+        counts = np.pad(counts, (0, odd)).reshape(-1, 2).sum(axis=1)
+        edges = np.append(edges, [2 * edges[-1] - edges[-2]] * odd)[::2]
+    if len(counts) < 8:  # one lonely bar would fill the chart
+        pad = 8 - len(counts)
+        width = float(edges[1] - edges[0])
+        before = 0 if whole and edges[0] < 1 else pad // 2
+        edges = edges[0] - before * width + width * np.arange(9)
+        counts = np.concatenate([np.zeros(before, int), counts, np.zeros(pad - before, int)])
+    svg, x, y = _frame(float(edges[0]), float(edges[-1]), float(counts.max()), whole=whole)
+    for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True):
+        if count:
+            span = f"{_whole(low, high)}" if whole else f"{number(low)} to {number(high)}"
+            bar = SubElement(svg, "rect", {"class": "bar", **_box(x(low) + 0.5, y(count), x(high) - 0.5, y(0))})
+            SubElement(bar, "title").text = f"{span}: {count:,} {unit}"
+    return _text(svg)
+
+
+def area(values: NDArray[np.float64], *, unit: str) -> str:
+    """Shares from 0 to 1 in the order given, (n,), as an area over 0 .. n; of more than a point each, the means."""
+    n = len(values)
+    groups = np.array_split(values, min(n, WIDTH - LEFT - RIGHT))
+    svg, x, y = _frame(0, n, 1.0, percent=True, whole=True)
+    steps, at = [f"M{x(0):.1f},{y(0):.1f}"], 0
+    for group in groups:
+        steps.append(f"L{x(at):.1f},{y(float(group.mean())):.1f}")
+        at += len(group)
+        steps.append(f"L{x(at):.1f},{y(float(group.mean())):.1f}")
+    shape = SubElement(svg, "path", {"class": "area", "d": " ".join([*steps, f"L{x(n):.1f},{y(0):.1f}Z"])})
+    SubElement(shape, "title").text = unit
+    return _text(svg)
+
+
+def steps(lengths: Sequence[float], values: Sequence[float], *, unit: str, breaks: Iterable[int] = ()) -> str:
+    """A value over time: `lengths` seconds each, one after the other. `breaks`: the intervals before which work was
+    interrupted."""
+    ends = np.cumsum([0.0, *lengths])
+    svg, x, y = _frame(0, float(ends[-1]), max(values), seconds=True)
+    path = [f"M{x(0):.1f},{y(0):.1f}"]
+    for begin, end, value in zip(ends[:-1], ends[1:], values, strict=True):
+        path.append(f"L{x(begin):.1f},{y(value):.1f} L{x(end):.1f},{y(value):.1f}")
+    shape = SubElement(svg, "path", {"class": "area", "d": " ".join([*path, f"L{x(ends[-1]):.1f},{y(0):.1f}Z"])})
+    SubElement(shape, "title").text = unit
+    _breaks(svg, [x(ends[b]) for b in breaks])
+    return _text(svg)
+
+
+def shares(
+    lengths: Sequence[float], parts: Sequence[tuple[str, Sequence[float]]], *, breaks: Iterable[int] = ()
+) -> str:
+    """Shares of each interval, stacked: `(class, shares from 0 to 1)` from the bottom up. Otherwise as `steps`."""
+    ends = np.cumsum([0.0, *lengths])
+    svg, x, y = _frame(0, float(ends[-1]), 1.0, seconds=True, percent=True)
+    floor = np.zeros(len(lengths))
+    for name, values in parts:
+        top = np.minimum(floor + np.asarray(values), 1)
+        up = [f"{x(e):.1f},{y(t):.1f}" for i, t in enumerate(top) for e in ends[i : i + 2]]
+        down = [f"{x(e):.1f},{y(f):.1f}" for i, f in reversed(list(enumerate(floor))) for e in ends[[i + 1, i]]]
+        SubElement(svg, "path", {"class": f"part {name}", "d": "M" + " L".join([*up, *down]) + "Z"})
+        floor = top
+    _breaks(svg, [x(ends[b]) for b in breaks])
+    return _text(svg)
+
+
+def heat(cosines: NDArray[np.float32], *, low: float) -> str:
+    """Cosines (h,w) from `low` to 1 as a picture of h by w pixels, a data URI; NaN is transparent."""
+    scaled = (np.nan_to_num(cosines, nan=low) - low) / max(1 - low, 1e-6)
+    level = np.clip(np.round(scaled * 254), 0, 254).astype(np.uint8)
+    level[np.isnan(cosines)] = 255
+    image = Image.fromarray(level, "L").convert("P")
+    at = np.linspace(0, len(STOPS) - 1, 255)
+    colours = np.stack([np.interp(at, range(len(STOPS)), [stop[c] for stop in STOPS]) for c in range(3)], axis=1)
+    image.putdata(level.ravel())
+    image.putpalette([*colours.round().astype(np.uint8).ravel().tolist(), 0, 0, 0])
+    file = BytesIO()
+    image.save(file, "png", optimize=True, transparency=255)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where points lie on a map of MAP_WIDTH by `height` units: `places` (n,2). `shown`: those at which there is room
+    for a picture of at most THUMB units.
+    """
+
+    places: NDArray[np.float64]
+    height: float
+    shown: list[int]
+
+
+def layout(points: NDArray[np.float32], *, most: int, seed: int = 0) -> Layout:
+    """Lay points (n,2) out, both axes in one scale, with room for at most `most` pictures; those that would cover each
+    other are moved apart a little.
+    """
+    span = np.ptp(points.astype(np.float64), axis=0)
+    inner = MAP_WIDTH - 2 * MARGIN
+    height = float(np.clip(inner * span[1] / max(span[0], 1e-12), 240, 400)) + 2 * MARGIN
+    scale = min(inner / max(span[0], 1e-12), (height - 2 * MARGIN) / max(span[1], 1e-12))
+    scale = scale if span.any() else 0.0
+    middle = (points.min(axis=0) + points.max(axis=0)) / 2
+    places = (points - middle) * [scale, -scale] + [MAP_WIDTH / 2, height / 2]
+    places = _apart(places, gap=min(24.0, 0.34 * math.sqrt(inner * height / max(1, len(points)))), seed=seed)
+    places = np.clip(places, MARGIN / 2, [MAP_WIDTH - MARGIN / 2, height - MARGIN / 2])
+    shown: list[int] = []
+    for i in np.random.default_rng(seed).permutation(len(points)).tolist():
+        if len(shown) == most:
+            break
+        if all(np.abs(places[i] - places[j]).max() > THUMB for j in shown):
+            shown.append(i)
+    return Layout(places, height, shown)
+
+
+def _apart(places: NDArray[np.float64], *, gap: float, seed: int) -> NDArray[np.float64]:
+    """Points (n,2) pushed from each other, a little at a time, until few are nearer than `gap`."""
+    places = places + np.random.default_rng(seed).normal(scale=0.01, size=places.shape)  # some may be at one place
+    for _ in range(60):
+        push = np.zeros_like(places)
+        near = 0
+        for start in range(0, len(places), 256):
+            away = places[start : start + 256, None] - places[None]
+            distance = np.hypot(away[..., 0], away[..., 1])
+            distance[np.arange(len(away)), np.arange(start, start + len(away))] = np.inf
+            overlap = np.maximum(gap - distance, 0)
+            near += int((overlap > 0.1 * gap).sum())
+            push[start : start + 256] = (away * (overlap / np.maximum(distance, 1e-9))[..., None]).sum(axis=1)
+        if not near:
+            break
+        length = np.hypot(push[:, 0], push[:, 1])[:, None]
+        places = places + 0.4 * push * np.minimum(1, gap / np.maximum(length, 1e-9))
+    return places
+
+
+def scatter(
+    lay: Layout, groups: Sequence[int], pictures: Mapping[int, tuple[str, int, int]], *, colours: int | None
+) -> str:
+    """A map: a dot a point, and pictures `(id of an image in the page, width, height)` where the layout shows them.
+
+    Dots carry their number as `data-i`, their group as `data-g`; groups from 0 up have one of `colours`, None: all one.
+    """
+    box = f"0 0 {MAP_WIDTH} {lay.height:.0f}"
+    svg = Element("svg", {"viewBox": box, "class": "map", "tabindex": "0", "role": "application"})
+    for i in lay.shown:
+        if i in pictures:
+            name, width, height = pictures[i]
+            scale = THUMB / max(width, height)
+            w, h = width * scale, height * scale
+            x, y = lay.places[i]
+            place = f"translate({x - w / 2:.1f} {y - h / 2:.1f}) scale({scale:.4f})"
+            use = SubElement(svg, "use", {"href": f"#{name}", "class": "thumb", "transform": place})
+            use.set("data-i", str(i))
+    for i, ((x, y), group) in enumerate(zip(lay.places, groups, strict=True)):
+        colour = "" if colours is None else f" g{group % colours}"
+        dot = {"class": f"dot{colour}", "cx": f"{x:.1f}", "cy": f"{y:.1f}", "r": "4"}
+        SubElement(svg, "circle", {**dot, "data-i": str(i), "data-g": str(group)})
+    return _text(svg)
+
+
+def number(value: float) -> str:
+    """A number as people read it: 1,234,567 or 12.3 or 0.00123."""
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else str(value)
+    if abs(value) >= 1000:
+        return f"{value:,.0f}" if abs(value) < 1e15 else f"{value:.3g}"
+    return f"{value:.3g}"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as a player shows them: 0:07.5, 12:34, 1:02:03."""
+    if seconds < 60:
+        return f"0:{seconds:04.1f}"
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def _frame(
+    low: float, high: float, top: float, *, whole: bool = False, percent: bool = False, seconds: bool = False
+) -> tuple[Element, _Scale, _Scale]:
+    """An empty chart with its axes, and the scales of both."""
+    svg = Element("svg", {"viewBox": f"0 0 {WIDTH} {HEIGHT}", "class": "chart", "role": "img"})
+    x = _Scale(low, max(high, low + 1e-12), LEFT, WIDTH - RIGHT)
+    y = _Scale(0, max(top, 1e-12), HEIGHT - BOTTOM, TOP)
+    for tick in [0.0, 0.5, 1.0] if percent else ticks(0, top, 3):
+        place = f"{y(tick):.1f}"
+        SubElement(svg, "line", {"class": "grid", "x1": str(LEFT), "x2": str(WIDTH - RIGHT), "y1": place, "y2": place})
+        text = SubElement(
+            svg, "text", {"class": "tick", "x": str(LEFT - 6), "y": place, "dy": ".32em", "text-anchor": "end"}
+        )
+        text.text = f"{100 * tick:.0f} %" if percent else _short(tick)
+    for tick in ticks(low, high, 4):
+        if whole and tick != round(tick):
+            continue
+        anchor = "start" if x(tick) < LEFT + 8 else "end" if x(tick) > WIDTH - RIGHT - 12 else "middle"
+        text = SubElement(
+            svg, "text", {"class": "tick", "x": f"{x(tick):.1f}", "y": str(HEIGHT - 8), "text-anchor": anchor}
+        )
+        text.text = clock(tick).removesuffix(".0") if seconds else _short(tick)
+    return svg, x, y
+
+
+class _Scale:
+    """From values to places, linear."""
+
+    def __init__(self, low: float, high: float, start: float, stop: float) -> None:
+        self._low, self._start = low, start
+        self._slope = (stop - start) / (high - low)
+
+    def __call__(self, value: float) -> float:
+        return self._start + (float(value) - self._low) * self._slope
+
+
+def ticks(low: float, high: float, about: int) -> list[float]:
+    """Round values in `[low, high]`, about so many: steps are 1, 2 or 5 times a power of ten."""
+    if not high > low:
+        return [low]
+    rough = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [n * step for n in range(first, first + 20) if n * step <= high + 1e-9 * step]
+
+
+def _short(value: float) -> str:
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= size:
+            return f"{value / (1e3 if letter == 'k' else size):.3g}{letter}"
+    return number(value)
+
+
+def _whole(low: float, high: float) -> str:
+    first, last = math.ceil(low), math.ceil(high) - 1
+    return f"{first:,}" if first >= last else f"{first:,} to {last:,}"
+
+
+def _breaks(svg: Element, places: Iterable[float]) -> None:
+    for place in places:
+        at = f"{place:.1f}"
+        line = SubElement(
+            svg, "line", {"class": "break", "x1": at, "x2": at, "y1": str(TOP), "y2": str(HEIGHT - BOTTOM)}
+        )
+        SubElement(line, "title").text = "interrupted, and resumed later"
+
+
+def _box(left: float, top: float, right: float, bottom: float) -> dict[str, str]:
+    return {
+        "x": f"{left:.2f}",
+        "y": f"{top:.2f}",
+        "width": f"{max(right - left, 0.5):.2f}",
+        "height": f"{max(bottom - top, 0.8):.2f}",
+    }
+
+
+def _text(svg: Element) -> str:
+    return tostring(svg, encoding="unicode")
