@@ -6,7 +6,8 @@ import pytest
 
 from tests.conftest import TOYDATA
 from vfx import extract, ranks
-from vfx.errors import UsageError
+from vfx.errors import ExtractionError, UsageError
+from vfx.meeting import explained
 
 TORCHRUN = {
     "TORCHELASTIC_RUN_ID": "mine", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2",
@@ -94,3 +95,17 @@ def test_a_run_of_torchrun_does_not_start_over(started: None) -> None:
 def test_a_trainer_that_does_not_fit_is_refused(started: None, trainer: str, error: str) -> None:
     with pytest.raises(UsageError, match=error):
         extract.main(f"collection={TOYDATA}", f"trainer={trainer}")
+
+
+def test_what_torch_says_of_ranks_that_do_not_meet_is_told_with_the_way_out() -> None:
+    said = (
+        "Gloo connectFullMesh failed with [/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:152] timed out"
+        " connecting: SO_ERROR: Connection refused, remote=[127.0.1.1]:13698$1"
+    )
+    with (
+        pytest.raises(ExtractionError, match=r"GLOO_SOCKET_IFNAME .* \(timed out connecting: .*\[127\.0\.1\.1\]:13698"),
+        explained(),
+    ):
+        raise RuntimeError(said)
+    with pytest.raises(RuntimeError, match="something else"), explained():
+        raise RuntimeError("something else")
