@@ -12,14 +12,15 @@ import hydra
 import pytest
 from omegaconf import OmegaConf
 
+import vfx
 from tests.conftest import ROOT
 from vfx import CONF_DIR
 from vfx.app import resolved
 
 # Apps -> what a run is made of -> parts. A module may import its own layer and what is below.
 APPS = {
-    "probe", "extract", "frames", "merge", "pool", "concat", "export", "import_bigfile", "compare", "verify", "bench",
-    "report",
+    "models.__main__", "probe", "extract", "frames", "merge", "pool", "concat", "export", "import_bigfile", "compare",
+    "verify", "bench", "report",
 }  # fmt: skip
 RUN = {
     "probing", "overview",
@@ -29,7 +30,7 @@ RUN = {
     "course", "pictures", "statistics", "likeness", "charts", "page",
     "sweeps", "apart",
 }  # fmt: skip
-KNOW_HYDRA = {"app", "multirun"}
+KNOW_HYDRA = {"app", "multirun", "mistakes"}
 ANYWHERE = {"errors", *KNOW_HYDRA}
 MODULES = {p.relative_to(ROOT / "vfx"): p for p in (ROOT / "vfx").rglob("*.py")}
 
@@ -47,13 +48,19 @@ def imports(path: Path) -> set[str]:
     return found
 
 
+def own_name(relative: Path) -> str:
+    """The module, or the package of the parts that it is one of; the app in a package of parts is none of them."""
+    whole = ".".join(relative.with_suffix("").parts)
+    return whole if whole in APPS else relative.parts[0].removesuffix(".py")
+
+
 def layer(name: str) -> int:
     return 2 if name in APPS else 1 if name in RUN else 0
 
 
 def test_imports_point_downwards() -> None:
     for relative, path in MODULES.items():
-        own = relative.parts[0].removesuffix(".py")
+        own = own_name(relative)
         if own in {"__init__", *KNOW_HYDRA}:
             continue
         for module in imports(path):
@@ -81,8 +88,8 @@ def test_each_library_is_known_to_one_module(library: str, allowed: set[str]) ->
 
 
 def test_below_the_apps_nothing_knows_a_config() -> None:
-    users = {r.parts[0] for r, p in MODULES.items() if any(m.startswith("omegaconf") for m in imports(p))}
-    assert users <= {f"{name}.py" for name in KNOW_HYDRA | APPS}
+    users = {own_name(r) for r, p in MODULES.items() if any(m.startswith("omegaconf") for m in imports(p))}
+    assert users <= KNOW_HYDRA | APPS
 
 
 def test_every_module_opens_with_what_it_is_for() -> None:
@@ -107,9 +114,13 @@ def test_every_option_composes(path: Path) -> None:
     assert config.feature
 
 
-@pytest.mark.parametrize("name", sorted(p.stem for p in CONF_DIR.glob("*.yaml")))
+def test_every_app_has_a_config_and_can_be_had_from_the_package() -> None:
+    assert {p.stem for p in CONF_DIR.glob("*.yaml")} == set(vfx.APPS)
+    assert {name.partition(".")[0] for name in APPS} == set(vfx.APPS)
+
+
+@pytest.mark.parametrize("name", vfx.APPS)
 def test_every_app_has_help_with_examples(name: str) -> None:
-    assert name in APPS
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         text = hydra.compose(name, return_hydra_config=True).hydra.help
     assert text.header.count(f"python -m vfx.{name}") >= 2
@@ -125,7 +136,7 @@ def groups(name: str) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("name", sorted(p.stem for p in CONF_DIR.glob("*.yaml")))
+@pytest.mark.parametrize("name", vfx.APPS)
 def test_help_lists_the_groups_that_an_app_chooses_from_and_no_others(name: str) -> None:
     chosen = groups(name) - {"hydra"}
     chosen -= {group for group in chosen if group.startswith("override ")}

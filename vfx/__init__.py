@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 APPS = (
-    "probe", "frames", "extract", "pool", "concat", "export", "import_bigfile", "compare", "verify", "bench",
-    "report",
+    "models", "probe", "frames", "extract", "merge", "pool", "concat", "export", "import_bigfile", "compare", "verify",
+    "bench", "report",
 )  # fmt: skip
 __all__ = ["APPS", "CONF_DIR", "FeatureFile", "__version__"]
 

