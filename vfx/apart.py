@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -32,14 +33,15 @@ def command(program: Sequence[str], config: Mapping[str, Any], file: Path) -> li
     return [sys.executable, *program, "--config-dir", str(file.parent), "--config-name", file.stem]
 
 
-def run(job: AtWork, program: Sequence[str], config: Mapping[str, Any]) -> list[Path]:
+def run(job: AtWork, program: Sequence[str], config: Mapping[str, Any], *, follow: bool) -> list[Path]:
     """Run the job at work in a process of its own, with as many ranks as it likes; what it wrote.
 
     What dies there, dies alone: Lightning kills the first rank where another is lost. A signal is passed on, and ends
-    the sweep. Raises Interrupted then, and ExtractionError where the job fails.
+    the sweep. `follow`: end this process and that one when the parent of this is gone, whose worker it is.
+    Raises Interrupted upon a signal, and ExtractionError where the job fails.
     """
     line = command(program, config, job.record.with_suffix(".yaml"))
-    passing = _PassingOn()
+    passing = _PassingOn(follow=follow)
     try:
         code = passing.run(line, os.environ | {RECORD: str(job.record)})
     finally:
@@ -62,24 +64,33 @@ def run(job: AtWork, program: Sequence[str], config: Mapping[str, Any]) -> list[
 class _PassingOn:
     """Signals that come meanwhile go to the process that is waited for, which ends in its own time."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, follow: bool) -> None:
         self.signal = 0
+        self._parent = os.getppid() if follow else None
         self._process: subprocess.Popen[bytes] | None = None
         main = threading.current_thread() is threading.main_thread()
         self._before = {number: signal.signal(number, self._note) for number in SIGNALS} if main else {}
 
     def run(self, line: Sequence[str], environment: Mapping[str, str]) -> int:
-        parent = os.getppid()
         # what it prints is no result of this process: that is in the record
         self._process = subprocess.Popen(line, env=environment, stdout=2)
         if self.signal:
             self._process.terminate()
-        while True:
-            try:
-                return self._process.wait(TICK_SECONDS)
-            except subprocess.TimeoutExpired:
-                if os.getppid() != parent and not self.signal:  # the sweep is gone, whose worker this is
-                    self._note(signal.SIGTERM, None)
+        while (code := self._ended()) is None:
+            if self._is_orphan() and not self.signal:
+                self._note(signal.SIGTERM, None)
+        if self._is_orphan():
+            os._exit(1)  # joblib's worker would wait for another job for minutes
+        return code
+
+    def _ended(self) -> int | None:
+        assert self._process is not None
+        with suppress(subprocess.TimeoutExpired):
+            return self._process.wait(TICK_SECONDS)
+        return None
+
+    def _is_orphan(self) -> bool:
+        return self._parent not in (None, os.getppid())
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         again = number == signal.SIGINT == self.signal

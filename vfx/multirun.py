@@ -86,7 +86,7 @@ def run_apart(name: str, config: DictConfig) -> list[Path]:
     job = sweeps.at_work()
     assert job is not None
     plain: Any = OmegaConf.to_container(config)
-    return apart.run(job, ["-m", f"vfx.{name}"], plain)
+    return apart.run(job, ["-m", f"vfx.{name}"], plain, follow=launcher() == "joblib")
 
 
 def end() -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vfx.errors import Interrupted, OutputError
-from vfx.files import make_folder, remove_abandoned, working_folder, write_text
+from vfx.files import make_folder, remove_abandoned, working_folder, write_text, writing
 
 PREFIX = "sweep-"
 STOP = "stop"  # beside the records: the number of the signal that ended the sweep; no job begins any more
@@ -125,10 +125,11 @@ class Sweep:
         Raises OutputError where there can be no such folder below `parent`.
         """
         self.outlived = outlived
-        make_folder(parent)
-        remove_abandoned(parent, PREFIX)
         self._stack = ExitStack()
-        self.folder = self._stack.enter_context(working_folder(parent, PREFIX))
+        with writing(parent):
+            make_folder(parent)
+            remove_abandoned(parent, PREFIX)
+            self.folder = self._stack.enter_context(working_folder(parent, PREFIX))
 
     def jobs(self) -> list[Job]:
         """What is recorded so far, by number."""

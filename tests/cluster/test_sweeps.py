@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,20 +12,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from tests.clips import CLIPS
 from tests.conftest import ROOT, TOYDATA
 from tests.test_kills import session
 from vfx import extract, sweeps
+from vfx.app import quote_commas
 from vfx.errors import Interrupted, UsageError
 from vfx.store import FeatureFile
 from vfx.sweeps import Job, Written
 
 FEATURE = "test_resnet,pre_logits"
 MODEL = ("model=timm", "model.name=test_resnet", "model.weights=random")
+pytestmark = pytest.mark.timeout(600)  # several processes begin, each of which imports torch
+
 TWO_RANKS = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "dataset.num_workers=1")
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+DOCUMENTED = re.findall(r"^python -m vfx\.(.*)$", (ROOT / "docs/sweeps.md").read_text(), re.MULTILINE)
 MB = 1 << 20
 
 
@@ -53,7 +59,7 @@ def start(root: Path, *overrides: str, app: str = "extract", **environment: str)
 
 def ended(run: subprocess.Popen[str]) -> tuple[int, list[str], str]:
     """Exit code, the lines on standard output, and standard error, once nothing of it is at work any more."""
-    out, err = run.communicate(timeout=300)
+    out, err = run.communicate(timeout=500)
     deadline = time.monotonic() + 60
     while left := session(run.pid):
         assert time.monotonic() < deadline, f"still there: {left}"
@@ -115,6 +121,18 @@ def test_every_job_is_told_at_the_end(root: Path) -> None:
     assert [row[2:] for row in rows(err)[1:]] == [[Path(path).parent.name, "done", "1", "96", "0"] for path in out]
 
 
+def test_the_commands_of_the_docs_are_those_that_run_here() -> None:
+    commands = {tuple(shlex.split(line)) for line in DOCUMENTED}
+    assert ("extract", "-m", "collection=one,two", *TWO_RANKS[:3]) in commands
+    assert ("extract", "-m", "collection=one,two", "trainer=cpu", *JOBLIB) in commands
+    assert any(line[0] == "pool" for line in commands)
+    for _, *arguments in commands:  # they are what Hydra sweeps over
+        swept = [
+            o for o in OverridesParser.create().parse_overrides(quote_commas(arguments)[1:]) if o.is_sweep_override()
+        ]
+        assert swept
+
+
 def test_jobs_of_several_ranks(root: Path) -> None:
     """Each job has ranks of its own; the second finds all done, which is settled before any rank starts."""
     code, out, err = ended(start(root, *MODEL, "collection=two", "oversample=true,true", *TWO_RANKS))
@@ -135,6 +153,14 @@ def test_ranks_that_others_started_cannot_be_swept(root: Path) -> None:
     assert (code, out) == (1, [])
     assert err.count("error: torchrun started the ranks of one job, and this is a sweep: give each job a") == 2
     assert err.endswith("\nerror: 2 of 2 jobs failed: 0, 1\n")
+
+
+def test_a_sweep_that_cannot_take_notes_does_not_begin(root: Path) -> None:
+    (root.parent / "out").touch()
+    code, out, err = ended(start(root, *MODEL, "collection=one,two", "trainer=cpu"))
+    assert (code, out) == (1, [])
+    assert err.startswith(f"error: {root.parent}/out/.multirun could not be written: Not a directory")
+    assert err.count("\n") == 1
 
 
 def test_what_is_told_of_files_that_are_there(toy_features: FeatureFile) -> None:
