@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import h5py
@@ -11,7 +12,7 @@ from omegaconf import OmegaConf
 
 import vfx
 from tests.conftest import TOYDATA
-from vfx.app import build, feature_name, quote_commas, resolved, spread_models
+from vfx.app import build, check_launcher, feature_name, quote_commas, resolved, spread_models
 from vfx.errors import UsageError
 from vfx.store import FeatureFile
 
@@ -32,6 +33,13 @@ def test_in_a_sweep_the_error_says_how_to_quote(flag: str) -> None:
     with pytest.raises(UsageError, match=r"""quote each name, and the whole for the shell: 'feature="a,b"'"""):
         quote_commas([flag, "feature=a,b"])
     assert quote_commas([flag, 'feature="a,b","c,d"', "model=a,b"]) == [flag, 'feature="a,b","c,d"', "model=a,b"]
+
+
+def test_a_launcher_that_is_missing_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hydra_plugins.hydra_joblib_launcher", None)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"hydra/launcher=joblib needs hydra_plugins: pip install 'vfx\[cluster\]'"):
+        check_launcher(["-m", "hydra/launcher=joblib"])
+    check_launcher(["-m", "collection=a,b"])
 
 
 def test_a_list_of_models_stays_behind_the_options_before_it() -> None:

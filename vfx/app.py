@@ -75,7 +75,7 @@ def command(app: App[Any], name: str) -> None:
     signal.signal(signal.SIGINT, interrupted)
     try:
         sys.argv[1:] = spread_models(quote_commas(sys.argv[1:]))
-        _check_launcher(sys.argv[1:])
+        check_launcher(sys.argv[1:])
     except UsageError as error:
         log.error("error: %s", error)
         sys.exit(1)
@@ -174,15 +174,6 @@ def _job(app: App[Any], name: str, config: DictConfig) -> tuple[int, list[Any]]:
             usage.give_back_memory()
 
 
-def _check_launcher(arguments: list[str]) -> None:
-    """Raise UsageError where a launcher is asked for that is not installed, of which Hydra says that there is none."""
-    for argument in arguments:
-        if argument == "hydra/launcher=joblib":
-            need("hydra_plugins.hydra_joblib_launcher", extra="cluster", for_=argument)
-        if argument == "hydra/launcher=slurm":
-            need("hydra_plugins.hydra_submitit_launcher", extra="cluster", for_=argument)
-
-
 def _imports(frame: FrameType | None) -> bool:
     """Whether modules are being imported on this stack: then there is nothing yet that should be brought to an end."""
     while frame is not None:
@@ -242,6 +233,15 @@ def spread_models(arguments: list[str]) -> list[str]:
     at = arguments.index(given[0])  # in its place: an option such as -m before it must stay before all of them
     spread = [f"model={names[0]}", *(f"+model@models.{name}={name}" for name in names)]
     return [*arguments[:at], *spread, *arguments[at + 1 :], *each]
+
+
+def check_launcher(arguments: list[str]) -> None:
+    """Raise UsageError where a launcher is asked for that is not installed, of which Hydra says that there is none."""
+    for argument in arguments:
+        if argument == "hydra/launcher=joblib":
+            need("hydra_plugins.hydra_joblib_launcher", extra="cluster", for_=argument)
+        if argument == "hydra/launcher=slurm":
+            need("hydra_plugins.hydra_submitit_launcher", extra="cluster", for_=argument)
 
 
 def resolved(config: DictConfig) -> DictConfig:
