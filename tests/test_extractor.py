@@ -32,6 +32,19 @@ def test_threads_run_batches_side_by_side_each_on_one_core() -> None:
     threads.close()
 
 
+def test_the_thread_beside_them_has_no_helpers_meanwhile() -> None:
+    """They would be busy waiting between two batches."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        threads = Threads(1)
+        assert torch.get_num_threads() == 1
+        threads.close()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_what_goes_wrong_in_a_thread_is_raised_where_its_result_is_wanted() -> None:
     threads = Threads(1)
 

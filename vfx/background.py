@@ -39,10 +39,13 @@ class Threads:
     """`count` batches at once, each in a thread that has one core to itself.
 
     Threads that share one batch wait for the slowest of them at each layer, and the cores belong to decoders as well.
+    The thread that makes this does without helpers until it closes it: between two batches they would be busy waiting.
     """
 
     def __init__(self, count: int) -> None:
         self.depth = 2 * count
+        self._helpers = torch.get_num_threads()
+        torch.set_num_threads(1)
         self._pool = ThreadPoolExecutor(count, "network", initializer=torch.set_num_threads, initargs=(1,))
 
     def submit(self, work: Work) -> Future[tuple[Arrays, float]]:
@@ -50,6 +53,7 @@ class Threads:
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(self._helpers)
 
 
 def _timed(work: Work) -> tuple[Arrays, float]:

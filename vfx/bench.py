@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from vfx import app, workers
+from vfx import app, memory, workers
 from vfx.benching import Result, Stage, efficiencies, in_turns
 from vfx.collection import Collection, find_collection
 from vfx.errors import UsageError
@@ -42,6 +42,7 @@ def main(*overrides: str) -> Path | Result:
 def bench(config: DictConfig) -> Path | Result:
     """Measure as a resolved config of conf/bench.yaml says; returns what `main` does."""
     _check(config)
+    memory.take_large_pages()
     # Late, so that --help and a mistyped key need not wait for torch.
     from vfx import measuring, stages
     from vfx.extractor import cores

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from vfx import app, lean, multirun, ranks, sweeps, workers
+from vfx import app, lean, memory, multirun, ranks, sweeps, workers
 from vfx.errors import ExtractionError, UsageError
 from vfx.files import write_text, writing
 
@@ -46,6 +46,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
         return _one_or_all(multirun.run_apart("extract", config))
     if config.dataset.num_workers != 0:
         workers.warm_up()
+    memory.take_large_pages()
     # Late, so that --help and a mistyped key need not wait for torch.
     lean.load("pytorch_lightning")
     from vfx.batches import share
