@@ -35,10 +35,13 @@ def test_in_a_sweep_the_error_says_how_to_quote(flag: str) -> None:
     assert quote_commas([flag, 'feature="a,b","c,d"', "model=a,b"]) == [flag, 'feature="a,b","c,d"', "model=a,b"]
 
 
-def test_a_launcher_that_is_missing_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "hydra_plugins.hydra_joblib_launcher", None)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match=r"hydra/launcher=joblib needs hydra_plugins: pip install 'vfx\[cluster\]'"):
-        check_launcher(["-m", "hydra/launcher=joblib"])
+@pytest.mark.parametrize(("name", "plugin"), [("joblib", "joblib"), ("slurm", "submitit")])
+def test_a_launcher_that_is_missing_is_named_with_what_installs_it(
+    name: str, plugin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, f"hydra_plugins.hydra_{plugin}_launcher", None)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=rf"hydra/launcher={name} needs hydra_plugins: pip install 'vfx\[cluster\]'"):
+        check_launcher(["-m", f"hydra/launcher={name}"])
     check_launcher(["-m", "collection=a,b"])
 
 

@@ -67,7 +67,7 @@ def command(app: App[Any], name: str) -> None:
     begun = False
 
     def interrupted(number: int, frame: FrameType | None) -> None:
-        if begun and not _imports(frame):
+        if (begun or multirun.is_outlived()) and not _imports(frame):
             raise KeyboardInterrupt
         log.error(ENDED)
         os._exit(128 + number)  # an exception might be taken for a module that is not there
@@ -155,6 +155,8 @@ def _job(app: App[Any], name: str, config: DictConfig) -> tuple[int, list[Any]]:
             sys.exit(128 + error.signal)  # this job alone was meant
         return 0 if ranks.is_told() else 128 + error.signal, []
     except (KeyboardInterrupt, SystemExit) as ended:  # the latter is what Lightning makes of the former
+        if swept and multirun.launcher() not in multirun.HERE:
+            raise  # this job alone was meant, or submitit has had it queued again
         if job is None or not swept:
             raise KeyboardInterrupt from ended
         log.error(ENDED)

@@ -35,11 +35,12 @@ LINES = 5  # of a log, that are shown where a daemon does not start
 
 # Two tasks with a processor of their own, twice at once, on however small a machine. Jobs of `main` make way for those
 # of `urgent`: they have GraceTime seconds from the SIGTERM that tells them. A job that is queued again waits for
-# cred_expire seconds.
+# cred_expire seconds. Ranks meet at a port made of their job's number, which should be another's in another SLURM here.
 CONFIGURATION = """\
 ClusterName=vfx
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={port}
+FirstJobId={port}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge

@@ -135,8 +135,12 @@ def halted(job: str, output: Path, log: Path) -> Iterator[list[int]]:
 
 
 def is_told_to_end(process: int) -> bool:
-    """Whether SIGTERM waits for a process that is halted."""
-    (mask,) = re.findall(r"^ShdPnd:\t(\w+)$", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
+    """Whether SIGTERM waits for a process that is halted, or has ended it."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except FileNotFoundError:
+        return True
+    (mask,) = re.findall(r"^ShdPnd:\t(\w+)$", status, re.MULTILINE)
     return bool(int(mask, 16) >> (signal.SIGTERM - 1) & 1)
 
 
@@ -217,12 +221,18 @@ def test_an_array_of_jobs_makes_the_file_of_one_process(
     same(FeatureFile(output), toy_features)
 
 
-def swept(environment: dict[str, str], collection: Path, folder: Path, *overrides: str) -> str:
-    """What a sweep over two models prints, as the docs have it, through SLURM."""
-    python, *words = documented("python", "-m", "vfx.extract", "-m")
+def sweep(collection: Path, folder: Path, *overrides: str) -> list[str]:
+    """The docs' command for a sweep over two models through SLURM, but for its collection, and where it writes."""
+    words = documented("python", "-m", "vfx.extract", "-m", "hydra/launcher=slurm")
     assert words[-2:] == ["collection=mine", "model=efficientnet_lite0,resnet50"]
     here = [f"collection={collection}", "model.weights=random", f"output_dir={folder}"]
-    return run([python, *words[:-2], words[-1], *here, *overrides], environment)
+    return [*words[:-2], words[-1], *here, *overrides]
+
+
+def jobs_of(environment: dict[str, str]) -> dict[str, str]:
+    """The number of each job of an array that is there, by its place in the array."""
+    lines = run(["squeue", "--me", "--noheader", "--array", "--format=%K %A"], environment).splitlines()
+    return dict(line.split() for line in lines)
 
 
 def are_of_one_process(folder: Path, collection: Path, alone: Path) -> None:
@@ -236,7 +246,7 @@ def are_of_one_process(folder: Path, collection: Path, alone: Path) -> None:
 
 
 def test_a_sweep_is_a_job_for_each_model(slurm: dict[str, str], few: Path, tmp_path: Path) -> None:
-    said = swept(slurm, few, tmp_path / "swept", "trainer=cpu").splitlines()
+    said = run(sweep(few, tmp_path / "swept", "trainer=cpu"), slurm).splitlines()
     assert said == [f"{tmp_path}/swept/few/{n},avgpool,random/features.h5" for n in ("efficientnet_lite0", "resnet50")]
     logs = sorted((tmp_path / "swept/.multirun/.submitit").glob("*_?/*_log.out"))
     assert [line for log in logs for line in log.read_text().splitlines() if "2 videos, 6 frames" in line]
@@ -253,19 +263,35 @@ def test_a_sweep_of_jobs_of_two_ranks_goes_on_when_one_is_told_to_end(slurm: dic
     log = folder / "toydata/efficientnet_lite0,avgpool,random/extract.log"
 
     def end_first() -> None:
-        jobs = run(["squeue", "--me", "--noheader", "--array", "--format=%A %K"], slurm).splitlines()
-        (job,) = [number for number, index in map(str.split, jobs) if index == "0"]
+        job = jobs_of(slurm)["0"]
         with halted(job, log.parent, log) as ranks:
             assert len(ranks) == 2
             run(["scancel", "--signal=TERM", job], slurm)
 
     with ThreadPoolExecutor() as pool:
-        sweep = pool.submit(swept, slurm, TOYDATA, folder, *options)
+        whole = pool.submit(run, sweep(TOYDATA, folder, *options), slurm)
         until(log.exists, log)
         end_first()
-        assert len(sweep.result().splitlines()) == 2
+        assert len(whole.result().splitlines()) == 2
     said = log.read_text()
     print(said)
     assert ENDED in said
     assert re.search(r"\d videos to do, \d of 8 done before", said)
     are_of_one_process(folder, TOYDATA, tmp_path / "alone")
+
+
+@pytest.mark.slow
+def test_jobs_of_a_sweep_outlive_it(slurm: dict[str, str], few: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "swept"
+    command = sweep(few, folder, "trainer=cpu")
+    with subprocess.Popen(command, env=slurm, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        log = folder / "few/efficientnet_lite0,avgpool,random/extract.log"
+        until(log.exists, log)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=SECONDS)[1]
+    print(said)
+    assert process.returncode == 130
+    assert "error: ended by Ctrl-C; jobs that SLURM has go on: squeue shows them, scancel ends them" in said
+    assert "Traceback" not in said
+    until(lambda: not jobs_of(slurm), log)
+    are_of_one_process(folder, few, tmp_path / "alone")
