@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all format clean
+.PHONY: demo test test-all format dist clean
 
 demo: .venv/core
 	$(BIN)/python -m vfx.extract collection=toydata
@@ -22,6 +22,11 @@ test-all: .venv/test  ## the slow tests too
 format: .venv/test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+dist: .venv/core  ## the wheel and the source distribution
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(BIN)/python -m pip install --quiet "setuptools>=77"
+	$(BIN)/python -c 'from setuptools import build_meta; print(build_meta.build_sdist("dist"))'
 
 # torch and torchvision first and together: they must be of one release (see constraints.txt)
 .venv/core: setup.cfg pyproject.toml constraints.txt

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vfx import ctrl_c
+
 if TYPE_CHECKING:
     from vfx.store import FeatureFile
+
+if sys.argv[:1] == ["-m"]:  # Python is about to run one of the apps, whose imports take a while
+    ctrl_c.end_with_a_line()
 
 __version__ = "0.1.0"
 APPS = (

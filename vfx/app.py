@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from vfx import CONF_DIR, apart, mistakes, multirun, ranks, sweeps, usage
+from vfx.ctrl_c import ENDED
 from vfx.errors import Interrupted, UsageError, VfxError
 from vfx.extras import need
 from vfx.files import sha256
@@ -51,7 +52,6 @@ NAMES = (
     "collection", "rootpath", "output_dir", "source", "destination", "segments", "file", "a", "b", "output",
     *COMMA_KEYS,
 )  # fmt: skip
-ENDED = "error: ended by Ctrl-C; what was finished is kept: the same command goes on from there"
 OUTLIVED = "error: ended by Ctrl-C; jobs that SLURM has go on: squeue shows them, scancel ends them"
 FULL_ERROR = "HYDRA_FULL_ERROR"  # of the environment: Hydra then raises errors as they are
 LONGEST_NAME = 255  # bytes, of a file or folder
@@ -107,6 +107,10 @@ def command(app: App[Any], name: str) -> None:
                 raise
             log.error("error: %s", mistakes.explained(error, name, sys.argv[1:]))
             sys.exit(1)
+        except BrokenPipeError:  # of --help
+            if begun:
+                raise
+            _seen_enough()
         finally:
             log_to()  # what is said of all jobs is not the last one's
             code = multirun.end()
@@ -120,8 +124,13 @@ def command(app: App[Any], name: str) -> None:
 def _print(results: list[Any]) -> None:
     try:
         print(*results, sep="\n", flush=True)
-    except BrokenPipeError:  # who reads has seen enough, as head has; nothing is to be said of it at the end either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        _seen_enough()
+
+
+def _seen_enough() -> None:
+    """Who read standard output has gone, as head does: what is left goes nowhere, and Python does not complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _job(app: App[Any], name: str, config: DictConfig) -> tuple[int, list[Any]]:

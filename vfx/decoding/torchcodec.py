@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vfx import pulse
 from vfx.decoding.frame import Frame
 from vfx.errors import UsageError, VideoError
+from vfx.extras import need
 from vfx.timeline import Timeline
 
 CHUNK_FRAMES = 16
@@ -24,15 +25,13 @@ TOLERANCE = 1e-6
 def load() -> Any:
     """torchcodec, imported on first use. Raises UsageError if it, or the FFmpeg it needs, is not installed."""
     try:
-        import torchcodec.decoders
-    except ImportError as error:
-        raise UsageError("decoder=torchcodec needs the package torchcodec: pip install 'vfx[torchcodec]'") from error
-    except (OSError, RuntimeError) as error:
+        need("torchcodec.decoders", extra="torchcodec", for_="decoder=torchcodec")
+    except (ImportError, OSError, RuntimeError) as error:
         raise UsageError(
-            "decoder=torchcodec needs FFmpeg's shared libraries from the system, version 4 to 8: "
-            f"{str(error).strip().splitlines()[0]}"
+            "decoder=torchcodec needs FFmpeg's shared libraries from the system, version 4 to 8, as the package ffmpeg"
+            f" of most systems has them: {str(error).strip().splitlines()[0]}"
         ) from error
-    return torchcodec
+    return need("torchcodec", extra="torchcodec", for_="decoder=torchcodec")
 
 
 def frames(path: Path, timeline: Timeline, indices: NDArray[np.int64]) -> Iterator[Frame]:
