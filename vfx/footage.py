@@ -63,14 +63,14 @@ def _write(path: Path, form: Format, seed: int, *, frames: int) -> None:
         stream = container.add_stream("libx264", rate=RATE, options=options)
         stream.width, stream.height, stream.pix_fmt, stream.bit_rate = form.width, form.height, "yuv420p", form.bits
         stream.codec_context.gop_size = 10 * RATE
-        for number, pixels in enumerate(_scene(form.width, form.height, frames, seed)):
+        for number, pixels in enumerate(scene(form.width, form.height, frames, seed)):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, RATE)
             container.mux(stream.encode(frame.reformat(format="yuv420p")))
         container.mux(stream.encode(None))
 
 
-def _scene(width: int, height: int, frames: int, seed: int) -> Iterator[NDArray[np.uint8]]:
+def scene(width: int, height: int, frames: int, seed: int) -> Iterator[NDArray[np.uint8]]:
     """Frames (height, width, 3): something round that moves before a backdrop over which the camera drifts."""
     rng = np.random.default_rng(seed)
     canvas = _clouds(2 * height, 2 * width, rng)
