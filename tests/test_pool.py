@@ -90,6 +90,12 @@ def test_two_features_stand_side_by_side(outputs: Path) -> None:
     file = joined(outputs, f"mean_{NAME}+max_{NAME}")
     assert file.feature == f"mean_{NAME}+max_{NAME}"
     np.testing.assert_array_equal(file.features[:], np.concatenate([mean.features[:], top.features[:]], axis=1))
+    assert file.provenance["parts"] == {
+        mean.feature: mean.provenance["weights"],
+        top.feature: top.provenance["weights"],
+    }
+    assert mean.provenance["weights"]["licence"] == "Apache-2.0"
+    assert "licence: Apache-2.0" in file._repr_html_()
     assert list(file.ids) == list(mean.ids)
 
 

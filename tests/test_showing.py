@@ -112,6 +112,19 @@ def test_a_source_of_weights_that_is_no_web_address_is_no_link(tmp_path: Path) -
     assert found.facts["weights"] == ["javascript:alert(1)", "licence: none"]
 
 
+def test_a_concatenation_tells_the_weights_of_its_parts(tmp_path: Path) -> None:
+    free, bound = ({"source": f"x.pth of {licence}", "licence": licence} for licence in ("MIT", "CC-BY-NC-4.0"))
+    parts = {"a": free, "b<i>": bound, "c": None, "d": 1, "e": [], "f": {}}
+    attributes = {**ATTRIBUTES, "provenance": json.dumps({"recipe": {}, "parts": parts})}
+    with FeatureFileWriter(tmp_path / "f.h5", level="video", shape=(3,), attributes=attributes):
+        pass
+    facts = Cells(FeatureFile(tmp_path / "f.h5")._repr_html_()).facts
+    assert facts["weights"] == [
+        "a: x.pth of MIT", "licence: MIT", "b<i>: x.pth of CC-BY-NC-4.0", "licence: CC-BY-NC-4.0", "c: not stated",
+        "d: not stated", "e: not stated", "and 1 more",
+    ]  # fmt: skip
+
+
 def test_other_levels_tell_their_first_rows(tmp_path: Path) -> None:
     with FeatureFileWriter(tmp_path / "f.h5", level="segment", shape=(10, 3), attributes=ATTRIBUTES) as writer:
         writer.add_rows([f"s{n}" for n in range(1200)], np.ones((1200, 10, 3)))

@@ -46,11 +46,16 @@ def concat(config: DictConfig) -> Path:
                 return output.features
             output.folder.mkdir(parents=True, exist_ok=True)
             app.log_to(output.folder / "concat.log")
+            provenance = {
+                "versions": first.provenance.get("versions", {}),
+                "parts": {file.feature: file.provenance.get("weights") for file in joint.files},
+                "recipe": making,
+            }
             attributes = {
                 "feature": name,
                 "collection": first.attributes["collection"],
                 "config": OmegaConf.to_yaml(config),
-                "provenance": json.dumps({"versions": first.provenance.get("versions", {}), "recipe": making}),
+                "provenance": json.dumps(provenance),
             }
             with FeatureFileWriter(
                 output.features, level=first.level, shape=joint.shape, attributes=attributes

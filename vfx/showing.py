@@ -30,7 +30,7 @@ def html(file: FeatureFile) -> str:
         ("shape", f"{' × '.join(f'{n:,}' for n in file.features.shape)} {file.features.dtype}"),
         ("videos" if file.level == "frame" else f"{file.level}s", _lines(*_contents(file))),
         ("failures", _lines(*_failures(file)) or "none"),
-        ("weights", _weights(file.provenance.get("weights"))),
+        ("weights", _all_weights(file.provenance)),
         ("made", _made(file)),
         ("file", f"{_text(str(file.path))} ({file.path.stat().st_size / 1e6:,.1f} MB)"),
     ]
@@ -74,8 +74,17 @@ def _lines(total: int, shown: Iterable[str]) -> str:
     return "<br>".join([f"{total:,}", *shown, *more]) if total else ""
 
 
+def _all_weights(provenance: dict[str, Any]) -> str:
+    """Those of the network, or of each feature that a concatenation joins. The provenance may hold anything."""
+    parts = provenance.get("parts")
+    if not isinstance(parts, dict):
+        return _weights(provenance.get("weights"))
+    shown = [f"{_text(name)}: {_weights(weights)}" for name, weights in list(parts.items())[:SHOWN]]
+    return "<br>".join([*shown, *([f"and {len(parts) - SHOWN} more"] if len(parts) > SHOWN else [])])
+
+
 def _weights(weights: Any) -> str:
-    """Their source, as a link where it is one of the web, and licence. The provenance may hold anything."""
+    """Their source, as a link where it is one of the web, and licence."""
     if not isinstance(weights, dict):
         return "not stated"
     source = str(weights.get("source"))
