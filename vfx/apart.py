@@ -23,10 +23,6 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TICK_SECONDS = 1
 
 
-class Reported(ExtractionError):
-    """A job in a process of its own failed, and has said why."""
-
-
 def command(program: Sequence[str], config: Mapping[str, Any], file: Path) -> list[str]:
     """The command that runs a program of this Python on a resolved config, which is written to `file`, a .yaml."""
     file.write_text(json.dumps({"defaults": DEFAULTS, **config}))
@@ -38,7 +34,8 @@ def run(job: AtWork, program: Sequence[str], config: Mapping[str, Any], *, follo
 
     What dies there, dies alone: Lightning kills the first rank where another is lost. A signal is passed on, and ends
     the sweep. `follow`: end this process and that one when the parent of this is gone, whose worker it is.
-    Raises Interrupted upon a signal, and ExtractionError where the job fails.
+    Raises Interrupted upon a signal, and ExtractionError where the job fails, which then is in its record already if it
+    could say so itself.
     """
     line = command(program, config, job.record.with_suffix(".yaml"))
     passing = _PassingOn(follow=follow)
@@ -54,7 +51,7 @@ def run(job: AtWork, program: Sequence[str], config: Mapping[str, Any], *, follo
     if job.stopped:
         raise Interrupted(job.stopped)
     if done.reason:
-        raise Reported(done.reason)
+        raise ExtractionError(done.reason)
     if code:
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         raise ExtractionError(f"its process {how}; what was finished is kept: the same command goes on from there")

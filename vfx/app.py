@@ -19,7 +19,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
-from vfx import CONF_DIR, apart, mistakes, multirun, ranks, sweeps, usage
+from vfx import CONF_DIR, mistakes, multirun, ranks, sweeps, usage
 from vfx.ctrl_c import ENDED
 from vfx.errors import Interrupted, UsageError, VfxError
 from vfx.extras import need
@@ -152,7 +152,7 @@ def _job(app: App[Any], name: str, config: DictConfig) -> tuple[int, list[Any]]:
             job.finish(results)
         return 0, results
     except VfxError as error:
-        if not isinstance(error, apart.Reported):
+        if job is None or not job.has_ended:  # else a process of its own has said it
             log.error("error: %s", error)
         if job is not None:
             job.fail(error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import socket
@@ -20,10 +19,9 @@ PREFIX = "sweep-"
 STOP = "stop"  # beside the records: the number of the signal that ended the sweep; no job begins any more
 RECORD = "VFX_RECORD"  # in the environment of a process that was started for one job: where its record is
 WELL = ("done", "nothing to do")
+ENDED = ("failed", "ended")
 HEAD = ("job", "collection", "feature", "state", "rows", "dims", "frames/s", "failures")
 LEFT = 4  # columns of text
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -99,8 +97,15 @@ class AtWork:
         state = "done" if self.job.state == "begun" else self.job.state
         self.change(state=state, written=[Written.of(path) for path in paths])
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is known to have failed, or to have been ended."""
+        return self.job.state in ENDED
+
     def fail(self, error: BaseException) -> None:
-        """This has ended it."""
+        """This has ended it, if nothing has before."""
+        if self.has_ended:
+            return
         name = "" if type(error).__module__.startswith("vfx.") else f"{type(error).__name__}: "
         state = "ended" if isinstance(error, Interrupted) else "failed"
         with suppress(OutputError):  # it may be the disk that refused
