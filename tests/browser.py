@@ -11,6 +11,7 @@ from typing import Any
 
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
@@ -44,6 +45,18 @@ class Browser:
 
     def js(self, code: str, *arguments: Any) -> Any:
         return self.driver.execute_script(f"return {code}", *arguments)
+
+    def mouse(self, what: str, x: float, y: float) -> None:
+        """An event of the mouse at a place in the window: mouseMoved, mousePressed, mouseReleased."""
+        held = {} if what == "mouseMoved" else {"button": "left", "clickCount": 1}
+        self.driver.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": what, "x": x, "y": y, **held})
+
+    def click(self, x: float, y: float) -> None:
+        for what in ("mousePressed", "mouseReleased"):
+            self.mouse(what, x, y)
+
+    def type(self, selector: str, text: str) -> None:
+        self.driver.find_element(By.CSS_SELECTOR, selector).send_keys(text)
 
     def shoot(self, path: Path) -> Path:
         """A picture of what the window shows."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vfx import pulse
-from vfx.collection import FRAME_SUFFIXES, Piece, Source, video_id
+from vfx.collection import FORMATS, FRAME_SUFFIXES, Piece, Source, video_id
 from vfx.decoding import Frame, PieceReading, Reading, remembered
 from vfx.errors import SamplerError, VideoError
 from vfx.limits import Limits
@@ -22,8 +22,6 @@ from vfx.transforms import Prepare
 
 CLIP_FRAMES = 16  # at most; native frames of 4K are 25 MB each and wait here for their resize
 CLIP_BYTES = 64 << 20
-# What a frame may be, whatever its name. Pillow knows more, and for one of them, EPS, it has another program run.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 
 Sampler = Callable[[Timeline], NDArray[np.int64]]
 # How reading a video ended: what failed, which decoder served, and whether all frames that came are void.

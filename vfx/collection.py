@@ -15,6 +15,8 @@ from vfx.errors import CollectionError, NoFramesError
 
 VIDEO_SUFFIXES = frozenset([".mp4", ".avi", ".webm", ".gif", ".mkv", ".mov", ".m4v", ".mpg", ".ts", ".flv", ".wmv"])
 FRAME_SUFFIXES = frozenset([".jpg", ".jpeg", ".png"])
+# What a frame may be, whatever its name. Pillow knows more, and for one of them, EPS, it has another program run.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 STRANGE = re.compile(r"[\s/\x00-\x1f\x7f-\x9f]")  # white space, slash and control characters
 LONGEST_ID = 1000  # bytes: those of names of files end at 255, those that come in lists need not end
 SHOWN = 5  # how many offenders an error names

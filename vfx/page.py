@@ -25,10 +25,10 @@ from vfx.extras import need
 from vfx.likeness import COLUMNS, Pair, Strip, near_duplicates, strips
 from vfx.output import differing
 from vfx.pictures import MIDDLE, Picture
-from vfx.progress import duration
 from vfx.projection import Map
 from vfx.statistics import SHOWN, Statistics, at, gather
 from vfx.store import FeatureFile
+from vfx.tally import duration
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_BYTES = 12 << 20  # of a page

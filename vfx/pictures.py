@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vfx import workers
-from vfx.clips import FORMATS
-from vfx.collection import FRAME_SUFFIXES, Collection, find_collection
+from vfx.collection import FORMATS, FRAME_SUFFIXES, Collection, find_collection
 from vfx.decoding import Reading
 from vfx.errors import CollectionError, LimitError, VfxError
 from vfx.limits import Limits

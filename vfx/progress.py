@@ -10,7 +10,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
-from vfx.tally import Tally
+from vfx.tally import Tally, duration
 
 log = logging.getLogger(__name__)
 LINE_SECONDS = 30
@@ -88,15 +88,3 @@ def summary(tally: Tally, seconds: float, *, ranks: int = 1) -> str:
         f" writing {share(tally.writing)}; workers read for {duration(tally.decode)}"
         + (f", threads ran the network for {duration(tally.threads)}" if tally.threads else "")
     )
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: 4.2 s, 3 min 20 s, 5 h 07 min."""
-    if seconds == float("inf"):
-        return "unknown time"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"

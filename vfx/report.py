@@ -44,8 +44,8 @@ def report(config: DictConfig) -> Path:
     target = folder / NAME if len(names) > 1 else folder / names[0] / NAME
     if config.output is not None:
         target = Path(config.output).expanduser()
-    if not target.parent.is_dir():
-        raise UsageError(f"output ({target}) must be in a folder that is there")
+        if not target.parent.is_dir():
+            raise UsageError(f"output ({target}) must be in a folder that is there")
     with ExitStack() as stack:
         studies = []
         for name in names:
