@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all format dist clean
+.PHONY: demo test test-all docs format dist clean
 
 demo: .venv/core
 	$(BIN)/python -m vfx.extract collection=toydata
@@ -18,6 +18,10 @@ test: .venv/test
 
 test-all: .venv/test  ## the slow tests too
 	$(BIN)/python -m pytest -m ""
+
+docs: .venv/docs  ## the documentation as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo site/index.html
 
 format: .venv/test
 	$(BIN)/ruff check --fix .
@@ -38,5 +42,9 @@ dist: .venv/core  ## the wheel and the source distribution
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
 	touch $@
 
+.venv/docs: .venv/core
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv build dist site *.egg-info

@@ -1,0 +1,235 @@
+"""README and docs are true: the site builds, links lead somewhere, commands compose, Python runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import hydra
+import pytest
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+import vfx
+from tests.conftest import ROOT
+from vfx import CONF_DIR, export
+from vfx.app import quote_commas, resolved, spread_models
+from vfx.errors import VfxError
+from vfx.mistakes import ERRORS
+from vfx.store import FeatureFile
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "toydata/README.md"])
+COMMANDS = re.compile(r"python -m vfx\.\w|\bvfx-[a-z]|^\s*sbatch |^\s*torchrun ")
+ENDS = ("...", "|", "||", "&&", ";", ">")  # behind them the arguments are another command's, or left out
+
+
+def named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def blocks(page: Path, language: str | None = None) -> list[str]:
+    """The fenced blocks of a page; of one language, or of all but Python."""
+    found = re.findall(r"^```([\w-]*)[^\n]*\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [code for kind, code in found if (kind == language if language else kind != "python")]
+
+
+def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"],
+        cwd=ROOT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    pages = {p.stem for p in (tmp_path / "site").glob("*.html")}
+    assert pages >= {"index", *(p.stem for p in (ROOT / "docs").glob("*.md"))}
+    fetched = re.compile(r"<(?:script|img|source)[^>]*\ssrc=.?https?:|<link[^>]*stylesheet[^>]*https?:|@import")
+    for page in (tmp_path / "site").glob("*.html"):
+        assert not fetched.search(page.read_text()), page
+    # what a page links to outside docs/ is there too
+    assert list((tmp_path / "site/repository/bench/results").glob("*.json"))
+
+
+@lru_cache
+def anchors(page: Path) -> set[str]:
+    """Those that GitHub makes of a page's headings."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    slugs: list[str] = []
+    for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE):
+        plain = re.sub(r"\]\([^)]*\)", "]", heading)
+        slug = re.sub(r"[^\w\- ]", "", plain.strip().lower()).replace(" ", "-")
+        slugs.append(f"{slug}-{n}" if (n := slugs.count(slug)) else slug)
+    return set(slugs)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$|`[^`\n]*`", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{named(page)}: {link}"
+        assert not anchor or anchor in anchors(target), f"{named(page)}: {link}"
+
+
+def in_code(page: Path) -> Iterator[tuple[str, str, bool]]:
+    """(command, the line printed after it, whether it is given whole) of all that a page says to type."""
+    for block in blocks(page):
+        lines = [*block.replace("\\\n", " ").splitlines(), ""]
+        yield from ((line, after, True) for line, after in pairwise(lines) if COMMANDS.search(line))
+    inline = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    yield from ((code, "", False) for code in re.findall(r"`([^`\n]+)`", inline) if COMMANDS.search(code))
+
+
+def parsed(line: str) -> tuple[str, list[str]] | None:
+    """The app and the overrides of a command line; None where it is not an app with overrides."""
+    line = re.sub(r"\$\{?([a-z_]\w*)\}?", r"\1", line)  # variables of the reader's, as $collection
+    if '"$' in line:  # those of a script
+        return None
+    words = shlex.split(line, comments=True)
+    for at, word in enumerate(words):
+        if word == "-m" and words[at + 1 : at + 2] and words[at + 1].startswith("vfx."):
+            app, rest = words[at + 1].removeprefix("vfx."), words[at + 2 :]
+        elif re.fullmatch(r"vfx-[a-z-]+", word) and at == len([w for w in words[:at] if w == "$" or "=" in w]):
+            app, rest = word.removeprefix("vfx-").replace("-", "_"), words[at + 1 :]
+        elif word == "vfx.sh":
+            app, rest = "extract", ["trainer=slurm", *words[at + 1 :]]
+        else:
+            continue
+        end = next((n for n, argument in enumerate(rest) if argument in ENDS), len(rest))
+        special = {"--help", "--cfg", "-sc"} & set(rest)
+        return None if special else (app, rest[:end])
+    return None
+
+
+def jobs(arguments: list[str]) -> list[list[str]]:
+    """The overrides of each job: of the command itself, or of the first and last of a sweep."""
+    given = spread_models(quote_commas(arguments))
+    if "-m" not in given:
+        return [given]
+    overrides = OverridesParser.create().parse_overrides([a for a in given if a != "-m"])
+    (batch,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+    return [list(batch[0]), list(batch[-1])] if len(batch) > 1 else [list(batch[0])]
+
+
+def compose(app: str, arguments: list[str], *, whole: bool) -> None:
+    assert app in vfx.APPS
+    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        for overrides in jobs(arguments):
+            config = hydra.compose(app, overrides)
+            if whole:
+                resolved(config)
+
+
+def test_every_command_is_one_that_its_app_takes() -> None:
+    """Each composes as it would when it is typed; one that is shown with an error is refused."""
+    seen: set[tuple[str, tuple[str, ...]]] = set()
+    pages = set()
+    for page in PAGES:
+        for line, after, whole in in_code(page):
+            command = parsed(line)
+            if command is None or (command[0], (*command[1], after[:6])) in seen:
+                continue
+            app, arguments = command
+            if not arguments and not whole:  # a mention
+                continue
+            seen.add((app, (*arguments, after[:6])))
+            pages.add(page.name)
+            if after.startswith("error: ") and "failed" not in after:
+                with pytest.raises((*ERRORS, VfxError)):
+                    compose(app, arguments, whole=True)
+                continue
+            try:
+                compose(app, arguments, whole=whole and "..." not in line)
+            except (*ERRORS, VfxError) as error:
+                pytest.fail(f"{named(page)}: {line.strip()}: {error}")
+    assert len(seen) > 80
+    assert pages >= {"README.md", "recipes.md", "lineage.md", "sweeps.md", "cluster.md", "formats.md"}
+
+
+@pytest.fixture
+def checkout(toy_features: FeatureFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder in which the toy collection has been extracted, and exported."""
+    shutil.copytree(toy_features.path.parent, tmp_path / "outputs/toydata/efficientnet_lite0,avgpool")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(page: str) -> dict[str, Any]:
+    names: dict[str, Any] = {"__name__": "page"}
+    code = blocks(ROOT / page, "python")
+    assert code
+    for block in code:
+        exec(compile(block, page, "exec"), names)
+    return names
+
+
+def test_python_of_the_readme_runs(checkout: Path) -> None:
+    f = run("README.md")["f"]
+    assert f["cat"].shape == (11, 1280)
+    assert f["cat_25"].shape == (1280,)
+
+
+def test_python_about_the_feature_file_runs(checkout: Path) -> None:
+    shutil.copy("outputs/toydata/efficientnet_lite0,avgpool/features.h5", "features.h5")
+    names = run("docs/schema.md")  # which asserts that the digests are those written
+    assert len(names["written"]) > 5
+
+
+def test_python_about_formats_runs(checkout: Path) -> None:
+    for form in ("npy", "npz", "parquet"):
+        path = {"parquet": "features.parquet"}.get(form, form)
+        feature = ("collection=toydata", "feature=efficientnet_lite0,avgpool", f"rootpath={ROOT}")
+        export.main(*feature, f"format={form}", f"destination={checkout / path}")
+    names = run("docs/formats.md")
+    assert names["values"].shape == (59, 1280)
+    assert len(names["ids"]) == names["table"].num_rows == 59
+
+
+def test_python_about_sweeps_runs(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for collection in "ab":
+        shutil.copytree("outputs/toydata/efficientnet_lite0,avgpool", f"outputs/{collection}/resnet50,avgpool")
+    run("docs/sweeps.md")
+    assert "1280" in capsys.readouterr().out
+
+
+def test_python_about_adding_parts_runs(checkout: Path) -> None:
+    run("docs/extending.md")  # it has asserts of its own
+
+
+def test_the_keys_in_the_readme_are_there() -> None:
+    rows = re.findall(r"^\| (`.*?) \| .* \|$", (ROOT / "README.md").read_text().partition("| key |")[2], re.MULTILINE)
+    keys = {key for row in rows for key in re.findall(r"`([\w.<>]+)`", row)}
+    assert keys >= {"model", "oversample", "sampler", "trainer", "shard"}
+    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        config = OmegaConf.to_container(hydra.compose("extract", ["collection=c"]))
+    for key in keys:
+        node: Any = config
+        for part in key.removesuffix(".<key>").split("."):
+            assert part in node, key
+            node = node[part]
+
+
+def test_a_recording_shows_each_line_in_its_last_state(tmp_path: Path) -> None:
+    target = tmp_path / "terminal.svg"
+    commands = [r"printf '1 of 2\r'; sleep 0.2; printf '2 of 2\n'", "echo '<done>'"]
+    subprocess.run([sys.executable, ROOT / "docs/record.py", target, *commands], check=True, capture_output=True)
+    texts = [e for e in ElementTree.parse(target).iter() if e.tag.endswith("}text")]
+    last = [e.text for e in texts if e.get("class") != "over"]
+    assert last == [f"$ {commands[0]}", "2 of 2", f"$ {commands[1]}", "<done>"]
+    assert [e.text for e in texts if e.get("class") == "over"] == ["1 of 2"]
