@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -14,8 +15,8 @@ from omegaconf import OmegaConf
 
 import vfx
 from tests.conftest import ROOT
-from vfx import CONF_DIR
-from vfx.app import resolved
+from vfx import CONF_DIR, help
+from vfx.app import quote_commas, resolved, spread_models
 
 # Apps -> what a run is made of -> parts. A module may import its own layer and what is below.
 APPS = {
@@ -89,7 +90,7 @@ def test_each_library_is_known_to_one_module(library: str, allowed: set[str]) ->
 
 def test_below_the_apps_nothing_knows_a_config() -> None:
     users = {own_name(r) for r, p in MODULES.items() if any(m.startswith("omegaconf") for m in imports(p))}
-    assert users <= KNOW_HYDRA | APPS
+    assert users <= KNOW_HYDRA | APPS | {"help"}
 
 
 def test_every_module_opens_with_what_it_is_for() -> None:
@@ -184,3 +185,67 @@ def test_the_wheel_holds_the_configs_and_runs_without_the_checkout(tmp_path: Pat
         check=True,
     )
     assert "Step 2" in done.stdout
+
+
+def shown_help(name: str, *chosen: str) -> str:
+    """What `--help` prints, but for the last step, which makes `$` of `$$`."""
+    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        text = hydra.compose(name, list(chosen), return_hydra_config=True).hydra.help.template
+    return str(text)
+
+
+def documented(text: str) -> dict[str, str]:
+    """What the section of keys says of each, by key."""
+    said: dict[str, str] = {}
+    names: list[str] = []
+    for line in text.partition("== Keys ==\n")[2].split("\n\n")[0].splitlines():
+        if not line.startswith(" "):
+            names = re.split(r"  |\n", line)[0].split(", ")
+        for key in names:
+            said[key] = f"{said.get(key, '')} {line}"
+    return said
+
+
+def default_shown(value: object) -> str:
+    if isinstance(value, str) and "${" in value:
+        return "default"
+    if value is None or isinstance(value, list):
+        return "(default|null)"
+    return re.escape(str(value).lower() if isinstance(value, bool) else str(value))
+
+
+@pytest.mark.parametrize("name", vfx.APPS)
+def test_help_says_every_key_with_its_default(name: str) -> None:
+    text = shown_help(name)
+    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        config = OmegaConf.to_container(hydra.compose(name), resolve=False)
+    said = documented(text)
+    own = set(OmegaConf.load(CONF_DIR / f"{name}.yaml")) - {"defaults", "hydra"}
+    for key, value in config.items():
+        if isinstance(value, dict) and (CONF_DIR / key).is_dir():
+            listed = [line for line in text.splitlines() if line.startswith(f"{key}.")]
+            for leaf in (leaf for leaf in value if not leaf.startswith("_")):
+                assert [line for line in listed if line.startswith(f"{key}.{leaf}=")], f"{key}.{leaf}"
+        elif key in own:
+            assert key in said, f"{key} is not said"
+            if value != "???":
+                assert re.search(default_shown(value), said[key]), f"{key}: no default {value} in {said[key]}"
+
+
+def test_every_key_of_an_option_has_a_comment_for_help() -> None:
+    for path in OPTIONS:
+        content = OmegaConf.load(CONF_DIR / path)
+        content = content.get(path.parts[0], content) if path.parts[0] != "experiment" else {}
+        said = help.comments(*path.with_suffix("").parts)
+        for key in (str(key) for key in content if key != "defaults" and not str(key).startswith("_")):
+            assert key in said or key.startswith("enable_") or key == "use_distributed_sampler", f"{path}: {key}"
+
+
+@pytest.mark.parametrize("name", vfx.APPS)
+def test_the_examples_of_help_compose(name: str) -> None:
+    examples = re.findall(rf"^ +python -m vfx\.{name}(.*)$", shown_help(name).partition("==")[0], re.MULTILINE)
+    assert len(examples) >= 2
+    for example in examples:
+        overrides = spread_models(quote_commas(shlex.split(example.replace("$$", "$"), comments=True)))
+        with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            resolved(hydra.compose(name, overrides))

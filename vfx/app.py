@@ -19,7 +19,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
-from vfx import CONF_DIR, mistakes, multirun, ranks, sweeps, usage
+from vfx import CONF_DIR, help, mistakes, multirun, ranks, sweeps, usage
 from vfx.ctrl_c import ENDED
 from vfx.errors import Interrupted, UsageError, VfxError
 from vfx.extras import need
@@ -386,16 +386,6 @@ def name_of(model: DictConfig, oversample: bool | str) -> str:
     return feature_name(model.name, model.layer, oversample, model.weights)
 
 
-def groups(*, _root_: DictConfig) -> str:
-    """The groups that an app's config chooses from, and their options, as its help lists them; "" if there are none."""
-    chosen = {name for name, option in _root_.hydra.runtime.choices.items() if option or name == "experiment"}
-    lines = [
-        f"{folder.name}: {', '.join(sorted(path.stem for path in folder.glob('*.yaml')))}\n"
-        for folder in sorted(CONF_DIR.iterdir())
-        if folder.name in chosen - {"hydra"}
-    ]
-    return "".join(["== Groups (group=option) ==\n", *lines, "\n"]) if lines else ""
-
-
 OmegaConf.register_new_resolver("vfx.feature_name", feature_name, replace=True)
-OmegaConf.register_new_resolver("vfx.groups", groups, replace=True)
+OmegaConf.register_new_resolver("vfx.groups", help.groups, replace=True)
+OmegaConf.register_new_resolver("vfx.option_keys", help.option_keys, replace=True)

@@ -1,0 +1,61 @@
+"""What `--help` lists of groups: the options that there are, and the keys of those that are chosen."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from vfx import CONF_DIR
+
+KEY = re.compile(r"^ *(\w+):(?: (?P<value>[^#]*))?(?:# (?P<comment>.*))?$")
+
+
+def groups(*, _root_: DictConfig) -> str:
+    """The groups that an app's config chooses from, and their options; "" if there are none."""
+    chosen = {name for name, option in _root_.hydra.runtime.choices.items() if option or name == "experiment"}
+    lines = [
+        f"{folder.name}: {', '.join(sorted(path.stem for path in folder.glob('*.yaml')))}\n"
+        for folder in sorted(CONF_DIR.iterdir())
+        if folder.name in chosen - {"hydra"}
+    ]
+    return "".join(["== Groups (group=option) ==\n", *lines, "\n"]) if lines else ""
+
+
+def option_keys(*, _root_: DictConfig) -> str:
+    """The keys of the options chosen, each as it would be typed, with its value and the comment of its YAML."""
+    lines: list[tuple[str, str]] = []
+    for group, option in sorted(_root_.hydra.runtime.choices.items()):
+        if not option or group == "hydra" or not (CONF_DIR / group).is_dir() or group not in _root_:
+            continue
+        said = comments(group, option)
+        for key, value in OmegaConf.to_container(_root_, resolve=False)[group].items():  # type: ignore
+            if not key.startswith("_"):
+                lines.append((f"{group}.{key}={_shown(value)}", said.get(key, "")))
+    if not lines:
+        return ""
+    width = max(len(typed) for typed, _ in lines)
+    shown = (f"{typed:<{width}}  {comment}".rstrip() for typed, comment in lines)
+    text = "\n".join(["", "== Keys of the options chosen, with their values ==", *shown])
+    return text.replace("$", "$$")  # Hydra takes it for a template
+
+
+def comments(group: str, option: str) -> dict[str, str]:
+    """What the YAML of an option, and those that it begins with, say of their keys."""
+    text = (CONF_DIR / group / f"{option}.yaml").read_text()
+    said: dict[str, str] = {}
+    for line in text.splitlines():
+        if begun := re.match(r"defaults: \[(\w+)", line):
+            said = comments(group, begun.group(1)) | said
+        elif (found := KEY.match(line)) and found["comment"]:
+            said[found.group(1)] = found["comment"].rstrip(",")
+    return said
+
+
+def _shown(value: Any) -> str:
+    if value == "???":
+        return "<must be given>"
+    if isinstance(value, (list, dict)):
+        return "..."
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
