@@ -20,7 +20,7 @@ test-all: .venv/test  ## the slow tests too
 	$(BIN)/python -m pytest -m ""
 
 docs: .venv/docs  ## the documentation as a site, in site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo site/index.html
 
 format: .venv/test
