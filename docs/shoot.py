@@ -27,7 +27,7 @@ def main() -> None:
         else:
             extract.main(*given, "trainer=cpu")
         page = report.main(*given, "feature=efficientnet_lite0,avgpool")
-        opened.open(page, width=1180, height=1180)
+        opened.open(page, width=1180, height=1140)
         keep(opened.shoot(IMAGES / "report.png"))
         opened.open(page, width=375, height=812, dark=True, scale=2)
         opened.js("document.getElementById('videos').scrollIntoView({behavior: 'instant'})")
