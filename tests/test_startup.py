@@ -31,6 +31,14 @@ atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))
 sys.argv = sys.argv[1:]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
+# Tells at the very end how many objects the collector will not look through.
+AT_THE_END = """
+import atexit, gc, sys
+atexit.register(lambda: print(gc.get_freeze_count()))
+from vfx import app, probe
+sys.argv = ["vfx.probe", "--help"]
+app.command(probe.probe, "probe")
+"""
 
 
 def python(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -275,3 +283,7 @@ def test_commands_begin_soon(one_video: Path, tmp_path: Path) -> None:
     extract = ["vfx.extract", f"collection={one_video}", f"output_dir={tmp_path / 'outputs'}", "trainer=cpu"]
     assert min(seconds("vfx.extract", "--help") for _ in range(3)) < 1.5
     assert min(seconds(*extract, "sampler=uniform", "sampler.num_frames=1", "overwrite=true") for _ in range(3)) < 6
+
+
+def test_a_command_ends_without_a_look_at_all_that_it_imported() -> None:
+    assert int(python("-c", AT_THE_END).stdout.splitlines()[-1]) > 10_000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import logging
 import os
 import signal
@@ -73,6 +75,9 @@ def command(app: App[Any], name: str) -> None:
         os._exit(128 + number)  # an exception might be taken for a module that is not there
 
     signal.signal(signal.SIGINT, interrupted)
+    # What is left at the end goes with the process: to look through it all, as Python would, takes as long as torch's
+    # import.
+    atexit.register(gc.freeze)
     try:
         sys.argv[1:] = spread_models(quote_commas(sys.argv[1:]))
         check_launcher(sys.argv[1:])
