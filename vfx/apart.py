@@ -49,6 +49,8 @@ def run(job: AtWork, program: Sequence[str], config: Mapping[str, Any], *, follo
     if done.written:
         return [Path(each.path) for each in done.written]
     if job.stopped:
+        if done.state == "failed":  # as a first rank does whose others were told before it
+            job.change(state="ended")
         raise Interrupted(job.stopped)
     if done.reason:
         raise ExtractionError(done.reason)
