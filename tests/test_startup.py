@@ -86,6 +86,7 @@ def test_derived_apps_do_without_torch(toy_features: FeatureFile, tmp_path: Path
         ("import_bigfile", *given, f"source={tmp_path / 'bigfile'}", "feature=again"),
         ("compare", f"a={outputs / 'toydata' / name}", f"b={outputs / 'toydata/again'}"),
         ("verify", *given, feature),
+        ("report", *given, feature, "pictures=1"),
     ]
     for app, *arguments in runs:
         modules = imported(app, *arguments)
