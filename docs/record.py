@@ -1,14 +1,18 @@
 """Records what commands print in a terminal as an SVG that plays itself: `python docs/record.py <file> <command> ...`.
 
-Each line appears when it was printed, and a line that was written over, as a progress bar is, changes as it did. Where
-nothing plays, as on paper, the last state is seen. Commands run for real, one after the other, from the checkout.
+Each line appears when it was printed, but for silences, which are cut to two seconds, and a line that was written over,
+as a progress bar is, changes as it did. Where nothing plays, as on paper, the last state is seen. The commands run for
+real, one after the other, where this is called.
 """
 
+import fcntl
 import os
 import pty
 import re
+import struct
 import subprocess
 import sys
+import termios
 import time
 from html import escape
 from itertools import pairwise
@@ -16,7 +20,7 @@ from pathlib import Path
 
 COLUMNS, SIZE, LEADING, MARGIN = 112, 13, 19, 18
 WIDTH = round(COLUMNS * SIZE * 0.602) + 2 * MARGIN
-PAUSE = 1.0  # seconds between commands
+PAUSE, SILENCE = 1.0, 2.0  # seconds between commands, and without output at most
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 STYLE = f"""
 text {{ font: {SIZE}px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; fill: #d7dde3;
@@ -35,8 +39,9 @@ State = tuple[float, str]  # from this second on, the line is this
 def output(command: str) -> list[State]:
     """What a command writes to a terminal, piece by piece, with the seconds since its start."""
     parent, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
     environment = os.environ | {"COLUMNS": str(COLUMNS), "LINES": "40", "TERM": "xterm"}
-    start = time.monotonic()
+    clock, last = 0.0, time.monotonic()
     process = subprocess.Popen(command, shell=True, stdin=child, stdout=child, stderr=child, env=environment)
     os.close(child)
     pieces = []
@@ -47,7 +52,9 @@ def output(command: str) -> list[State]:
             break
         if not piece:
             break
-        pieces.append((time.monotonic() - start, piece.decode(errors="replace")))
+        now = time.monotonic()
+        clock, last = clock + min(now - last, SILENCE), now
+        pieces.append((clock, piece.decode(errors="replace")))
     if process.wait():
         sys.exit(f"{command}: exit code {process.returncode}\n" + "".join(text for _, text in pieces))
     return pieces
