@@ -135,6 +135,7 @@ def compose(app: str, arguments: list[str], *, whole: bool) -> None:
             resolved(config)
 
 
+@pytest.mark.timeout(900)  # twelve processor seconds, on a machine that others use too
 def test_every_command_is_one_that_its_app_takes() -> None:
     """Each composes as it would when it is typed; one that is shown with an error is refused."""
     seen: set[tuple[str, frozenset[str]]] = set()
