@@ -75,7 +75,7 @@ def test_a_second_run_does_nothing_and_a_new_source_is_refused(outputs: Path) ->
 
 
 def test_a_feature_that_is_not_there_lists_those_that_are(outputs: Path) -> None:
-    with pytest.raises(OutputError, match=rf"no .*nothing/features\.h5; .* has {NAME}$"):
+    with pytest.raises(OutputError, match=rf"no .*nothing/features\.h5; .* has {NAME}: feature=<one of these>$"):
         pool.main("collection=toydata", "feature=nothing", f"output_dir={outputs}")
 
 

@@ -57,7 +57,7 @@ def run(job: AtWork, program: Sequence[str], config: Mapping[str, Any], *, follo
     if code:
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         raise ExtractionError(f"its process {how}; what was finished is kept: the same command goes on from there")
-    raise ExtractionError("its process ended without a word")
+    raise ExtractionError("its process ended without a word; what was finished is kept: run the same command again")
 
 
 class _PassingOn:

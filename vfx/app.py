@@ -268,7 +268,7 @@ def resolved(config: DictConfig) -> DictConfig:
     except InterpolationToMissingValueError as error:  # names the key after its last colon
         missing, plain = [str(error).splitlines()[0].rpartition(": ")[2]], None
     except OmegaConfBaseException as error:
-        raise UsageError(f"config: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"config: {str(error).splitlines()[0]}; --cfg job shows the whole config") from error
     if missing:
         raise UsageError(f"missing {', '.join(missing)}: give {missing[0]}=... (see --help)")
     made = OmegaConf.create(plain)

@@ -89,7 +89,7 @@ def _check(config: DictConfig) -> None:
     if not isinstance(config.rounds, int) or config.rounds < 1:
         raise UsageError(f"rounds ({config.rounds}) must be 1 or more")
     if "models" in config:
-        raise UsageError("a bench is of one model, not of several")
+        raise UsageError("a bench is of one model, not of several: model=<one>")
     if not config.dataset._target_.endswith(".VideoDataModule"):
         raise UsageError("a bench is of videos: leave dataset=frame away")
     if config.beside is not None and not Path(config.beside).is_file():

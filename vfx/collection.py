@@ -97,7 +97,10 @@ class Collection:
         found = sorted(Source(_stem(entry.name), entry.path, _size(entry)) for entry in walked)
         if not found:
             endings = " ".join(sorted(VIDEO_SUFFIXES))
-            raise CollectionError(f"collection {self.name}: no video in {folder} (looked for {endings})")
+            raise CollectionError(
+                f"collection {self.name}: no video in {folder} (looked for {endings});"
+                " put them there, or give another collection=<folder>"
+            )
         return found, others
 
     def frame_folders(self) -> list[Source]:
@@ -185,7 +188,10 @@ def _walk(
         try:
             entries = os.scandir(here)
         except OSError as error:
-            raise CollectionError(f"folder {here} cannot be read: {error.strerror}") from error
+            raise CollectionError(
+                f"folder {here} cannot be read: {error.strerror}; have its owner allow it, or"
+                " take it out of the collection"
+            ) from error
         with entries:
             for entry in entries:
                 if entry.name.startswith("."):

@@ -27,10 +27,12 @@ class Concatenation:
         self._normalize = normalize
         levels = {file.feature: file.level for file in files}
         if len(set(levels.values())) > 1:
-            raise UsageError(f"features are of different levels: {levels}")
+            raise UsageError(f"features are of different levels: {levels}; pool the frame-level ones")
         crops = {file.feature: file.features.shape[1:-1] for file in files}
         if len(set(crops.values())) > 1:
-            raise UsageError(f"some features keep ten crops apart and some do not: {crops}")
+            raise UsageError(
+                f"some features keep ten crops apart and some do not: {crops}; extract all with one oversample="
+            )
         self.shape = (*files[0].features.shape[1:-1], sum(file.features.shape[-1] for file in files))
         self._sweeps = [file.sweep() for file in files]
         self._orders = [None, *(_order(files[0], other) for other in files[1:])]

@@ -26,7 +26,8 @@ def open_feature(collection: Path, feature: str) -> FeatureFile:
     path = collection / feature / "features.h5"
     if not path.is_file():
         there = sorted(p.parent.name for p in collection.glob("*/features.h5"))
-        raise OutputError(f"no {path}; {collection} has {', '.join(there) or 'no finished feature'}")
+        has = f"{', '.join(there)}: feature=<one of these>" if there else "no finished feature: vfx.extract makes them"
+        raise OutputError(f"no {path}; {collection} has {has}")
     return FeatureFile(path)
 
 
@@ -75,7 +76,10 @@ def pool_segments(file: FeatureFile, pooling: Pooling, table: Table) -> Iterator
         start, stop = int(file.offsets[v]), int(file.offsets[v + 1])
         seconds = file.seconds[start:stop]
         if video in table and np.isnan(seconds).any():
-            raise UsageError(f"segments of {video} cannot be pooled: the times of its frames are unknown")
+            raise UsageError(
+                f"segments of {video} cannot be pooled: the times of its frames are unknown; extract it from"
+                " its video (dataset=video)"
+            )
         for segment in table.get(str(video), []):
             rows, nearest = rows_of(segment, seconds)
             picked = sweep.rows(start + rows.start, start + rows.stop)
@@ -90,7 +94,9 @@ def without_rows(file: FeatureFile, table: Table) -> list[Failure]:
     unknown = sorted(item for item in strange if item[1] not in failed)
     if unknown:
         lines = "; ".join(f"line {line}: {video}" for line, video in unknown[:SHOWN])
-        raise UsageError(f"{len(unknown)} segments are of videos that {file.path} does not know: {lines}")
+        raise UsageError(
+            f"{len(unknown)} segments are of videos that {file.path} does not know: {lines}; take their lines out"
+        )
     return [
         Failure(segment.id, "pool", f"its video {video} has no row: {failed[video]}")
         for video, segments in table.items()

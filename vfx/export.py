@@ -35,7 +35,7 @@ def export(config: DictConfig) -> Path:
     if config.layout not in ("default", "laff"):
         raise UsageError(f"layout ({config.layout}) must be default or laff")
     if config.layout == "laff" and config.format != "bigfile":
-        raise UsageError(f"layout=laff is one of format=bigfile, and format is {config.format}")
+        raise UsageError(f"layout=laff is one of format=bigfile, and format is {config.format}: leave one away")
     format = FORMATS[config.format]
     start = time.monotonic()
     with open_feature(Path(config.output_dir) / collection_name(config.collection), config.feature) as file:

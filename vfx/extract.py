@@ -40,7 +40,10 @@ def extract(config: DictConfig) -> Path | list[Path]:
     configs = _by_model(config)
     for each in configs:
         if each.model.weights == "random" and not each.feature.endswith(",random"):
-            raise UsageError(f"feature ({each.feature}) must end in ,random where model.weights=random")
+            raise UsageError(
+                f"feature ({each.feature}) must end in ,random where model.weights=random: leave"
+                " feature= away, or add it"
+            )
     shard = _shard(config)
     if multirun.is_job() and _starts_ranks(config):
         return _one_or_all(multirun.run_apart("extract", config))
@@ -164,7 +167,9 @@ def _by_model(config: DictConfig) -> list[DictConfig]:
     if "models" not in config:
         return [config]
     if config.feature != app.name_of(config.model, config.oversample):
-        raise UsageError(f"feature ({config.feature}) cannot be given with several models: each has a name of its own")
+        raise UsageError(
+            f"feature ({config.feature}) cannot be given with several models, which have a name each; leave it away"
+        )
     configs = []
     for model in config.models.values():
         alone = config.copy()
@@ -174,7 +179,9 @@ def _by_model(config: DictConfig) -> list[DictConfig]:
         configs.append(alone)
     names = [each.feature for each in configs]
     if len(set(names)) < len(names):
-        raise UsageError(f"models of one name would write one feature: {', '.join(names)}")
+        raise UsageError(
+            f"models of one name would write one feature: {', '.join(names)}; extract them singly, with feature=<name>"
+        )
     return configs
 
 

@@ -94,7 +94,9 @@ def open_any(path: Path) -> File:
         # Without a cache of chunks, HDF5 reads the rows that are asked for, not all the chunks that they lie in.
         return h5py.File(path, "r", rdcc_nbytes=0)
     except LIBRARY_ERRORS as error:
-        raise OutputError(f"{path} is not a readable HDF5 file: {error}") from error
+        raise OutputError(
+            f"{path} is not a readable HDF5 file: {error}; copy it again, or make it again with overwrite=true"
+        ) from error
 
 
 @contextmanager

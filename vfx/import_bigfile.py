@@ -69,7 +69,7 @@ def import_bigfile(config: DictConfig) -> Path:
                 ids = bigfile.read_ids(folder)
                 failures = (add_frames if level == "frame" else add_rows)(writer, ids, matrix)
                 if not writer.rows:
-                    raise OutputError(f"{source.path} holds no row of finite numbers")
+                    raise OutputError(f"{source.path} holds no row of finite numbers; is it the right file?")
     shutil.rmtree(output.parts, ignore_errors=True)  # of an extraction that overwrite=true gave up
     if failures:
         log.warning(

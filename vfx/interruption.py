@@ -42,7 +42,9 @@ class Interruption(Callback):
         if self._noted is not None:
             raise Interrupted(self._noted)
         if self._is_orphan():
-            raise ExtractionError("the process that started this one is gone; what was finished is kept")
+            raise ExtractionError(
+                "the process that started this one is gone; what was finished is kept: run the same command again"
+            )
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if threading.current_thread() is not threading.main_thread():

@@ -43,7 +43,10 @@ def pool(config: DictConfig) -> Path:
         making["segments"] = sha256(Path(config.segments).expanduser())
     with open_feature(folder, config.feature) as file:
         if file.level != "frame":
-            raise UsageError(f"feature {config.feature} is of {file.level} level already; pool takes frame level")
+            raise UsageError(
+                f"feature {config.feature} is of {file.level} level already; pool takes frame level, as vfx.extract"
+                " writes it"
+            )
         failures = file.failures + (without_rows(file, table) if table else [])
         making["source"] = source(file)
         output = Output(folder / name)

@@ -42,7 +42,7 @@ def read_segments(path: str | Path) -> Table:
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise UsageError(f"segments ({path}) is not a file")
+        raise UsageError(f"segments ({path}) is not a file; it must be a table of segment id, video id, start, end")
     videos: Table = {}
     seen: dict[str, int] = {}
     wrong = []
@@ -68,7 +68,7 @@ def read_segments(path: str | Path) -> Table:
         more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         raise UsageError(f"{path}: " + "; ".join(wrong[:SHOWN]) + more)
     if not videos:
-        raise UsageError(f"{path} holds no segment")
+        raise UsageError(f"{path} holds no segment; a line is segment id, video id, start, end")
     return videos
 
 

@@ -51,7 +51,10 @@ def opened(path: Path) -> Iterator[Side]:
             yield _feature_file(file)
         return
     if not path.is_file() and not any((path / name).is_file() for name in ("feature.bin", text.NAME)):
-        raise UsageError(f"{path} holds no feature: neither features.h5, nor feature.bin of a BigFile, nor {text.NAME}")
+        raise UsageError(
+            f"{path} holds no feature: neither features.h5, nor feature.bin of a BigFile, nor {text.NAME}; give"
+            " the file or its folder"
+        )
     source = find_source(path)
     with source.as_bigfile() as folder, bigfile.opened(folder) as matrix:
         yield Side(

@@ -55,7 +55,7 @@ def _files(config: DictConfig) -> tuple[Path, list[Path]]:
         path = Path(config.file).expanduser()
         path = path / "features.h5" if path.is_dir() else path
         if not path.is_file():
-            raise OutputError(f"file ({path}) is not there")
+            raise OutputError(f"file ({path}) is not there; give a features.h5, or the folder that holds it")
         return path, [path]
     collection = Path(config.output_dir) / collection_name(config.collection)
     features = {folder.name: _of(folder) for folder in sorted(collection.glob("*"))}

@@ -127,7 +127,9 @@ def _through(
                 worker.end()
                 stillborn = stillborn + 1 if guilty is None else 0
                 if stillborn > STILLBORN:
-                    raise ExtractionError(f"worker processes cannot be started: {down.reason}")
+                    raise ExtractionError(
+                        f"worker processes cannot be started: {down.reason}; take fewer processes, or 0 (num_workers)"
+                    )
                 if guilty is not None:
                     yield worker.tasks[guilty], down
     finally:
@@ -160,7 +162,9 @@ class _Worker(Generic[Task]):
             try:
                 self._process.start()
             except (EOFError, ConnectionError) as error:
-                raise ExtractionError(f"worker processes cannot be started: {error!r}") from error
+                raise ExtractionError(
+                    f"worker processes cannot be started: {error!r}; take fewer processes, or 0 (num_workers)"
+                ) from error
         # What multiprocessing sends to those that are left at the end is SIGTERM, and it waits for them to obey.
         self._kill_at_exit = Finalize(self, self._process.kill, exitpriority=0)
         theirs.close()

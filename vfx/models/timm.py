@@ -56,7 +56,10 @@ def build(
     with ask:
         network = construct(partial(timm.create_model, architecture, pretrained=True), weights)
     if not hasattr(network, "get_classifier"):
-        raise ModelError(f"{architecture} is an encoder for other uses: it has no pooled features")
+        raise ModelError(
+            f"{architecture} is an encoder for other uses: it has no pooled features; take another (python -m"
+            " vfx.models filter=<part of a name>)"
+        )
     check_layer(layer, _layers(network), of=name)
     convert = partial(_convert, network=network, timms=timms)
     loaded = load(network, weights, _published(cfg), head=head_name, convert=convert)

@@ -247,7 +247,7 @@ def _unwrap(checkpoint: Any, path: Path) -> StateDict:
     if isinstance(checkpoint, Mapping):
         checkpoint = next((checkpoint[k] for k in WRAPPERS if isinstance(checkpoint.get(k), Mapping)), checkpoint)
     if not isinstance(checkpoint, Mapping) or not any(isinstance(v, Tensor) for v in checkpoint.values()):
-        raise WeightsError(f"{path} holds no table of named tensors (a state_dict)")
+        raise WeightsError(f"{path} holds no table of named tensors (a state_dict); save the network's state_dict()")
     state = OrderedDict((_bare(key), value) for key, value in checkpoint.items() if isinstance(value, Tensor))
     return _with_versions(state, {_bare(key): value for key, value in _versions(checkpoint).items()})
 
