@@ -103,7 +103,7 @@ def kill(run: subprocess.Popen[str], whom: str, rng: random.Random) -> bool:
     return bool(targets)
 
 
-def ended(run: subprocess.Popen[str], seconds: float = 120) -> str:
+def ended(run: subprocess.Popen[str], seconds: float = 300) -> str:
     """What a run printed, once all its processes are gone."""
     _, printed = run.communicate(timeout=seconds)
     deadline = time.monotonic() + 60
