@@ -43,7 +43,7 @@ def export(config: DictConfig) -> Path:
         if len(shape) > 2 and not format.CROPS:
             raise UsageError(
                 f"format={config.format} has one vector a row, and {file.path} keeps ten crops of each frame apart;"
-                " extract with oversample=true for their mean, pool them, or export as npy or npz"
+                " extract with oversample=true for their mean, or export as npy or npz"
             )
         destination = _destination(config, file, format)
         app.log_to(file.path.with_name("export.log"))
