@@ -380,7 +380,7 @@ def test_an_extraction_that_finds_no_room_says_so_and_goes_on_later(disk: Disk, 
     file = FeatureFile(extract.main(f"collection={root}", f"output_dir={disk.root}/out", "trainer=cpu"))
     assert sorted(file) == ["coffee_phone", "retina", "shuttle"]
     same(file, toy_features)
-    assert names(disk.root / "out" / "few" / FEATURE) == ["config.yaml", "features.h5"]
+    assert names(disk.root / "out" / "few" / FEATURE) == ["config.yaml", "features.h5", "throughput.tsv"]
 
 
 def wait_for_a_part(process: subprocess.Popen[str], folder: Path) -> None:
