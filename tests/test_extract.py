@@ -376,11 +376,12 @@ def test_from_the_shell_a_missing_key_is_named() -> None:
     assert done.stderr == "error: missing collection: give collection=... (see --help)\n"
 
 
-def test_an_unknown_model_lists_those_there_are() -> None:
+def test_an_unknown_model_is_answered_with_the_nearest() -> None:
     done = command("collection=toydata", "model=resnext101")
     assert done.returncode == 1
-    assert "Could not find 'model/resnext101'" in done.stderr
-    assert "resnext101_32x48d" in done.stderr
+    assert "model (resnext101) is not one of its options; nearest: " in done.stderr
+    assert "resnext101_32x8d" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_shell_prints_the_path_last_and_from_any_folder(tmp_path: Path, few: Path) -> None:
