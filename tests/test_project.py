@@ -21,14 +21,14 @@ from vfx.app import quote_commas, resolved, spread_models
 # Apps -> what a run is made of -> parts. A module may import its own layer and what is below.
 APPS = {
     "models.__main__", "probe", "extract", "frames", "merge", "pool", "concat", "export", "import_bigfile", "compare",
-    "verify", "bench", "report",
+    "verify", "bench", "report", "search",
 }  # fmt: skip
 RUN = {
     "probing", "overview",
     "datamodules", "batches", "clips", "workers", "extractor", "writer", "interruption", "progress", "output",
     "provenance", "tally", "derive", "concatenation", "segments", "cutting", "listing", "comparison", "differences",
     "integrity", "benching", "meeting", "stages", "measuring", "material", "preload",
-    "course", "pictures", "statistics", "likeness", "charts", "page",
+    "course", "pictures", "statistics", "likeness", "charts", "page", "neighbours", "approximate", "sheet",
     "sweeps", "apart",
 }  # fmt: skip
 KNOW_HYDRA = {"app", "multirun", "mistakes"}
@@ -81,6 +81,7 @@ def test_imports_point_downwards() -> None:
         ("torchcodec", {"decoding/torchcodec.py"}),
         ("hydra", {f"{name}.py" for name in KNOW_HYDRA}),
         ("pyarrow", {"formats/parquet.py"}),
+        ("faiss", {"approximate.py"}),
     ],
 )
 def test_each_library_is_known_to_one_module(library: str, allowed: set[str]) -> None:

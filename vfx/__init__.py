@@ -18,7 +18,7 @@ if sys.argv[:1] == ["-m"]:  # Python is about to run one of the apps, whose impo
 __version__ = "0.1.0"
 APPS = (
     "models", "probe", "frames", "extract", "merge", "pool", "concat", "export", "import_bigfile", "compare", "verify",
-    "bench", "report",
+    "bench", "report", "search",
 )  # fmt: skip
 __all__ = ["APPS", "CONF_DIR", "FeatureFile", "__version__"]
 

@@ -48,10 +48,11 @@ ALLOWED = (
 # Keys whose values are feature names, which hold commas; Hydra reads an unquoted comma as a sweep.
 COMMA_KEYS = ("feature", "features")
 # Paths to such folders hold them as well.
-COMMA_PATHS = ("source", "destination", "segments", "sampler.file", "file", "a", "b", "output")
+COMMA_PATHS = ("source", "destination", "segments", "sampler.file", "file", "a", "b", "output", "image", "hits")
 # Keys that are text even where YAML would see a number.
 NAMES = (
     "collection", "rootpath", "output_dir", "source", "destination", "segments", "file", "a", "b", "output",
+    "image", "frame", "video", "segment", "weights", "hits",
     *COMMA_KEYS,
 )  # fmt: skip
 OUTLIVED = "error: ended by Ctrl-C; jobs that SLURM has go on: squeue shows them, scancel ends them"
