@@ -27,7 +27,7 @@ from vfx.projection import drawn, merged, unit, unit_rows
 from vfx.store import FeatureFile
 
 log = logging.getLogger(__name__)
-LARGE = 200_000  # rows from which on an index is worth its making
+LARGE = 1_000_000  # rows from which on an index is worth its making
 LEAST = 1000  # rows of which lists can be made
 PREFIX = "faiss."
 SEED = 0
