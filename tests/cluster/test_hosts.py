@@ -184,6 +184,7 @@ def say(capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest) -> C
 Say = Callable[[Run, str], None]
 
 
+@pytest.mark.slow  # the fast part has one of two hosts killed
 @pytest.mark.timeout(900)  # on a machine that is busy
 @pytest.mark.parametrize("hosts", [2], indirect=True)
 def test_two_hosts_make_the_file_of_one_process(
