@@ -188,10 +188,10 @@ def test_the_wheel_runs_from_another_folder(version: str, wheel: Path, tmp_path:
     subprocess.run([python, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     own = tmp_path / "venv/bin/python"
     install = [sys.executable, "-m", "pip", "--python", str(own), "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*install, str(wheel)], check=True)
+    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    subprocess.run([*install, str(wheel)], env=clean, check=True)
     (site,) = (tmp_path / "venv/lib").glob("python*/site-packages")
     (site / "libraries.pth").write_text(f"{Path(pytest.__file__).parent.parent}\n")
-    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
     def run(*command: str) -> str:
         done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True)
