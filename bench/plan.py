@@ -5,15 +5,22 @@
 Per hour of video: source frames by what `decode` measured of a core. Per sampled frame: the core seconds that
 `network` measured, for its model; or on a GPU, operations by `--share` of the peak of an H100 in bf16, which is an
 assumption and no measurement. Bytes: the row, and what lies beside it. `cores a GPU`: how many decode as fast as one
-GPU takes frames.
+GPU takes frames. `--lists` measures instead what the list of a million videos takes: memory, bytes told to a rank, and
+processor seconds to share it out among 64.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import pickle
+import time
+import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
+
+from vfx.batches import share
+from vfx.collection import Source
 
 RATE = 25  # source frames a second of video
 SAMPLED = 2  # a second
@@ -51,12 +58,32 @@ def hours(seconds: float) -> str:
     return f"{seconds / 3600:,.{2 if seconds < 3600 else 1 if seconds < 36_000 else 0}f}"
 
 
+def lists(videos: int = 1_000_000, ranks: int = 64) -> None:
+    tracemalloc.start()
+    sources = [Source(f"video{n:07d}", f"/data/mine/VideoData/{n % 1000}/video{n:07d}.mp4", n) for n in range(videos)]
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    told = len(pickle.dumps(sources))
+    start = time.process_time()
+    share(sources, 0, ranks)
+    took = time.process_time() - start
+    print(
+        f"{videos:,} videos: {held / 2**20:.0f} MiB, {told / 1e6:.0f} MB to tell, {took:.1f} s to share out to {ranks}"
+    )
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("bench", type=Path, help="what python -m vfx.bench json=... wrote")
+    options.add_argument("--lists", action="store_true")
+    options.add_argument("bench", type=Path, nargs="?", help="what python -m vfx.bench json=... wrote")
     options.add_argument("--precision", default="bf16-mixed", help="of the network on processors")
     options.add_argument("--share", type=float, default=0.4, help="of a GPU's peak that a network reaches")
     chosen = options.parse_args()
+    if chosen.lists:
+        lists()
+        return
+    if chosen.bench is None:
+        options.error("bench: the file of a bench, or --lists")
     bench = json.loads(chosen.bench.read_text())
     took = {f"{stage['stage']} {stage['variant']}": stage["processor"] for stage in bench["stages"]}
     decode = bench["asked"]["frames"] / took["decode auto, 1 worker"]  # source frames a second and core
