@@ -235,12 +235,16 @@ class _Meter:
 def _check(a: Side, b: Side) -> None:
     if a.level and b.level and a.level != b.level:
         raise UsageError(
-            f"a ({a.path}) is of {a.level} level, and b ({b.path}) of {b.level} level: no row has its like"
+            f"a ({a.path}) is of {a.level} level, and b ({b.path}) of {b.level} level: no row has its like; pool"
+            " the frame level first (python -m vfx.pool)"
         )
     if a.shape[1:] != b.shape[1:]:
         shapes = [" x ".join(map(str, side.shape[1:])) for side in (a, b)]
         crops = "; one keeps ten crops apart, and the other does not" if len(a.shape) != len(b.shape) else ""
-        raise UsageError(f"rows of a ({a.path}) have {shapes[0]} values, and rows of b ({b.path}) {shapes[1]}{crops}")
+        raise UsageError(
+            f"rows of a ({a.path}) have {shapes[0]} values, and rows of b ({b.path}) {shapes[1]}{crops}:"
+            " features of one model alone can be compared"
+        )
 
 
 def _times(a: Side, b: Side, pairing: Pairing) -> Times | None:

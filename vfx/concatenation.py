@@ -100,7 +100,7 @@ def _order(first: FeatureFile, other: FeatureFile) -> NDArray[np.int64] | None:
     if missing or extra:
         raise UsageError(
             f"{first.feature} and {other.feature} hold different ids: {_told(missing)} only in the first,"
-            f" {_told(sorted(extra))} only in the second"
+            f" {_told(sorted(extra))} only in the second; extract both of the same videos by the same sampler"
         )
     return np.array([position[id] for id in first.ids], np.int64)
 

@@ -221,7 +221,7 @@ def _finish(outputs: list[Output], sources: list[Source], strict: bool) -> Path 
         if said := _list_failures(whole):
             listed.append(said)
     if strict and listed:
-        raise ExtractionError(f"strict=true and {'; '.join(listed)}")
+        raise ExtractionError(f"strict=true and {'; '.join(listed)}; strict=false takes them for what they are")
     return _one_or_all(paths)
 
 

@@ -78,12 +78,16 @@ def frames(config: DictConfig) -> Path:
             raise ExtractionError(
                 f"not one of {len(videos)} videos could be read, so there is no frame in {images}: "
                 + "; ".join(f"{c.id}: {c.problem}" for c in cuts[:SHOWN])
+                + "; python -m vfx.probe collection=... shows them all"
             )
         metas = {c.id: meta_line(c) for c in cuts if c.width} | _metas(others, collection, num_workers, limits)
         write_lists(collection, videos, metas)
     failures = sum(bool(c.problem) for c in cuts)
     if failures and config.strict:
-        raise ExtractionError(f"strict=true and {failures} failures, listed in {collection.root / FAILURES}")
+        raise ExtractionError(
+            f"strict=true and {failures} failures, listed in {collection.root / FAILURES}; strict=false"
+            " takes them for what they are"
+        )
     return images
 
 

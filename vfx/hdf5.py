@@ -31,6 +31,7 @@ FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
 MOST_COMPRESSED = 100  # times the size of its file that a column may claim, if it is compressed
 MOST_CHUNK_BYTES = 256 << 20  # of a compressed chunk, which is unpacked whole for any row in it
 SHOWN = 3
+REMEDY = "copy it again, or make it again with overwrite=true"  # for a file that cannot be used
 # What h5py raises for a damaged file, besides OSError.
 LIBRARY_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError, SystemError)
 
@@ -79,7 +80,9 @@ def open_checked(path: Path) -> File:
             found = [*breaches(file)]
         if found:
             more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-            raise OutputError(f"{path} is not a feature file that can be used: {'; '.join(found[:SHOWN])}{more}")
+            raise OutputError(
+                f"{path} is not a feature file that can be used: {'; '.join(found[:SHOWN])}{more}; {REMEDY}"
+            )
     except OutputError:
         file.close()
         raise
@@ -94,9 +97,7 @@ def open_any(path: Path) -> File:
         # Without a cache of chunks, HDF5 reads the rows that are asked for, not all the chunks that they lie in.
         return h5py.File(path, "r", rdcc_nbytes=0)
     except LIBRARY_ERRORS as error:
-        raise OutputError(
-            f"{path} is not a readable HDF5 file: {error}; copy it again, or make it again with overwrite=true"
-        ) from error
+        raise OutputError(f"{path} is not a readable HDF5 file: {error}; {REMEDY}") from error
 
 
 @contextmanager

@@ -257,6 +257,7 @@ class Output:
                 raise ExtractionError(
                     f"not one of {len(failures)} videos could be read, so there is no {self.features}: "
                     + "; ".join(f"{f.id}: {f.error}" for f in failures[:SHOWN])
+                    + "; python -m vfx.probe collection=... shows them all"
                 )
             writer = stack.enter_context(
                 FeatureFileWriter(

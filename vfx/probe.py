@@ -68,7 +68,10 @@ def probe(config: DictConfig) -> Path:
         if config.packets:
             log.info("%s", _estimate(config, overview.rows, dim))
     if overview.bad and config.strict:
-        raise ExtractionError(f"strict=true and {overview.bad} videos with a problem, listed in {table}")
+        raise ExtractionError(
+            f"strict=true and {overview.bad} videos with a problem, listed in {table}; strict=false"
+            " takes them for what they are"
+        )
     return table
 
 

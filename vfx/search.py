@@ -264,7 +264,8 @@ def _network(config: DictConfig, file: FeatureFile) -> Network:
         made = file.provenance.get("versions", {}).get("torch")
         if made != torch.__version__.partition("+")[0] and made != torch.__version__:
             raise WeightsError(
-                f"the random weights of {file.feature} were drawn by torch {made}, not {torch.__version__}"
+                f"the random weights of {file.feature} were drawn by torch {made}, not {torch.__version__}:"
+                " extract anew with this one, or search by an id"
             )
     network: Network = app.build(node, leave_out=("compile",))
     here = {

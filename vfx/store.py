@@ -126,7 +126,10 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
 
     def _frame_level(self, name: str) -> NDArray[Any]:
         if self.level != "frame":
-            raise OutputError(f"{self.feature} is of {self.level} level: it has no {name}")
+            raise OutputError(
+                f"{self.feature} is of {self.level} level: it has no {name}; take its ids, and what"
+                " it was pooled from for the rest"
+            )
         if self._file[name].dtype == object:
             return self._texts(name)
         with hdf5.reading(self.path):
@@ -138,7 +141,9 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
         videos = self._frame_level("videos/ids")
         for before, after in itertools.pairwise(videos):
             if before >= after:
-                raise OutputError(f"{self.path}: videos/ids are not sorted: {after!r} comes after {before!r}")
+                raise OutputError(
+                    f"{self.path}: videos/ids are not sorted: {after!r} comes after {before!r}; {hdf5.REMEDY}"
+                )
         return videos
 
     @cached_property
@@ -147,7 +152,9 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
         offsets = self._frame_level("videos/offsets")
         total = self.features.shape[0]
         if offsets[0] != 0 or offsets[-1] != total or (offsets[1:] <= offsets[:-1]).any():
-            raise OutputError(f"{self.path}: videos/offsets do not ascend from 0 to {total}, the number of rows")
+            raise OutputError(
+                f"{self.path}: videos/offsets do not ascend from 0 to {total}, the number of rows; {hdf5.REMEDY}"
+            )
         return offsets
 
     @cached_property
@@ -181,7 +188,7 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
         """Versions, weights, transform, sampler and recipe of the run."""
         found = digests.parsed(self._file.attrs["provenance"])
         if not isinstance(found.get("recipe"), dict):
-            raise OutputError(f"{self.path}: attribute provenance is not a JSON object with a recipe")
+            raise OutputError(f"{self.path}: attribute provenance is not a JSON object with a recipe; {hdf5.REMEDY}")
         return found
 
     @property
@@ -197,7 +204,9 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
         ids = self.videos if self.level == "frame" else self.ids
         position = {id: i for i, id in enumerate(ids)}
         if len(position) != len(ids):
-            raise OutputError(f"{self.path}: {len(ids) - len(position)} of {len(ids)} ids are there twice")
+            raise OutputError(
+                f"{self.path}: {len(ids) - len(position)} of {len(ids)} ids are there twice; {hdf5.REMEDY}"
+            )
         return position
 
     def _of(self, id: str) -> int:

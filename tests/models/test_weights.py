@@ -137,12 +137,13 @@ def test_tensors_that_do_not_fit_are_listed() -> None:
     with pytest.raises(WeightsError) as error:
         fit(toy(), state, origin="w.pth", head="3")
     assert str(error.value) == (
-        "w.pth does not fit the network: missing 0.bias; unexpected extra.weight; 1.weight is [7], must be [4]"
+        "w.pth does not fit the network: missing 0.bias; unexpected extra.weight; 1.weight is [7], must be [4];"
+        " give the model that it is of (model=..., model.name=...), or its own weights"
     )
 
 
 def test_only_the_first_few_misfits_are_listed() -> None:
-    with pytest.raises(WeightsError, match=r"missing 0\.weight; .*; and 3 more$"):
+    with pytest.raises(WeightsError, match=r"missing 0\.weight; .*; and 3 more; give"):
         fit(toy(), {"a": torch.zeros(1)}, origin="w.pth", head="3")
 
 

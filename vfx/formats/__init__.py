@@ -81,7 +81,7 @@ def check_id(id: str, where: str | Path) -> None:
     if not is_storable(id):
         raise OutputError(
             f"{where}: id {id!r:.80} is empty or holds white space or a slash or control characters, or is . or .., or"
-            f" is longer than {LONGEST_ID} bytes"
+            f" is longer than {LONGEST_ID} bytes; give it another name"
         )
 
 
@@ -104,7 +104,7 @@ class Matrix:
             self.file.seek(int(positions[start]) * self.dims * 4)
             data = self.file.read((stop - start) * self.dims * 4)
             if len(data) != (stop - start) * self.dims * 4:
-                raise OutputError(f"{self.file.name} ended before row {positions[stop - 1]}")
+                raise OutputError(f"{self.file.name} ended before row {positions[stop - 1]}; copy it again")
             out[start:stop] = np.frombuffer(data, "<f4").reshape(-1, self.dims)
         return out
 

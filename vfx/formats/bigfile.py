@@ -63,25 +63,31 @@ def check(folder: Path) -> tuple[int, int]:
     """
     missing = [name for name in FILES[:3] if not (folder / name).is_file()]
     if missing:
-        raise OutputError(f"{folder} is not a BigFile: it has no {', '.join(missing)}")
+        raise OutputError(f"{folder} is not a BigFile: it has no {', '.join(missing)}; give the folder that holds them")
     with (folder / "shape.txt").open(errors="replace") as file:
         text = file.read(READ_CHARS).split()
     if len(text) != 2 or not all(NUMBER.fullmatch(t) and int(t) > 0 for t in text):
-        raise OutputError(f"{folder / 'shape.txt'}, line 1: wanted <rows> <dims>, found {' '.join(text)[:80]!r}")
+        raise OutputError(
+            f"{folder / 'shape.txt'}, line 1: wanted <rows> <dims>, found {' '.join(text)[:80]!r}; copy it again"
+        )
     rows, dims = map(int, text)
     if dims > MOST_DIMS:
         raise OutputError(
-            f"{folder / 'shape.txt'}: {dims} values a row are more than the {MOST_DIMS} that fit in memory"
+            f"{folder / 'shape.txt'}: {dims} values a row are more than the {MOST_DIMS} that fit in memory;"
+            " is it the right file?"
         )
     size = (folder / "feature.bin").stat().st_size
     if size != rows * dims * 4:
         raise OutputError(
             f"{folder / 'feature.bin'} has {size} bytes, and {rows} x {dims} float32 of shape.txt are"
-            f" {rows * dims * 4}: it was not written or copied to its end"
+            f" {rows * dims * 4}: it was not written or copied to its end; do that again"
         )
     count = sum(1 for _ in read_ids(folder))
     if count != rows:
-        raise OutputError(f"{folder / 'id.txt'} holds {count} ids, and shape.txt tells of {rows} rows")
+        raise OutputError(
+            f"{folder / 'id.txt'} holds {count} ids, and shape.txt tells of {rows} rows: they are not of one"
+            " writing; copy all files again"
+        )
     return rows, dims
 
 
@@ -108,7 +114,7 @@ def read_ids(folder: Path) -> Iterator[str]:
                     check_id(id, path)
                     yield id
         except UnicodeDecodeError as error:
-            raise OutputError(f"{path} is not UTF-8: {error}") from error
+            raise OutputError(f"{path} is not UTF-8: {error}; save it as that") from error
     if rest:
         check_id(rest, path)
         yield rest

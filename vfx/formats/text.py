@@ -72,6 +72,6 @@ def _lines(path: Path) -> Iterator[tuple[int, str, list[str]]]:
             if not empty and not line.endswith("\n"):
                 log.warning("%s does not end with a newline: was it written to its end?", path)
         except UnicodeDecodeError as error:
-            raise OutputError(f"{path} is not UTF-8 text: {error}") from error
+            raise OutputError(f"{path} is not UTF-8 text: {error}; save it as that") from error
     if empty:
-        raise OutputError(f"{path} is empty")
+        raise OutputError(f"{path} is empty; make or copy it again")

@@ -95,7 +95,8 @@ def transform(architecture: str) -> Transform:
     if height != width or mode not in ("center", "squash") or fraction > 1:
         raise ModelError(
             f"{architecture} is evaluated on {height}x{width} pixels with a `{mode}` crop of {fraction:.3g} of "
-            f"the frame; vfx takes square crops of mode center or squash, of at most the whole frame"
+            f"the frame; vfx takes square crops of mode center or squash, of at most the whole frame:"
+            " take another (python -m vfx.models filter=<part of a name>)"
         )
     resize = math.floor(height / fraction)
     return Transform(

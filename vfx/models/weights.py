@@ -185,7 +185,10 @@ def fit(network: nn.Module, state: StateDict, *, origin: str, head: str | tuple[
     if not misfits:
         return
     if not all(key.startswith(heads) for key in misfits):
-        raise WeightsError(f"{origin} does not fit the network: {_first_few(list(misfits.values()))}")
+        raise WeightsError(
+            f"{origin} does not fit the network: {_first_few(list(misfits.values()))}; give"
+            " the model that it is of (model=..., model.name=...), or its own weights"
+        )
     log.warning("%s has no classifier that fits; features do not need it", origin)
     for name in heads:
         network.set_submodule(name[:-1], nn.Identity())
