@@ -13,6 +13,7 @@ from vfx.compiling import Compiler, Run, by_openvino, by_torch, check_compiler
 from vfx.errors import ExtractionError
 from vfx.models import Network
 from vfx.models.folding import fold
+from vfx.models.padding import pad_inside
 from vfx.transforms import Prepare, normalize, ten_crop
 
 Oversample = Literal[False, True, "keep"]
@@ -56,6 +57,9 @@ class Encoder(nn.Module):
         Raises UsageError where it cannot be compiled as wanted.
         """
         check_compiler(self._compiler, device)
+        if device == "cpu" and not self._compiler:  # compilers pad without a copy
+            pad_inside(self.body, self._transform.crop)
+            self.body.to(memory_format=self._memory_format)
         lower = LOWER.get(precision)
         if self._compiler == "openvino":
             self.body.to(memory_format=torch.contiguous_format)

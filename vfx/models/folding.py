@@ -25,7 +25,7 @@ def fold(body: nn.Module, side: int) -> int:
         return 0
     convolutions = {id(m.weight): name for name, m in body.named_modules() if isinstance(m, nn.Conv2d)}
     some = next(body.parameters())
-    with torch.inference_mode(), _one_thread(), _Trace() as trace:
+    with torch.inference_mode(), one_thread(), _Trace() as trace:
         body(torch.zeros(1, 3, side, side, dtype=some.dtype, device=some.device))
     folded = 0
     for norm_name, convolution_name in trace.pairs(norms, convolutions):
@@ -40,7 +40,7 @@ def fold(body: nn.Module, side: int) -> int:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Threads that share so little work wait for each other, on a busy machine for seconds."""
     count = torch.get_num_threads()
     torch.set_num_threads(1)
