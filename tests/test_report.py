@@ -14,7 +14,7 @@ import pytest
 
 from tests.browser import CHROMIUM, DRIVER, Browser, browser
 from tests.conftest import TOYDATA
-from vfx import course, page, pool, report
+from vfx import concat, course, page, pool, report
 from vfx.errors import OutputError, UsageError
 from vfx.page import TEMPLATES
 from vfx.projection import unit
@@ -95,6 +95,13 @@ class Reader(HTMLParser):
     def feed(self, data: str) -> None:
         self.rawdata_of = data
         super().feed(data)
+
+
+def test_a_concatenation_tells_the_weights_of_its_parts(outputs: Path) -> None:
+    concat.main("collection=toydata", f"features=mean_{NAME}+mean_{NAME}", f"output_dir={outputs}")
+    page = made(outputs, "collection=toydata", f"feature=mean_{NAME}+mean_{NAME}", f"output={outputs / 'both.html'}")
+    assert Reader(page).tiles["licence of the weights"] == "Apache-2.0"
+    assert f"parts.mean_{NAME}.sha256" in page.read_text(encoding="utf-8")
 
 
 def test_the_page_says_what_numpy_says(toy_page: Path, outputs: Path, toy_features: FeatureFile) -> None:

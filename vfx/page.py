@@ -251,8 +251,6 @@ def _view(each: Study, gallery: _Gallery, options: Options, n: int) -> dict[str,
 def _facts(each: Study) -> dict[str, str]:
     stats, file = each.statistics, each.file
     shape = file.features.shape
-    weights = file.provenance.get("weights")
-    licence = weights.get("licence") if isinstance(weights, dict) else None
     facts: dict[str, str] = {"level": file.level}
     if file.level == "frame":
         facts["videos"] = f"{stats.videos:,}"
@@ -270,7 +268,7 @@ def _facts(each: Study) -> dict[str, str]:
     facts["norm"] = f"{number(stats.spread.mean)} ± {number(stats.spread.deviation)}" if stats.spread.count else "none"
     facts["dead dimensions"] = f"{len(stats.silent) + len(stats.constant):,}"
     facts["near-duplicates"] = f"{each.pair_count:,}"
-    facts["licence of the weights"] = _cut(str(licence)) if licence else "not told"
+    facts["licence of the weights"] = _cut(", ".join(_licences(file.provenance))) or "not told"
     facts["created"] = _cut(file.attributes["created"]).replace("T", " ").removesuffix("+00:00")
     return facts
 
@@ -332,7 +330,14 @@ def _course(rows: list[Interval]) -> dict[str, Any] | None:
 
 def _origin(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Of a provenance what is no recipe: weights, decoders, versions."""
-    return {key: provenance[key] for key in ("weights", "decoders", "versions", "source") if key in provenance}
+    return {key: provenance[key] for key in ("weights", "parts", "decoders", "versions", "source") if key in provenance}
+
+
+def _licences(provenance: Mapping[str, Any]) -> list[str]:
+    """Those of the weights, and of a concatenation those of its parts, each once."""
+    weights, parts = provenance.get("weights"), provenance.get("parts")
+    told = [weights, *parts.values()] if isinstance(parts, dict) else [weights]
+    return list(dict.fromkeys(str(each["licence"]) for each in told if isinstance(each, dict) and each.get("licence")))
 
 
 def _table(nodes: Sequence[Any]) -> list[tuple[str, list[str], bool]]:
