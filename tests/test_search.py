@@ -97,6 +97,27 @@ def test_a_video_is_compared_by_means_pooled_or_not(toy_features: FeatureFile, t
     assert run(toy_features, tmp_path, "video=coffee", "top=3", feature=joint)[0]["id"] == "coffee_phone"
 
 
+def test_a_segment_finds_segments(toy_features: FeatureFile, tmp_path: Path, picture: Path) -> None:
+    folder = toy_features.path.parents[2]
+    table = tmp_path / "shots.tsv"
+    table.write_text("early\tcoffee\t0\t1\nlate\tcoffee\t1\t2\nphone\tcoffee_phone\t0\t1\npet\tcat\t0.9\t1.1\n")
+    made = pool.main(
+        "collection=toydata", f"feature={toy_features.feature}", f"output_dir={folder}", f"segments={table}"
+    )
+    shots = made.parent.name
+    rows = unit(FeatureFile(made).features[:])
+    early, late, phone, pet = (list(FeatureFile(made).ids).index(id) for id in ("early", "late", "phone", "pet"))
+    hits = run(toy_features, tmp_path, "segment=early", feature=shots)
+    order = sorted((late, phone, pet), key=lambda row: -(rows[row] @ rows[early]))
+    assert [hit["id"] for hit in hits] == FeatureFile(made).ids[order].tolist()
+    assert [float(h["score"]) for h in hits] == pytest.approx((rows[order] @ rows[early]).tolist(), abs=1e-5)
+    assert run(toy_features, tmp_path, f"image={picture}", "top=1", feature=shots)[0]["id"] == "pet"
+    with pytest.raises(UsageError, match=r"is of segment level: give segment=<id> or image="):
+        run(toy_features, tmp_path, "video=coffee", feature=shots)
+    with pytest.raises(UnknownIdError):
+        run(toy_features, tmp_path, "segment=nothing", feature=shots)
+
+
 def changed(file: FeatureFile, folder: Path, **attributes: str) -> FeatureFile:
     """A copy of a feature that says other things of itself."""
     place = folder / "outputs" / "toydata" / file.feature

@@ -112,7 +112,10 @@ class SourceDataModule(LightningDataModule):
             self.batch_size = max(1, CPU_IMAGES // extractor.crops) if on_cpu else extractor.find_batch_size()
         num_workers = min(self.num_workers, len(self.todo))
         if self.trainer.is_global_zero:
-            log.info("%d processes read, %s, %d frames a batch", num_workers, extractor.placed, self.batch_size)
+            reading = {0: "the main process reads", 1: "1 process reads"}.get(
+                num_workers, f"{num_workers} processes read"
+            )
+            log.info("%s, %s, %d frames a batch", reading, extractor.placed, self.batch_size)
         return Batches(
             self.todo,
             self.reader(),

@@ -117,7 +117,8 @@ class Extractor(LightningModule):
     def placed(self) -> str:
         """Where the networks run, in words."""
         if self.device.type == "cpu":
-            return f"{self.num_threads} threads run the network, a core each"
+            running = "1 thread runs" if self.num_threads == 1 else f"{self.num_threads} threads run"
+            return f"{running} the network, a core each"
         return f"the network runs on {self.device}"
 
     def teardown(self, stage: str) -> None:

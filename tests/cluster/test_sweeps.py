@@ -140,7 +140,7 @@ def test_jobs_of_several_ranks(root: Path) -> None:
     path = f"out/two/{FEATURE},os,random/features.h5"
     assert out == [path, path]
     assert [row[3] for row in rows(err)] == ["state", "done", "nothing to do"]
-    assert err.count("1 processes read") == 1
+    assert err.count("1 process reads") == 1
     same(root.parent / path, features(root, "collection=two", "oversample=true"))
 
 
@@ -267,7 +267,7 @@ def at_work(run: subprocess.Popen[str], root: Path) -> list[int]:
     """Wait until the first job, of `long`, is at its video; the processes that have the job alone, ranks of it."""
     log = root.parent / "out/long/efficientnet_lite0,avgpool,os/extract.log"
     deadline = time.monotonic() + 240
-    while not (log.exists() and "processes read" in log.read_text()):
+    while not (log.exists() and "frames a batch" in log.read_text()):
         assert run.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     return sorted(pid for pid, line in session(run.pid).items() if "vfx.extract --config-dir" in line and " 0 " in line)
