@@ -1,7 +1,9 @@
-"""Decodes by decord, guarded: it is believed only where its frame count and times are those of the packets."""
+"""Decodes by decord, guarded: it is believed only where its frame count and times are those of the packets, and where
+a frame that repeats the one before does so by another decoder, too."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,20 +46,38 @@ def frames(path: Path, timeline: Timeline, indices: NDArray[np.int64]) -> Iterat
     """
     library = load()
     _refuse(path, timeline)
+    witness: Iterator[int] | None = None
     try:
         reader = library.VideoReader(str(path.absolute()), num_threads=1, fault_tol=NO_REPEATED_FRAME)
         _check(reader, timeline)
         wanted = set(indices.tolist())
+        before = None
         for index in range(int(indices[-1]) + 1):
             frame = reader.next()
             pulse.beat()
             if index in wanted:
-                yield Frame(index, float(timeline.seconds[index]), frame.asnumpy())
+                pixels = frame.asnumpy()
+                # Where its FFmpeg stumbles over a frame and PyAV's does not, it does not count this as repeated.
+                if before is not None and np.array_equal(pixels, before.asnumpy()):
+                    if witness is None:
+                        rest = indices[indices >= index]
+                        witness = _repeats(pyav.frames(path, timeline, np.union1d(rest, rest - 1)))
+                    if index not in witness:  # which goes on to it
+                        raise VideoError(f"decord shows frame {index - 1} in place of frame {index}")
+                yield Frame(index, float(timeline.seconds[index]), pixels)
+            before = frame
     # RuntimeError and AssertionError are what its constructor raises for a file in which it finds no frames.
     except (library.DECORDError, library.DECORDLimitReachedError, RuntimeError, AssertionError) as error:
         raise VideoError(f"decord: {_said(error)}") from error
     except StopIteration as error:
         raise VideoError("decord: the video ended early") from error
+
+
+def _repeats(frames: Iterator[Frame]) -> Iterator[int]:
+    """The indices of those that are the same picture as the one before them."""
+    for before, frame in itertools.pairwise(frames):
+        if np.array_equal(frame.pixels, before.pixels):
+            yield frame.index
 
 
 def _said(error: Exception) -> str:
