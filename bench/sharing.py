@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from vfx import footage, usage, workers
-from vfx.batches import Batches, divide, share
+from vfx.batches import Batches, Reader, divide, share
 from vfx.clips import read_video
 from vfx.collection import Source, find_collection
 from vfx.datamodules import PIECE_BYTES
@@ -78,17 +78,16 @@ def read(sources: list[Source], num_workers: int) -> tuple[int, float, usage.Usa
     """Read all; returns how many frames there were, how nearly together workers ended, what it took, and what others
     took meanwhile."""
     watch = Watch()
-    batches = Batches(
+    reader = Reader(
         sources,
         partial(read_video, sample=half_second, decoder="auto", prepares=[PREPARE], limits=LIMITS),
-        batch_size=64,
         num_workers=num_workers,
         limits=LIMITS,
         tally=Tally(),
         check=watch,
     )
     own, machine = usage.processor_seconds(), usage.machine_seconds()
-    frames = sum(map(len, batches))
+    frames = sum(map(len, Batches(reader, batch_size=64)))
     wall = time.monotonic() - watch.start
     own, machine = usage.processor_seconds() - own, usage.machine_seconds() - machine
     return frames, watch.together(num_workers), usage.Usage(wall, own), machine - own

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
 from vfx.clips import Clip
 from vfx.collection import Source
 from vfx.datamodules import Read, VideoDataModule
+from vfx.transforms import Prepare
 
 LIBC = ctypes.CDLL(None)
 
@@ -17,8 +18,8 @@ LIBC = ctypes.CDLL(None)
 class Felling(VideoDataModule):
     """Videos whose decoder does, after their first clip, what their id says: segfaults, aborts, hangs, eats, trusts."""
 
-    def reader(self) -> Read:
-        return partial(felling, read=super().reader())
+    def read_by(self, prepares: Sequence[Prepare]) -> Read:
+        return partial(felling, read=super().read_by(prepares))
 
 
 def felling(source: Source, *, read: Read) -> Iterator[Clip]:
@@ -45,8 +46,8 @@ def felling(source: Source, *, read: Read) -> Iterator[Clip]:
 class Crashing(VideoDataModule):
     """Videos of which the piece with the fourth stretch takes its decoder down, after its first clip."""
 
-    def reader(self) -> Read:
-        return partial(crashing, read=super().reader())
+    def read_by(self, prepares: Sequence[Prepare]) -> Read:
+        return partial(crashing, read=super().read_by(prepares))
 
 
 def crashing(source: Source, *, read: Read) -> Iterator[Clip]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import LIMITS
-from vfx.batches import MOST_STRETCHES, Batch, Batches, divide, regroup, share
+from vfx.batches import MOST_STRETCHES, Batch, Batches, Reader, divide, regroup, share
 from vfx.clips import Clip
 from vfx.collection import Piece, Source
 from vfx.errors import UsageError, VideoError
@@ -60,15 +60,15 @@ def collect(batches: Iterator[Batch]) -> dict[str, list[int]]:
 def batches_of(
     sources: list[Source], read: Callable[[Source], Iterator[Clip]], num_workers: int, tally: Tally | None = None
 ) -> Batches:
-    return Batches(
+    reader = Reader(
         sources,
         read,
-        batch_size=4,
         num_workers=num_workers,
         limits=replace(LIMITS, patience=5),
         tally=tally or Tally(),
         check=lambda: None,
     )
+    return Batches(reader, batch_size=4)
 
 
 SOURCES = [Source(f"v{n:02d}", f"/v{n:02d}", cost) for n, cost in enumerate([7, 0, 1, 12, 3, 3, 0, 20, 2])]
@@ -91,6 +91,17 @@ def test_any_number_of_workers_reads_each_source_once(num_workers: int) -> None:
     assert collect(iter(batches)) == WANTED
     assert tally.done_cost == sum(s.cost for s in SOURCES)
     assert tally.waiting > 0
+
+
+def test_what_was_begun_before_is_read_once() -> None:
+    batches = batches_of(SOURCES, clips_of, 2)
+    for _ in range(2):
+        batches.reader.begin()
+        iter(batches)  # as Lightning does, which asks twice
+        assert collect(iter(batches)) == WANTED
+    batches.reader.begin()
+    batches.reader.close()
+    assert collect(iter(batches)) == WANTED
 
 
 def test_nothing_to_read_is_no_batch() -> None:

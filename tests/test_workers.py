@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +43,21 @@ def squares(n: int) -> Iterator[int]:
 def test_every_task_is_done_once_and_its_items_are_in_order(processes: int) -> None:
     tasks = list(range(50))
     assert serve(tasks, squares, processes=processes) == {n: [n, n * n] for n in tasks}
+
+
+def touching(path: Path) -> Iterator[int]:
+    path.touch()
+    yield 1
+
+
+def test_work_begins_before_anyone_asks_for_it(tmp_path: Path) -> None:
+    tasks = [tmp_path / "a", tmp_path / "b"]
+    with closing(run(tasks, touching, processes=1, patience=9, memory=ROOM, preload=["numpy"])) as running:
+        deadline = time.monotonic() + 30
+        while not tasks[0].exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert list(running) == [(task, 1) for task in tasks]
 
 
 def test_no_task_needs_no_process() -> None:
@@ -233,6 +249,7 @@ def test_nothing_is_left_behind() -> None:
         serve([3, 1, 2], fells)
         stream = run([1, 2, 3], squares, processes=2, patience=9, memory=ROOM, preload=["numpy"])
         next(stream)
-        stream.close()  # type: ignore[attr-defined]
+        stream.close()
+        run([1, 2, 3], squares, processes=2, patience=9, memory=ROOM, preload=["numpy"]).close()
     assert descriptors_open() == descriptors
     assert threading.active_count() == threads

@@ -71,14 +71,15 @@ class Batch:
         return replace(self, views=[[moved(run) for run in view] for view in self.views])
 
 
-class Batches:
-    """Reads sources with `num_workers` processes (0: in this one) and yields batches of `batch_size` frames.
+class Reader:
+    """Reads sources with `num_workers` processes (0: in this one) and yields their clips.
 
     Workers take the next source when they are free, in the order given, so the order of videos in the batches
     depends on their speed; that of the rows of one video does not. A source that takes its worker down or holds it
     up comes again, and is then given up (`workers.run`); where there are no workers it takes the run down.
     A video is read whole, next, where a piece of it is in trouble, and given up where a piece is; what other pieces of
     it give does not count then. `check` is called while waiting for clips and between them, and may raise.
+    Who began it and may not come to its end must close it.
     """
 
     def __init__(
@@ -86,7 +87,6 @@ class Batches:
         sources: Sequence[Source],
         read: Callable[[Source], Iterator[Clip]],
         *,
-        batch_size: int,
         num_workers: int,
         limits: Limits,
         tally: Tally,
@@ -94,19 +94,37 @@ class Batches:
     ) -> None:
         self._sources = sources
         self._read = read
-        self._batch_size = batch_size
         self._num_workers = num_workers
         self._limits = limits
         self._tally = tally
         self._check = check
+        self._todo: deque[Source] = deque()
+        self._reading: Generator[tuple[Source, Clip | workers.Down]] | None = None
 
-    def __iter__(self) -> Iterator[Batch]:
-        return regroup(self._clips(), self._batch_size)
+    @property
+    def placed(self) -> str:
+        """Where sources are read, in words."""
+        words = {0: "the main process reads", 1: "1 process reads"}
+        return words.get(self._num_workers, f"{self._num_workers} processes read")
 
-    def _clips(self) -> Iterator[Clip]:
-        todo = deque(self._sources)
+    def begin(self) -> None:
+        """Start the processes, which read ahead a little, before anyone asks for clips."""
+        if self._reading is None:
+            self._todo = deque(self._sources)
+            self._reading = self._read_all(self._todo)
+
+    def close(self) -> None:
+        """End the processes."""
+        if self._reading is not None:
+            self._reading.close()
+            self._reading = None
+
+    def __iter__(self) -> Iterator[Clip]:
+        self.begin()
+        assert self._reading is not None
         whole: set[str] = set()  # videos whose pieces do not count any more
-        with closing(self._read_all(todo)) as deliveries:
+        deliveries = self._reading
+        with closing(self):
             while True:
                 with self._tally.time("waiting"):
                     delivery = next(deliveries, None)
@@ -121,24 +139,24 @@ class Batches:
                 valid = source.piece is None or source.id not in whole
                 if valid and clip.piece != source.piece:
                     whole.add(source.id)
-                    self._supersede(source, clip.trouble, todo)
+                    self._supersede(source, clip.trouble)
                 elif clip.last:
                     self._end(source)
                 if valid and not clip.trouble:
                     yield clip
 
-    def _supersede(self, source: Source, trouble: str, todo: deque[Source]) -> None:
+    def _supersede(self, source: Source, trouble: str) -> None:
         """Take the pieces of a video from what is left to do; if one was in `trouble`, do the whole video instead."""
-        pieces = [source, *(other for other in todo if other.id == source.id)]
+        pieces = [source, *(other for other in self._todo if other.id == source.id)]
         for piece in pieces[1:]:
-            todo.remove(piece)
+            self._todo.remove(piece)
         if not trouble:
             for piece in pieces:
                 self._end(piece)
             return
         log.info("%s: read whole, since its piece %s is not sound: %s", source.id, source.piece, trouble)
         cost, counts = sum(piece.cost for piece in pieces), any(piece.counts for piece in pieces)
-        todo.appendleft(source._replace(piece=None, cost=cost, counts=counts))
+        self._todo.appendleft(source._replace(piece=None, cost=cost, counts=counts))
 
     def _end(self, source: Source) -> None:
         self._tally.done_cost += source.cost
@@ -158,6 +176,17 @@ class Batches:
             is_last=attrgetter("last"),
             check=self._check,
         )
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The clips of a reader as batches of `batch_size` frames, the last one excepted."""
+
+    reader: Reader
+    batch_size: int
+
+    def __iter__(self) -> Iterator[Batch]:
+        return regroup(iter(self.reader), self.batch_size)
 
 
 def _in_turn(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Collection as Container
 from functools import partial
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
 
-from vfx.batches import Batch, Batches, divide, share
+from vfx.batches import Batch, Batches, Reader, divide, share
 from vfx.clips import Clip, Sampler, read_frames, read_video
 from vfx.collection import Collection, Piece, Source
 from vfx.decoding import PieceReading, check_decoder
@@ -20,6 +20,7 @@ from vfx.extractor import Extractor, cores
 from vfx.limits import Limits
 from vfx.tally import Tally
 from vfx.timeline import Timeline
+from vfx.transforms import Prepare
 
 log = logging.getLogger(__name__)
 Read = Callable[[Source], Iterator[Clip]]
@@ -71,13 +72,14 @@ class SourceDataModule(LightningDataModule):
         self._tally = tally or Tally()
         self._begun: Container[tuple[str, Piece]] = frozenset()
         self._copying: torch.cuda.Stream | None = None
+        self._reader: Reader | None = None
 
     def sources(self) -> list[Source]:
         """All that the collection holds, sorted by id."""
         raise NotImplementedError
 
-    def reader(self) -> Read:
-        """How a worker reads one source; pickled to the workers."""
+    def read_by(self, prepares: Sequence[Prepare]) -> Read:
+        """How a worker reads one source, for networks that want frames in these ways; pickled to the workers."""
         raise NotImplementedError
 
     def plan(
@@ -87,44 +89,61 @@ class SourceDataModule(LightningDataModule):
         self.planned = [s for s in sources if s.id not in done]
         self._begun = pieces
 
+    def begin(self, prepares: Sequence[Prepare]) -> None:
+        """Start to read ahead, for a run that has one rank: while its network is made ready, cores are idle."""
+        self.todo = share(self._divided(ranks=1, ranks_here=1), 0, 1)
+        self._reader = self._made_reader(prepares)
+        self._reader.begin()
+
+    def close(self) -> None:
+        """End what reads, where that was begun."""
+        if self._reader is not None:
+            self._reader.close()
+
     def setup(self, stage: str) -> None:
         assert self.trainer is not None
         assert isinstance(self.trainer.lightning_module, Extractor)
-        self._prepares = self.trainer.lightning_module.prepares
-        if self.num_workers is None:
-            self.num_workers = default_workers(ranks=self.trainer.num_devices)
-        todo = self.planned
-        if self.divides:
-            consumers = max(1, self.num_workers) * self.trainer.world_size
-            todo = divide(todo, consumers, piece_cost=self.piece_cost, begun=self._begun)
-            if pieces := [source for source in todo if source.piece is not None]:
-                log.info("%d long videos are read in %d pieces", len({source.id for source in pieces}), len(pieces))
+        if self._reader is not None:
+            return
+        todo = self._divided(ranks=self.trainer.world_size, ranks_here=self.trainer.num_devices)
         # One list for all: the collection may change while they start, and machines differ.
         todo = self.trainer.strategy.broadcast(todo)
         self.todo = share(todo, self.trainer.global_rank, self.trainer.world_size)
+        self._reader = self._made_reader(self.trainer.lightning_module.prepares)
+
+    def _divided(self, *, ranks: int, ranks_here: int) -> list[Source]:
+        """What is planned, as all ranks are to share it out."""
+        if self.num_workers is None:
+            self.num_workers = default_workers(ranks=ranks_here)
+        if not self.divides:
+            return self.planned
+        consumers = max(1, self.num_workers) * ranks
+        todo = divide(self.planned, consumers, piece_cost=self.piece_cost, begun=self._begun)
+        if pieces := [source for source in todo if source.piece is not None]:
+            log.info("%d long videos are read in %d pieces", len({source.id for source in pieces}), len(pieces))
+        return todo
+
+    def _made_reader(self, prepares: Sequence[Prepare]) -> Reader:
+        assert self.num_workers is not None
+        return Reader(
+            self.todo,
+            self.read_by(prepares),
+            num_workers=min(self.num_workers, len(self.todo)),
+            limits=self._limits,
+            tally=self._tally,
+            check=self._check,
+        )
 
     def predict_dataloader(self) -> Batches:
-        assert self.trainer is not None and self.num_workers is not None
+        assert self.trainer is not None and self._reader is not None
         extractor = self.trainer.lightning_module
         assert isinstance(extractor, Extractor)
         if self.batch_size is None:
             on_cpu = extractor.device.type == "cpu"
             self.batch_size = max(1, CPU_IMAGES // extractor.crops) if on_cpu else extractor.find_batch_size()
-        num_workers = min(self.num_workers, len(self.todo))
         if self.trainer.is_global_zero:
-            reading = {0: "the main process reads", 1: "1 process reads"}.get(
-                num_workers, f"{num_workers} processes read"
-            )
-            log.info("%s, %s, %d frames a batch", reading, extractor.placed, self.batch_size)
-        return Batches(
-            self.todo,
-            self.reader(),
-            batch_size=self.batch_size,
-            num_workers=num_workers,
-            limits=self._limits,
-            tally=self._tally,
-            check=self._check,
-        )
+            log.info("%s, %s, %d frames a batch", self._reader.placed, extractor.placed, self.batch_size)
+        return Batches(self._reader, self.batch_size)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """The batch where the network is; a GPU copies it while it is busy with the one before."""
@@ -157,10 +176,8 @@ class VideoDataModule(SourceDataModule):
     def sources(self) -> list[Source]:
         return self.collection.videos()
 
-    def reader(self) -> Read:
-        return partial(
-            read_video, sample=self._sample, decoder=self._decoder, prepares=self._prepares, limits=self._limits
-        )
+    def read_by(self, prepares: Sequence[Prepare]) -> Read:
+        return partial(read_video, sample=self._sample, decoder=self._decoder, prepares=prepares, limits=self._limits)
 
 
 class FrameDataModule(SourceDataModule):
@@ -174,8 +191,8 @@ class FrameDataModule(SourceDataModule):
     def sources(self) -> list[Source]:
         return self.collection.frame_folders()
 
-    def reader(self) -> Read:
-        return partial(read_frames, sample=self._sample, prepares=self._prepares, limits=self._limits)
+    def read_by(self, prepares: Sequence[Prepare]) -> Read:
+        return partial(read_frames, sample=self._sample, prepares=prepares, limits=self._limits)
 
 
 def default_workers(*, ranks: int) -> int:

@@ -29,7 +29,7 @@ class Encoder(nn.Module):
     `oversample`: False takes frames that are cropped already (K is 1); True makes ten crops of each and averages
     their features; "keep" leaves them apart, (T,10,D). `prepare` is what frames must have gone through before.
     `compiler`: False runs the network as it is; True compiles it by torch, "openvino" by that.
-    Takes the network over: its batch norms are folded.
+    Takes the network over.
     """
 
     def __init__(self, network: Network, *, oversample: Oversample = False, compiler: Compiler = False) -> None:
@@ -46,23 +46,23 @@ class Encoder(nn.Module):
         self._key = network.weights.sha256
         self._most: int | None = None  # crops at once, where memory has run out before
         self._filled: int | None = None  # crops to which smaller batches are filled up: what is compiled has one size
-        fold(network.body, network.transform.crop)
-        self.body = network.body.to(memory_format=self._memory_format)
+        self.body = network.body
         self._run: list[Run] = [self.body]  # in a list, by which it is no module of this one
 
     def ready(self, device: str, *, precision: str, threads: int) -> None:
-        """Make the network ready for a kind of device and a precision, both as Lightning names them, and on a
-        processor for `threads` threads. One that torch compiles is then of the size of its first batch.
+        """Make the network faster for a kind of device and a precision, both as Lightning names them, and on a
+        processor for `threads` threads: the same features but for rounding. One that torch compiles is then of the
+        size of its first batch.
 
         Raises UsageError where it cannot be compiled as wanted.
         """
         check_compiler(self._compiler, device)
+        fold(self.body, self._transform.crop)
         if device == "cpu" and not self._compiler:  # compilers pad without a copy
             pad_inside(self.body, self._transform.crop)
-            self.body.to(memory_format=self._memory_format)
+        self.body.to(memory_format=self._memory_format)
         lower = LOWER.get(precision)
         if self._compiler == "openvino":
-            self.body.to(memory_format=torch.contiguous_format)
             self._run[0] = by_openvino(
                 self.body,
                 self._transform.crop,

@@ -130,13 +130,16 @@ def extract(config: DictConfig) -> Path | list[Path]:
             for output, carried in zip(outputs, attributes, strict=True):
                 output.check_alone()
                 write_text(output.folder / "config.yaml", carried["config"])
-        trainer = app.build(config.trainer, callbacks=[writer, Progress(tally), interruption])
         encoders = [
             Encoder(network, oversample=config.oversample, compiler=each.model.compile)
             for each, network in zip(configs, networks, strict=True)
         ]
         extractor = Extractor(encoders, num_threads=config.num_threads, tally=tally)
         stack.callback(extractor.close)
+        trainer = app.build(config.trainer, callbacks=[writer, Progress(tally), interruption])
+        stack.callback(data.close)
+        if trainer.world_size == 1:
+            data.begin(extractor.prepares)
         with explained():
             trainer.predict(extractor, datamodule=data, return_predictions=False)
         if not lead:

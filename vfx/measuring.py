@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -130,9 +130,9 @@ class ReadyFrames(SourceDataModule):
         self._material = material
         self.plan(material.sources, done=())
 
-    def reader(self) -> Read:
+    def read_by(self, prepares: Sequence[Prepare]) -> Read:
         natives = self._material.stock.items()
-        stock = {size: [prepare(frames).numpy() for prepare in self._prepares] for size, frames in natives}
+        stock = {size: [prepare(frames).numpy() for prepare in prepares] for size, frames in natives}
         return partial(self._clips, stock)
 
     def _clips(self, stock: Mapping[Size, list[NDArray[np.uint8]]], source: Source) -> Iterator[Clip]:

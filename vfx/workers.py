@@ -65,13 +65,14 @@ def run(
 ) -> Generator[tuple[Task, Item | Down]]:
     """What `work` makes of each task, as it comes: items of one task in order, those of several in turns.
 
-    Tasks are begun in their order, each by the next free process; of a deque they are taken as they are begun, and
-    whoever consumes this may change what is left. One that goes down (a crash in native code,
-    no memory left) or gives no sign of life (`pulse.beat`) for `patience` seconds, upon which it is killed, is
-    replaced, and its task is tried once more when the others are done, alone. Either time it comes with a `Down`.
-    `memory`: bytes that a process may take beyond those it starts with. `start` is called first in each process,
-    `check` here at least every TICK_SECONDS. An item that `is_last` ends its task: what its process does after that
-    is no matter of it. Arrays in items travel through shared memory.
+    The processes are started, and given their first tasks, before this returns, and end with what it returns, at the
+    latest when that is closed. Tasks are begun in their order, each by the next free process; of a deque they are taken
+    as they are begun, and whoever consumes this may change what is left. One that goes down (a crash in native code, no
+    memory left) or gives no sign of life (`pulse.beat`) for `patience` seconds, upon which it is killed, is replaced,
+    and its task is tried once more when the others are done, alone. Either time it comes with a `Down`. `memory`: bytes
+    that a process may take beyond those it starts with. `start` is called first in each process, `check` here at least
+    every TICK_SECONDS. An item that `is_last` ends its task: what its process does after that is no matter of it.
+    Arrays in items travel through shared memory.
 
     Raises what `work` and `check` raise, and ExtractionError where processes cannot be started.
     """
@@ -80,12 +81,25 @@ def run(
     def hire() -> _Worker[Task]:
         return _Worker(made, work, patience=patience, memory=memory, start=start, is_last=is_last)
 
-    todo = tasks if isinstance(tasks, deque) else deque(tasks)
+    running = _run(tasks if isinstance(tasks, deque) else deque(tasks), hire, processes, check)
+    next(running, None)  # to where they are started
+    return running
+
+
+def _run(
+    todo: deque[Task], hire: Callable[[], _Worker[Task]], processes: int, check: Callable[[], None] | None
+) -> Generator[Any]:
+    """None when the first processes are started, then what comes of all tasks."""
     suspects: deque[Task] = deque()
+    begun = False
     while todo or suspects:
         alone = not todo
         through = _through(deque([suspects.popleft()]) if alone else todo, hire, 1 if alone else processes, check)
         with contextlib.closing(through) as deliveries:
+            next(deliveries)
+            if not begun:
+                begun = True
+                yield None
             for task, item in deliveries:
                 if isinstance(item, Down):
                     item = replace(item, final=alone)
@@ -99,19 +113,16 @@ def _through(
     hire: Callable[[], _Worker[Task]],
     processes: int,
     check: Callable[[], None] | None,
-) -> Generator[tuple[Task, Any]]:
-    """Every task once, by a crew of at most `processes` that is kept complete."""
-    crew = [hire() for _ in range(min(processes, len(todo)))]
+) -> Generator[Any]:
+    """None when a crew of at most `processes` is started, which is then kept complete, and every task once."""
+    crew: list[_Worker[Task]] = []
     stillborn = 0
     try:
-        while True:
-            for worker in crew:
-                # A second task spares the worker a wait; near the end it could be idle workers' work.
-                room = 1 if len(todo) <= 2 * processes else 2
-                while todo and len(worker.tasks) < room:
-                    worker.give(todo.popleft())
-            if not any(worker.tasks for worker in crew):
-                return
+        while len(crew) < min(processes, len(todo)):
+            crew.append(hire())
+        _give(crew, todo)
+        yield None
+        while any(worker.tasks for worker in crew):
             if check is not None:
                 check()
             ready = connection.wait([w for worker in crew for w in worker.waitables], TICK_SECONDS)
@@ -132,9 +143,19 @@ def _through(
                     )
                 if guilty is not None:
                     yield worker.tasks[guilty], down
+            _give(crew, todo)
     finally:
         for worker in crew:
             worker.end()
+
+
+def _give(crew: list[_Worker[Task]], todo: deque[Task]) -> None:
+    """Tasks to those that have room for them."""
+    for worker in crew:
+        # A second task spares the worker a wait; near the end it could be idle workers' work.
+        room = 1 if len(todo) <= 2 * len(crew) else 2
+        while todo and len(worker.tasks) < room:
+            worker.give(todo.popleft())
 
 
 class _Worker(Generic[Task]):
