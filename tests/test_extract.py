@@ -1,11 +1,13 @@
 """Extraction as its user runs it: the real app, a real Trainer, real files."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from torchvision.models._meta import _IMAGENET_CATEGORIES
 from tests.conftest import ROOT, TOYDATA
 from vfx import extract
 from vfx.decoding import Reading
+from vfx.encoder import Encoder
 from vfx.errors import CollectionError, ExtractionError, OutputError, SamplerError, UsageError
 from vfx.models import efficientnet_lite
 from vfx.sampling import half_second
@@ -452,3 +455,26 @@ def test_several_models_whose_frames_are_prepared_otherwise(tmp_path: Path, few:
 def test_lists_of_models_that_make_no_sense(overrides: list[str], text: str, tmp_path: Path, few: Path) -> None:
     with pytest.raises(UsageError, match=text):
         run(tmp_path, *overrides, collection=few)
+
+
+def test_processes_read_while_the_network_is_made_ready(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ready = Encoder.ready
+    at_work: list[int] = []
+
+    def counted(self: Encoder, *arguments: str, **options: Any) -> None:
+        at_work.append(len(multiprocessing.active_children()))
+        ready(self, *arguments, **options)
+
+    monkeypatch.setattr(Encoder, "ready", counted)
+    assert len(run(tmp_path, "dataset.num_workers=2")) == 8
+    run(tmp_path / "two", "dataset.num_workers=0")
+    assert at_work == [2, 0]
+
+    def refused(self: Encoder, *arguments: str, **options: Any) -> None:
+        assert len(multiprocessing.active_children()) == 2
+        raise UsageError("not ready")
+
+    monkeypatch.setattr(Encoder, "ready", refused)
+    with pytest.raises(UsageError, match=r"^not ready$"):
+        run(tmp_path / "three", "dataset.num_workers=2")
+    assert multiprocessing.active_children() == []

@@ -99,11 +99,15 @@ class SourceDataModule(LightningDataModule):
         """End what reads, where that was begun."""
         if self._reader is not None:
             self._reader.close()
+            self._reader = None
+
+    def teardown(self, stage: str) -> None:
+        self.close()
 
     def setup(self, stage: str) -> None:
         assert self.trainer is not None
         assert isinstance(self.trainer.lightning_module, Extractor)
-        if self._reader is not None:
+        if self._reader is not None:  # begun
             return
         todo = self._divided(ranks=self.trainer.world_size, ranks_here=self.trainer.num_devices)
         # One list for all: the collection may change while they start, and machines differ.

@@ -138,7 +138,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
         stack.callback(extractor.close)
         trainer = app.build(config.trainer, callbacks=[writer, Progress(tally), interruption])
         stack.callback(data.close)
-        if trainer.world_size == 1:
+        if trainer.world_size == 1 and trainer.strategy.launcher is None:  # else others, or another process, will read
             data.begin(extractor.prepares)
         with explained():
             trainer.predict(extractor, datamodule=data, return_predictions=False)
@@ -224,7 +224,7 @@ def _finish(outputs: list[Output], sources: list[Source], strict: bool) -> Path 
         if said := _list_failures(whole):
             listed.append(said)
     if strict and listed:
-        raise ExtractionError(f"strict=true and {'; '.join(listed)}; strict=false takes them for what they are")
+        raise ExtractionError(f"strict=true and {'; '.join(listed)}; strict=false accepts them")
     return _one_or_all(paths)
 
 
