@@ -99,9 +99,16 @@ class Reader(HTMLParser):
 
 def test_a_concatenation_tells_the_weights_of_its_parts(outputs: Path) -> None:
     concat.main("collection=toydata", f"features=mean_{NAME}+mean_{NAME}", f"output_dir={outputs}")
-    page = made(outputs, "collection=toydata", f"feature=mean_{NAME}+mean_{NAME}", f"output={outputs / 'both.html'}")
-    assert Reader(page).tiles["licence of the weights"] == "Apache-2.0"
-    assert f"parts.mean_{NAME}.sha256" in page.read_text(encoding="utf-8")
+    both = made(outputs, "collection=toydata", f"feature=mean_{NAME}+mean_{NAME}", f"output={outputs / 'both.html'}")
+    assert Reader(both).tiles["licence of the weights"] == "Apache-2.0"
+    assert f"parts.mean_{NAME}.sha256" in both.read_text(encoding="utf-8")
+
+
+def test_a_licence_that_is_not_known_is_not_left_out() -> None:
+    known = {"licence": "MIT"}
+    assert page._licences({"weights": known}) == ["MIT"]
+    assert page._licences({"parts": {"a": known, "b": None, "c": known}}) == ["MIT", "not told"]
+    assert page._licences({"weights": "none"}) == page._licences({}) == ["not told"]
 
 
 def test_the_page_says_what_numpy_says(toy_page: Path, outputs: Path, toy_features: FeatureFile) -> None:

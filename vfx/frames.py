@@ -85,8 +85,7 @@ def frames(config: DictConfig) -> Path:
     failures = sum(bool(c.problem) for c in cuts)
     if failures and config.strict:
         raise ExtractionError(
-            f"strict=true and {failures} failures, listed in {collection.root / FAILURES}; strict=false"
-            " takes them for what they are"
+            f"strict=true and {failures} failures, listed in {collection.root / FAILURES}; strict=false accepts them"
         )
     return images
 

@@ -268,7 +268,7 @@ def _facts(each: Study) -> dict[str, str]:
     facts["norm"] = f"{number(stats.spread.mean)} ± {number(stats.spread.deviation)}" if stats.spread.count else "none"
     facts["dead dimensions"] = f"{len(stats.silent) + len(stats.constant):,}"
     facts["near-duplicates"] = f"{each.pair_count:,}"
-    facts["licence of the weights"] = _cut(", ".join(_licences(file.provenance))) or "not told"
+    facts["licence of the weights"] = _cut(", ".join(_licences(file.provenance)))
     facts["created"] = _cut(file.attributes["created"]).replace("T", " ").removesuffix("+00:00")
     return facts
 
@@ -334,10 +334,11 @@ def _origin(provenance: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _licences(provenance: Mapping[str, Any]) -> list[str]:
-    """Those of the weights, and of a concatenation those of its parts, each once."""
-    weights, parts = provenance.get("weights"), provenance.get("parts")
-    told = [weights, *parts.values()] if isinstance(parts, dict) else [weights]
-    return list(dict.fromkeys(str(each["licence"]) for each in told if isinstance(each, dict) and each.get("licence")))
+    """That of the weights, or of a concatenation those of its parts, each once; "not told" where one does not say."""
+    parts = provenance.get("parts")
+    weights = [*parts.values()] if isinstance(parts, dict) and parts else [provenance.get("weights")]
+    told = [isinstance(each, dict) and each.get("licence") for each in weights]
+    return list(dict.fromkeys(str(licence or "not told") for licence in told))
 
 
 def _table(nodes: Sequence[Any]) -> list[tuple[str, list[str], bool]]:

@@ -69,8 +69,7 @@ def probe(config: DictConfig) -> Path:
             log.info("%s", _estimate(config, overview.rows, dim))
     if overview.bad and config.strict:
         raise ExtractionError(
-            f"strict=true and {overview.bad} videos with a problem, listed in {table}; strict=false"
-            " takes them for what they are"
+            f"strict=true and {overview.bad} videos with a problem, listed in {table}; strict=false accepts them"
         )
     return table
 
