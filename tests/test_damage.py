@@ -219,7 +219,8 @@ def test_what_decord_conceals_is_caught(name: str, tmp_path: Path) -> None:
 
 
 def test_a_frame_that_decord_puts_in_place_of_another_is_caught(tmp_path: Path) -> None:
-    """PyAV makes of this packet what there is of its picture, decord the picture before; found by the test above."""
+    """PyAV makes of this packet what there is of its picture, decord the picture before; found by
+    `test_no_frame_passes_for_another`."""
     if not installed("decord"):
         pytest.skip("decord is not installed")
     (sound,) = damage.painted(tmp_path, ["mjpeg.avi"])
