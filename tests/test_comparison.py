@@ -222,7 +222,10 @@ def test_no_hint_where_the_numbers_do_not_bear_it_out() -> None:
 def test_what_cannot_be_compared_is_said() -> None:
     with pytest.raises(UsageError, match=r"a \(f\) is of frame level, and b \(f\) of video level: no row has its like"):
         compare(side(ROWS, level="frame"), side(ROWS, level="video"))
-    with pytest.raises(UsageError, match=r"rows of a \(f\) have 8 values, and rows of b \(f\) 4$"):
+    with pytest.raises(
+        UsageError,
+        match=r"rows of a \(f\) have 8 values, and rows of b \(f\) 4: features of one model alone can be compared$",
+    ):
         compare(side(ROWS), side(ROWS[:, :4]))
     with pytest.raises(UsageError, match=r"have 10 x 8 values, and rows of b \(f\) 8; one keeps ten crops apart"):
         compare(side(np.zeros((40, 10, 8), "f4")), side(ROWS))
