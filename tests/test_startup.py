@@ -53,9 +53,10 @@ def imported(app: str, *arguments: str) -> set[str]:
     return set(json.loads(python("-c", AS_APP, f"vfx.{app}", *arguments).stderr.splitlines()[-1]))
 
 
-def alone(function: Callable[[], None]) -> None:
-    """Call a function of this module in a process that has imported nothing yet."""
-    python("-c", f"from tests import test_startup; test_startup.{function.__name__}()")
+def alone(function: Callable[[], None], *, own: bool = False) -> None:
+    """Call a function of this module in a process that has imported nothing yet, and is vfx's own or not."""
+    before = "lean.own_process(); " if own else ""
+    python("-c", f"from vfx import lean; {before}from tests import test_startup; test_startup.{function.__name__}()")
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def test_an_extraction_imports_what_it_runs_and_no_more(model: list[str], one_vi
     modules = imported("extract", f"collection={one_video}", f"output_dir={outputs}", "trainer=cpu", *model)
     assert list(outputs.rglob("features.h5"))
     assert modules >= {"torch", "pytorch_lightning", "torchvision"}
-    assert not modules & BESIDES
+    assert not modules & (BESIDES | {lean.META_KERNELS})
 
 
 def test_a_probe_builds_the_network_without_lightning_and_compilers(one_video: Path) -> None:
@@ -207,10 +208,41 @@ def compilers_are_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    "check", [lightning_knows_metrics, metrics_come_by_their_parts, metrics_are_plotted, compilers_are_whole]
+    ("check", "own"),
+    [
+        (lightning_knows_metrics, False),
+        (metrics_come_by_their_parts, False),
+        (metrics_are_plotted, False),
+        (compilers_are_whole, False),
+        (compilers_are_whole, True),
+    ],
 )
-def test_what_was_left_out_is_whole_when_it_is_asked_for(check: Callable[[], None]) -> None:
-    alone(check)
+def test_what_was_left_out_is_whole_when_it_is_asked_for(check: Callable[[], None], own: bool) -> None:
+    alone(check, own=own)
+
+
+def kernels_come_with_a_compiler() -> None:
+    lean.load("torchvision")
+    import torch
+
+    side = torch.nn.functional.adaptive_avg_pool2d
+    empty = torch.empty(1, 3, 4, 4, device="meta")
+    with pytest.raises(NotImplementedError, match="no fake impl or Meta kernel"):
+        side(empty, 2)
+    torch.compile(torch.nn.ReLU(), backend="eager")(torch.ones(1))
+    assert side(empty, 2).shape == (1, 3, 2, 2)
+
+
+def kernels_are_there() -> None:
+    lean.load("torchvision")
+    import torch
+
+    assert torch.nn.functional.adaptive_avg_pool2d(torch.empty(1, 3, 4, 4, device="meta"), 2).shape == (1, 3, 2, 2)
+
+
+@pytest.mark.parametrize(("check", "own"), [(kernels_come_with_a_compiler, True), (kernels_are_there, False)])
+def test_kernels_without_data_are_left_out_of_our_own_processes_alone(check: Callable[[], None], own: bool) -> None:
+    alone(check, own=own)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
-from vfx import CONF_DIR, help, mistakes, multirun, ranks, sweeps, usage
+from vfx import CONF_DIR, help, lean, mistakes, multirun, ranks, sweeps, usage
 from vfx.ctrl_c import ENDED
 from vfx.errors import Interrupted, UsageError, VfxError
 from vfx.extras import need
@@ -67,6 +67,7 @@ def command(app: App[Any], name: str) -> None:
     """Run an app from the command line. Its result is the last line on standard output; an error of vfx is a
     message and exit code 1, or 128 and the number of the signal that ended it."""
     _log_to_terminal()
+    lean.own_process()
     begun = False
 
     def interrupted(number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,5 @@
-"""Imports libraries without what they import for uses that vfx has not: torch's compilers, all of torchmetrics."""
+"""Imports libraries without what they import for uses that vfx has not: torch's compilers, all of torchmetrics, and in
+vfx's own processes torch's kernels for tensors without data."""
 
 from __future__ import annotations
 
@@ -14,6 +15,26 @@ from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 from typing import Any
 
+META_KERNELS = "torch._meta_registrations"
+COMPILERS = ("torch._dynamo", "torch._inductor")
+
+_own = False
+
+
+def own_process() -> None:
+    """Say that nobody but vfx uses torch in this process: its import then leaves out the kernels of the device "meta",
+    a quarter of the time, until a compiler is imported. Without one, torch refuses what would need them.
+    """
+    global _own
+    _own = True
+
+
+def load_torch() -> None:
+    """Import torch, in a process of vfx's own without those kernels."""
+    if "torch" not in sys.modules:
+        with _uncollected(), _without_meta_kernels():
+            importlib.import_module("torch")
+
 
 def load(name: str) -> ModuleType:
     """Import Lightning, torchvision or timm in half the time.
@@ -24,8 +45,10 @@ def load(name: str) -> ModuleType:
     """
     if name not in sys.modules:
         try:
-            with _uncollected(), _without_compilers(), _without_metrics():
-                return importlib.import_module(name)
+            with _uncollected():
+                load_torch()
+                with _without_compilers(), _without_metrics():
+                    return importlib.import_module(name)
         except (ImportError, AttributeError):
             pass  # said again by what follows, if it was not for the stand-ins
     return importlib.import_module(name)
@@ -45,6 +68,29 @@ def _uncollected() -> Iterator[None]:
             gc.freeze()
             gc.unfreeze()  # to the oldest objects, without a look at them
         gc.enable()
+
+
+@contextmanager
+def _without_meta_kernels() -> Iterator[None]:
+    if not _own:
+        yield
+        return
+    module = _stand_in(META_KERNELS, {})
+    sys.modules[META_KERNELS] = module
+    try:
+        yield
+        sys.meta_path.insert(0, _KernelsFirst())
+    finally:
+        _withdraw(module)
+
+
+class _KernelsFirst(MetaPathFinder):
+    """Imports what was left out of torch before the first of its compilers."""
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> None:
+        if name in COMPILERS:
+            sys.meta_path.remove(self)
+            importlib.import_module(META_KERNELS)
 
 
 @contextmanager

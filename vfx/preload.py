@@ -4,6 +4,11 @@ import gc
 
 gc.disable()  # it would look through all that is imported again and again
 
+from vfx import lean  # noqa: E402
+
+lean.own_process()
+lean.load_torch()
+
 import vfx.clips  # noqa: E402, F401
 
 gc.freeze()  # a worker that collected would write to all of this, and so have 45 MB of its own

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vfx import app
+from vfx import app, lean
 from vfx.collection import collection_name
 from vfx.derive import open_feature
 from vfx.errors import OutputError, UsageError, VideoError, WeightsError
@@ -194,6 +194,7 @@ def _opened(path: Path, limits: Limits) -> tuple[Image.Image, NDArray[Any]]:
 
 def _embedded(config: DictConfig, file: FeatureFile, pixels: NDArray[Any]) -> NDArray[Any]:
     """The row that a picture would have in a feature, by what made it. Raises UsageError where that cannot be had."""
+    lean.load_torch()
     import torch
 
     from vfx.encoder import Encoder
