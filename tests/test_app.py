@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import pytest
 from omegaconf import OmegaConf
 
 import vfx
-from tests.conftest import TOYDATA
-from vfx.app import build, check_launcher, feature_name, quote_commas, resolved, spread_models
+from tests.conftest import ROOT, TOYDATA
+from vfx.app import build, check_launcher, feature_name, quote_commas, resolved, spread_models, sweep_first
 from vfx.errors import UsageError
 from vfx.store import FeatureFile
 
@@ -43,6 +44,14 @@ def test_a_launcher_that_is_missing_is_named_with_what_installs_it(
     with pytest.raises(UsageError, match=rf"hydra/launcher={name} needs hydra_plugins: pip install 'vfx\[cluster\]'"):
         check_launcher(["-m", f"hydra/launcher={name}"])
     check_launcher(["-m", "collection=a,b"])
+
+
+def test_a_sweep_may_be_asked_for_anywhere(tmp_path: Path) -> None:
+    assert sweep_first(["a=1", "--multirun", "b=2", "--cfg", "job"]) == ["--multirun", "a=1", "b=2", "--cfg", "job"]
+    given = [f"rootpath={tmp_path}", f"output_dir={tmp_path}", "collection=none", "-m", "feature=x", "pooling=mean,max"]
+    run = subprocess.run([sys.executable, "-m", "vfx.pool", *given], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "error: 2 of 2 jobs failed: 0, 1" in run.stderr
 
 
 def test_a_list_of_models_stays_behind_the_options_before_it() -> None:

@@ -55,6 +55,7 @@ NAMES = (
     "image", "frame", "video", "segment", "weights", "hits",
     *COMMA_KEYS,
 )  # fmt: skip
+SWEEP = ("-m", "--multirun")  # Hydra's option
 OUTLIVED = "error: ended by Ctrl-C; jobs that SLURM has go on: squeue shows them, scancel ends them"
 FULL_ERROR = "HYDRA_FULL_ERROR"  # of the environment: Hydra then raises errors as they are
 LONGEST_NAME = 255  # bytes, of a file or folder
@@ -81,7 +82,7 @@ def command(app: App[Any], name: str) -> None:
     # import.
     atexit.register(gc.freeze)
     try:
-        sys.argv[1:] = spread_models(quote_commas(sys.argv[1:]))
+        sys.argv[1:] = spread_models(quote_commas(sweep_first(sys.argv[1:])))
         check_launcher(sys.argv[1:])
     except UsageError as error:
         log.error("error: %s", error)
@@ -214,9 +215,14 @@ def call(app: App[Result], name: str, overrides: tuple[str, ...]) -> Result:
     return app(resolved(config))
 
 
+def sweep_first(arguments: list[str]) -> list[str]:
+    """`a=1 -m b=2` -> `-m a=1 b=2`: of overrides on both sides of an option, Hydra's parser takes the first alone."""
+    return sorted(arguments, key=lambda argument: argument not in SWEEP)
+
+
 def quote_commas(arguments: list[str]) -> list[str]:
     """`feature=a,b,os` -> `feature='a,b,os'`; in a multirun, where it could mean a sweep, raises UsageError."""
-    sweep = "-m" in arguments or "--multirun" in arguments
+    sweep = bool(set(SWEEP) & set(arguments))
 
     def quoted(argument: str) -> str:
         key, _, value = argument.partition("=")
