@@ -93,6 +93,19 @@ def test_any_number_of_workers_reads_each_source_once(num_workers: int) -> None:
     assert tally.waiting > 0
 
 
+def test_what_is_read_of_a_video_counts_before_it_ends() -> None:
+    """For the time left, of which a single long video may be most."""
+
+    def starting_over(source: Source) -> Iterator[Clip]:
+        for done, first in [(0.25, True), (0.5, False), (0.1, True), (0.9, False)]:
+            yield replace(clip(source.id, 0, 3, first=first), share=done)
+        yield clip(source.id, 3, 1, last=True)
+
+    tally = Tally()
+    reader = batches_of([Source("a", "/a", 20), Source("b", "/b", 10)], starting_over, 0, tally).reader
+    assert [tally.done_cost for _ in reader] == [5, 10, 2, 18, 20, 22, 25, 21, 29, 30]
+
+
 def test_what_was_begun_before_is_read_once() -> None:
     batches = batches_of(SOURCES, clips_of, 2)
     for _ in range(2):

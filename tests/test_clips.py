@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vfx.clips import read_frames
+from tests.conftest import TOYDATA
+from vfx.clips import read_frames, read_video
 from vfx.collection import Source
 from vfx.sampling import all_frames
 from vfx.transforms import Prepare, Transform
@@ -40,3 +41,19 @@ def test_a_frame_is_a_picture_whatever_its_name_and_runs_no_program(
     with Image.open(folder / "a_9.jpg") as image, pytest.raises(OSError):
         image.load()
     assert proof.exists(), "Pillow alone would run it"
+
+
+def test_clips_say_how_much_of_their_video_has_come(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    for i in range(40):
+        Image.new("RGB", (10, 10)).save(folder / f"a_{i}.jpg")
+    clips = list(read_frames(Source("a", str(folder), 40), sample=all_frames, prepares=[PREPARE]))
+    assert [len(clip) for clip in clips] == [16, 16, 8]
+    assert [clip.share for clip in clips[:2]] == [16 / 40, 32 / 40]
+    cat = Source("cat", str(TOYDATA / "VideoData/cat.mp4"), 1)
+    clips = list(read_video(cat, sample=all_frames, decoder="auto", prepares=[PREPARE]))
+    total = sum(map(len, clips))
+    assert total > 32
+    # the frame that begins the next clip has come too
+    assert [clip.share for clip in clips[:-1]] == [(16 * n + 1) / total for n in range(1, len(clips))]

@@ -99,6 +99,7 @@ class Reader:
         self._tally = tally
         self._check = check
         self._todo: deque[Source] = deque()
+        self._counted: dict[tuple[str, Piece | None], int] = {}  # of the cost of what is being read
         self._reading: Generator[tuple[Source, Clip | workers.Down]] | None = None
 
     @property
@@ -111,6 +112,7 @@ class Reader:
         """Start the processes, which read ahead a little, before anyone asks for clips."""
         if self._reading is None:
             self._todo = deque(self._sources)
+            self._counted = {}
             self._reading = self._read_all(self._todo)
 
     def close(self) -> None:
@@ -142,6 +144,8 @@ class Reader:
                     self._supersede(source, clip.trouble)
                 elif clip.last:
                     self._end(source)
+                else:
+                    self._count(source, int(source.cost * clip.share))
                 if valid and not clip.trouble:
                     yield clip
 
@@ -159,8 +163,15 @@ class Reader:
         self._todo.appendleft(source._replace(piece=None, cost=cost, counts=counts))
 
     def _end(self, source: Source) -> None:
-        self._tally.done_cost += source.cost
+        self._count(source, source.cost)
+        del self._counted[source.id, source.piece]
         self._tally.videos += source.counts
+
+    def _count(self, source: Source, cost: int) -> None:
+        """Say that so much of a source is done by now."""
+        key = source.id, source.piece
+        self._tally.done_cost += cost - self._counted.get(key, 0)
+        self._counted[key] = cost
 
     def _read_all(self, todo: deque[Source]) -> Generator[tuple[Source, Clip | workers.Down]]:
         read = partial(_guarded, read=self._read)

@@ -35,6 +35,7 @@ class Clip:
 
     `first`: the video is read from its beginning, and clips of it that came before are void. `last`: it has no
     more clips, and `failures` and `decoder` tell how it went. `busy`: seconds that a worker spent on this clip.
+    `share`: how much of the video's frames have come by now, in [0, 1]; 0 while that is not known.
     `piece`: the piece of the video that all this is about, None for the whole. `trouble`: why it cannot be had by
     itself, so that the video has to be read whole, "" if it can.
     """
@@ -48,6 +49,7 @@ class Clip:
     failures: list[Failure] = field(default_factory=list)
     decoder: str = ""
     busy: float = 0.0
+    share: float = 0.0
     piece: Piece | None = None
     trouble: str = ""
 
@@ -71,7 +73,11 @@ def read_video(
         reading = Reading(source.path, choose, decoder=decoder, limits=limits)
     else:
         reading = PieceReading(source.path, choose, source.piece, limits=limits)
-    yield from _clips(source, reading, prepares, lambda: _outcome(source.id, reading))
+
+    def share() -> float:
+        return reading.decoded / reading.expected if isinstance(reading, Reading) and reading.expected else 0
+
+    yield from _clips(source, reading, prepares, lambda: _outcome(source.id, reading), share)
 
 
 def read_frames(
@@ -88,8 +94,10 @@ def read_frames(
         limits.check_count(f"the folder of {source.id}", len(paths))
     indices = np.array(sorted(paths), np.int64)
     timeline = Timeline(_seconds(indices, source, failures), np.ones(len(indices), bool), video=source.id)
+    share = 0.0
 
     def frames() -> Iterator[Frame]:
+        nonlocal share
         try:
             chosen = sample(timeline) if len(timeline) else indices
         except SamplerError as error:  # its options are right, so it is the times that it cannot use
@@ -98,7 +106,8 @@ def read_frames(
             begin, end, total = source.piece
             chosen = chosen[len(chosen) * begin // total : len(chosen) * end // total]
         unread = []
-        for i in chosen:
+        for n, i in enumerate(chosen):
+            share = n / len(chosen)
             try:
                 with Image.open(paths[int(indices[i])], formats=FORMATS) as image:
                     if limits is not None:
@@ -115,7 +124,7 @@ def read_frames(
                 raise VideoError(text)
             failures.append(Failure(source.id, "decode", text))
 
-    yield from _clips(source, frames(), prepares, lambda: (failures, "pillow", False))
+    yield from _clips(source, frames(), prepares, lambda: (failures, "pillow", False), lambda: share)
 
 
 def _clips(
@@ -123,6 +132,7 @@ def _clips(
     frames: Iterable[Frame],
     prepares: Sequence[Prepare],
     end: Callable[[], Outcome],
+    share: Callable[[], float],
 ) -> Iterator[Clip]:
     """Gather frames of one size to clips; the last clip carries what `end` says once all frames are read."""
     clock = time.perf_counter()
@@ -139,6 +149,7 @@ def _clips(
             np.array([f.seconds for f in waiting], np.float64),
             first=first,
             busy=time.perf_counter() - clock,
+            share=share(),
             piece=source.piece,
         )
         first = False
