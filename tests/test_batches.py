@@ -172,6 +172,7 @@ def felling(source: Source) -> Iterator[Clip]:
     yield clip(source.id, 3, 2, last=True)
 
 
+@pytest.mark.dear
 def test_a_video_that_takes_its_process_down_costs_itself_alone() -> None:
     tally = Tally()
     spans = [span for batch in batches_of(SOURCES, felling, 2, tally) for span in batch.spans]
@@ -379,6 +380,7 @@ def test_a_video_of_which_a_piece_takes_its_process_down_is_given_up() -> None:
     assert tally.done_cost == 48
 
 
+@pytest.mark.dear
 @pytest.mark.parametrize("sigma", [0.3, 1.0, 1.5])
 def test_a_hundred_thousand_videos_on_64_ranks_are_within_two_percent_of_even(sigma: float) -> None:
     """Lengths as of web videos (lognormal, from nearly alike to a few that are a hundred times as long)."""

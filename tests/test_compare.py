@@ -73,6 +73,7 @@ def test_the_lineages_text_is_the_same_to_six_digits(toy_features: FeatureFile, 
     assert list(tmp_path.iterdir()) == [text]
 
 
+@pytest.mark.dear
 def test_two_recipes(toy_features: FeatureFile, others: FeatureFile, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(DifferenceError, match=r"^a and b differ: ids: 28 \(astronaut_12, astronaut_36, .*\) only in a"):
         compare.main(f"a={toy_features.path}", f"b={others.path}")
@@ -175,6 +176,7 @@ def test_a_damaged_bigfile_is_refused(toy_features: FeatureFile, bigfile: Path) 
         compare.main(f"a={toy_features.path}", f"b={bigfile}")
 
 
+@pytest.mark.dear
 def test_the_command_line(toy_features: FeatureFile, bigfile: Path, tmp_path: Path) -> None:
     def command(*overrides: str) -> tuple[int, list[str], str]:
         line = [sys.executable, "-m", "vfx.compare", f"a={toy_features.path.parent}", f"b={bigfile}", *overrides]

@@ -24,6 +24,7 @@ def images(n: int) -> torch.Tensor:
     return torch.randint(0, 256, (n, 224, 224, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(n))
 
 
+@pytest.mark.dear
 def test_openvino_gives_the_same_features_and_converts_once(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("openvino")
     plain = Encoder(efficientnet_lite.build())
@@ -38,6 +39,7 @@ def test_openvino_gives_the_same_features_and_converts_once(cache: Path, caplog:
     assert sorted(p.suffix for p in (cache / "openvino").iterdir()) == [".bin", ".xml"]
 
 
+@pytest.mark.dear
 def test_openvino_keeps_nothing_of_weights_that_have_no_hash(cache: Path) -> None:
     pytest.importorskip("openvino")
     body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
@@ -47,6 +49,7 @@ def test_openvino_keeps_nothing_of_weights_that_have_no_hash(cache: Path) -> Non
     assert not cache.exists()
 
 
+@pytest.mark.dear
 def test_torch_compiles_for_one_size_to_a_cache_that_stays(cache: Path) -> None:
     body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     x = torch.randn(3, 3, 16, 16)

@@ -161,6 +161,7 @@ def may_show_another(made: damage.Damaged) -> bool:
     return flipped or made.path.suffix in (".gif", ".wmv")  # see loses_frames_unseen
 
 
+@pytest.mark.dear
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("count", "seeds"), [(100, 1), pytest.param(700, 6, marks=pytest.mark.slow)])
 def test_no_frame_passes_for_another(
@@ -259,6 +260,7 @@ def differs(a: np.ndarray, b: np.ndarray) -> bool:
     return float(np.abs(a.astype(np.int16) - b).mean()) > damage.NEAR
 
 
+@pytest.mark.dear
 def test_what_asks_for_more_than_the_limits_is_refused_by_the_limits_name(tmp_path: Path) -> None:
     """All but `limits.frames` and `limits.memory_gb` are those of everybody."""
     videos = tmp_path / "c" / "VideoData"
@@ -281,6 +283,7 @@ def test_what_asks_for_more_than_the_limits_is_refused_by_the_limits_name(tmp_pa
     }
 
 
+@pytest.mark.dear
 @pytest.mark.parametrize("decoder", ["auto", "decord"])
 def test_pictures_that_grow_beyond_the_limit_end_the_reading(decoder: str, tmp_path: Path) -> None:
     path = tmp_path / "late.mov"

@@ -46,6 +46,7 @@ class Witnessed(FeatureRows):
         return [(features, 100_000_000 * row + os.getpid()) for features, row in super().__getitems__(rows)]
 
 
+@pytest.mark.dear
 @forks
 @pytest.mark.parametrize("method", METHODS)
 def test_two_workers_read_every_row(file: FeatureFile, method: str) -> None:

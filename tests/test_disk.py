@@ -247,6 +247,7 @@ def content(root: Path) -> dict[str, bytes]:
     return found
 
 
+@pytest.mark.dear
 @pytest.mark.parametrize("name", APPS)
 def test_an_app_that_finds_no_room_leaves_nothing_half_written(
     disk: Disk, tmp_path: Path, made: Path, name: str
@@ -368,6 +369,7 @@ def same(file: FeatureFile, wanted: FeatureFile) -> None:
         np.testing.assert_allclose(file[video], wanted[video], atol=2e-5, rtol=0)
 
 
+@pytest.mark.dear
 def test_an_extraction_that_finds_no_room_says_so_and_goes_on_later(disk: Disk, toy_features: FeatureFile) -> None:
     root = collection(disk.root)
     with disk.full(room=100):  # for the lock, the recipe and the config, and for one part at most

@@ -67,6 +67,7 @@ def test_another_error_passes() -> None:
         encoder(Hungry(0, RuntimeError("shapes do not fit")))([frames(3)])
 
 
+@pytest.mark.dear
 def test_weights_kept_in_bf16_give_what_autocast_gives() -> None:
     network = efficientnet_lite.build()
     plain, lowered = Encoder(copy.deepcopy(network)), Encoder(network)

@@ -411,6 +411,7 @@ def peak_mb(rows: int, format: str, tmp_path: Path) -> tuple[float, Path]:
     return int(memory) / 1024, Path(written)
 
 
+@pytest.mark.dear
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for the peak of a process")
 @pytest.mark.parametrize("format", ["bigfile", "npy", "npz"])
 def test_memory_stays_small(tmp_path: Path, format: str) -> None:

@@ -69,6 +69,7 @@ def test_every_extra_that_is_named_anywhere_is_there() -> None:
             assert named <= set(declared()), path
 
 
+@pytest.mark.dear
 def test_an_extra_installs_what_asks_for_it() -> None:
     distributions = importlib.metadata.packages_distributions()
     asked = asked_for()

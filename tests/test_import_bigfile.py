@@ -274,6 +274,7 @@ def test_a_folder_with_text_alone_is_a_text(tmp_path: Path) -> None:
         assert list(file.ids) == ["cat"]
 
 
+@pytest.mark.dear
 @pytest.mark.parametrize("app", ["export", "import_bigfile"])
 def test_help_and_last_line(tmp_path: Path, app: str) -> None:
     def command(*arguments: str) -> list[str]:

@@ -90,6 +90,7 @@ def test_blocks_change_nothing(good: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert problems(good) == []
 
 
+@pytest.mark.dear
 def test_every_flip_is_found_or_harmless(good: Path, tmp_path: Path) -> None:
     """Half of the flips anywhere, half among the bytes that are not zero, of which there are few."""
     random = np.random.default_rng(7)
@@ -304,6 +305,7 @@ def crashing(path: Path) -> Iterator[Finding | int]:
     yield from examine(path)
 
 
+@pytest.mark.dear
 def test_files_that_take_their_reader_down_are_findings(
     good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

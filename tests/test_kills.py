@@ -168,6 +168,7 @@ def hunt(kills: int, seed: int, collection: Path, undisturbed: FeatureFile, tmp_
     return hits
 
 
+@pytest.mark.dear
 def test_a_few_kills(collection: Path, undisturbed: FeatureFile, tmp_path: Path) -> None:
     assert hunt(2, 1, collection, undisturbed, tmp_path).total() == 2
 
@@ -180,6 +181,7 @@ def test_many_kills(collection: Path, undisturbed: FeatureFile, tmp_path: Path) 
     assert min(hits.values()) >= 3
 
 
+@pytest.mark.dear
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_commits_what_is_finished(
     number: int, code: int, collection: Path, undisturbed: FeatureFile, tmp_path: Path

@@ -82,6 +82,7 @@ def test_a_run_of_another_machine_is_believed_while_it_gives_signs(tmp_path: Pat
         assert json.loads((tmp_path / NAME).read_text())["pid"] == os.getpid()
 
 
+@pytest.mark.dear
 def test_what_a_job_held_on_another_machine_before_it_was_started_anew_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -171,6 +172,7 @@ print(held)
 """
 
 
+@pytest.mark.dear
 def test_of_many_that_come_at_once_one_at_a_time_is_let_in(tmp_path: Path) -> None:
     (tmp_path / "count").write_text("0")
     rivals = [

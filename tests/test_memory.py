@@ -22,6 +22,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.dear
 @pytest.mark.skipif(not ENABLED.is_file() or "[never]" in ENABLED.read_text(), reason="this system has no large pages")
 def test_torch_touches_few_pages() -> None:
     def faults(**environment: str) -> int:

@@ -70,6 +70,7 @@ def test_the_pictures_of_the_documentation_are_the_notebooks(run: ModuleType, ke
         assert f"images/notebook-{name}.png" in page
 
 
+@pytest.mark.dear
 @pytest.mark.parametrize("id", ["rows", "xarray", "cut", "neighbours", "names"])
 def test_run_anew_it_tells_the_same(kept: nbformat.NotebookNode, anew: nbformat.NotebookNode, id: str) -> None:
     """Up to rounding, which differs between processors."""

@@ -233,6 +233,7 @@ def test_the_first_error_of_a_commit_is_the_one_that_is_seen(output: Output) -> 
     writer.close()  # as the run does on its way out: nothing more to say
 
 
+@pytest.mark.dear
 def test_parts_are_opened_one_after_the_other(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vfx.output.OPEN_FILES", 5)
     for n in range(60):

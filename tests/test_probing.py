@@ -217,6 +217,7 @@ class Doomed(Prober):
             os.abort()
 
 
+@pytest.mark.dear
 def test_one_that_crashes_or_hangs_is_told_and_the_others_are_read(tmp_path: Path) -> None:
     clip = Clip("a.mp4", "mpeg4", num_frames=10).write(tmp_path)
     names = ["a", "b", "c", "d", "e", "h", "m", "o", *"tuvwxyz"]

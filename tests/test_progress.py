@@ -36,6 +36,7 @@ def test_the_summary_says_where_the_time_went() -> None:
     ]
 
 
+@pytest.mark.dear
 def test_without_a_terminal_there_is_a_line_every_so_often(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -48,6 +49,7 @@ def test_without_a_terminal_there_is_a_line_every_so_often(
     assert " frames/s, 0 failures, " in lines[-1]
 
 
+@pytest.mark.dear
 def test_in_a_terminal_there_is_one_bar(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 130, 0, 0))

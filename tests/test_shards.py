@@ -49,6 +49,7 @@ def is_that_of_one_run(path: Path, four: Path, toy_features: FeatureFile) -> Non
     assert not (folder / "parts").exists()
 
 
+@pytest.mark.dear
 def test_the_last_shard_to_end_makes_the_file(four: Path, toy_features: FeatureFile) -> None:
     for number in (3, 1):
         assert shard(four, number, 3) == output(four) / "shards" / f"{number}-of-3"
@@ -68,6 +69,7 @@ def test_the_last_shard_to_end_makes_the_file(four: Path, toy_features: FeatureF
     assert FeatureFile(path).provenance["recipe"] == alone.provenance["recipe"]
 
 
+@pytest.mark.dear
 def test_more_shards_than_videos_and_a_merge_of_some(four: Path) -> None:
     for number in range(1, 6):
         shard(four, number, 6)
@@ -80,6 +82,7 @@ def test_more_shards_than_videos_and_a_merge_of_some(four: Path) -> None:
     assert before <= len(FeatureFile(path)) == len(VIDEOS)
 
 
+@pytest.mark.dear
 def test_shards_at_once_and_one_of_them_twice(four: Path, toy_features: FeatureFile) -> None:
     command = [
         sys.executable, "-m", "vfx.extract", f"collection={four}", f"output_dir={four.parent / 'out'}", "trainer=cpu",
@@ -93,6 +96,7 @@ def test_shards_at_once_and_one_of_them_twice(four: Path, toy_features: FeatureF
     is_that_of_one_run(output(four) / "features.h5", four, toy_features)
 
 
+@pytest.mark.dear
 def test_one_run_takes_up_what_shards_have_done(four: Path, toy_features: FeatureFile) -> None:
     shard(four, 1, 2)
     path = extract.main(f"collection={four}", f"output_dir={four.parent / 'out'}", "trainer=cpu")

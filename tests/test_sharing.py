@@ -87,6 +87,7 @@ def whole(collection: Path, tmp_path_factory: pytest.TempPathFactory) -> Feature
     return file
 
 
+@pytest.mark.dear
 @pytest.mark.parametrize("more", [("batch_size=5",), ("dataset.num_workers=5",), ("dataset.decoder=pyav",)])
 def test_pieces_make_the_file_of_the_whole(
     collection: Path, whole: FeatureFile, tmp_path: Path, more: tuple[str, ...]
@@ -97,6 +98,7 @@ def test_pieces_make_the_file_of_the_whole(
     identical(file, whole)
 
 
+@pytest.mark.dear
 def test_two_ranks_share_a_video(collection: Path, whole: FeatureFile, tmp_path: Path) -> None:
     ranks = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "dataset.num_workers=1")
     done = command(*options(collection, tmp_path, *ranks))
@@ -106,6 +108,7 @@ def test_two_ranks_share_a_video(collection: Path, whole: FeatureFile, tmp_path:
     identical(FeatureFile(done.stdout.splitlines()[-1]), whole)
 
 
+@pytest.mark.dear
 @pytest.mark.parametrize(
     "then",
     [
@@ -140,6 +143,7 @@ def both(collection: Path, tmp_path: Path) -> tuple[FeatureFile, FeatureFile]:
     return divided, whole
 
 
+@pytest.mark.dear
 def test_damage_in_a_piece_costs_what_it_costs_the_whole(tmp_path: Path) -> None:
     collection, path = a_collection(tmp_path)
     sound = path.rename(tmp_path / "sound.mp4")
@@ -150,6 +154,7 @@ def test_damage_in_a_piece_costs_what_it_costs_the_whole(tmp_path: Path) -> None
     assert re.search(r"long: read whole, since its piece ([4-6])-\1 of 7 is not sound: ", said(divided))
 
 
+@pytest.mark.dear
 def test_a_file_cut_short_is_read_in_pieces_and_has_one_failure(tmp_path: Path) -> None:
     collection, path = a_collection(tmp_path, clip="mpeg4.avi")
     truncate(path, tmp_path / "short", keep=0.8).rename(path)
@@ -159,6 +164,7 @@ def test_a_file_cut_short_is_read_in_pieces_and_has_one_failure(tmp_path: Path) 
     assert "failures: 1 at decode" in said(divided)
 
 
+@pytest.mark.dear
 def test_packets_that_mislead_cost_only_time(tmp_path: Path) -> None:
     """HEVC's leading pictures at the begin of a recording have packets and never come out."""
     collection, path = a_collection(tmp_path, clip="hevc.ts")
@@ -179,6 +185,7 @@ def test_packets_that_mislead_cost_only_time(tmp_path: Path) -> None:
     assert re.search(r"long: read whole, since its piece \d-\d of 7 is not sound: frame 0 came out", said(divided))
 
 
+@pytest.mark.dear
 def test_frames_cut_before_are_shared_too(tmp_path: Path) -> None:
     folder = tmp_path / "some" / "ImageData"
     for video, count in [("long", 300), ("short", 20)]:
@@ -204,6 +211,7 @@ def test_frames_cut_before_are_shared_too(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.dear
 @pytest.mark.filterwarnings("ignore:Couldn't infer the batch indices", r"ignore:`isinstance\(treespec, LeafSpec\)`")
 def test_a_decoder_that_crashes_in_a_piece_costs_the_video(tmp_path: Path) -> None:
     collection, path = a_collection(tmp_path)

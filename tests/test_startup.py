@@ -66,6 +66,7 @@ def one_video(tmp_path: Path) -> Path:
     return tmp_path / "one"
 
 
+@pytest.mark.dear
 @pytest.mark.parametrize("app", APPS)
 def test_help_imports_nothing_heavy(app: str) -> None:
     modules = imported(app, "--help")
@@ -73,6 +74,7 @@ def test_help_imports_nothing_heavy(app: str) -> None:
     assert not modules & (TORCH | BESIDES)
 
 
+@pytest.mark.dear
 def test_derived_apps_do_without_torch(toy_features: FeatureFile, tmp_path: Path) -> None:
     name = toy_features.provenance["recipe"]["model"]["name"] + ",avgpool"
     outputs = tmp_path / "outputs"
@@ -101,6 +103,7 @@ def test_frames_are_cut_without_torch(one_video: Path) -> None:
     assert not modules & (TORCH | BESIDES)
 
 
+@pytest.mark.dear
 @pytest.mark.parametrize(
     "model", [[], ["model=torchvision", "model.name=resnet18", "model.weights=random"]], ids=["default", "torchvision"]
 )
@@ -112,6 +115,7 @@ def test_an_extraction_imports_what_it_runs_and_no_more(model: list[str], one_vi
     assert not modules & (BESIDES | {lean.META_KERNELS})
 
 
+@pytest.mark.dear
 def test_a_probe_builds_the_network_without_lightning_and_compilers(one_video: Path) -> None:
     modules = imported("probe", f"collection={one_video}")
     assert "timm" in modules
@@ -207,6 +211,7 @@ def compilers_are_whole() -> None:
     assert counter.get_total_flops() == 2 * 3 * 5 * 7
 
 
+@pytest.mark.dear
 @pytest.mark.parametrize(
     ("check", "own"),
     [
@@ -240,11 +245,13 @@ def kernels_are_there() -> None:
     assert torch.nn.functional.adaptive_avg_pool2d(torch.empty(1, 3, 4, 4, device="meta"), 2).shape == (1, 3, 2, 2)
 
 
+@pytest.mark.dear
 @pytest.mark.parametrize(("check", "own"), [(kernels_come_with_a_compiler, True), (kernels_are_there, False)])
 def test_kernels_without_data_are_left_out_of_our_own_processes_alone(check: Callable[[], None], own: bool) -> None:
     alone(check, own=own)
 
 
+@pytest.mark.dear
 @pytest.mark.parametrize(
     "wants", ["from torch._dynamo import explain as got", "from torch._dynamo.config import recompile_limit as got"]
 )
@@ -279,10 +286,12 @@ def workers_share_what_their_server_imported() -> None:
     assert count > 100_000
 
 
+@pytest.mark.dear
 def test_a_collection_in_a_worker_does_not_touch_what_was_imported() -> None:
     alone(workers_share_what_their_server_imported)
 
 
+@pytest.mark.dear
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
 def test_ctrl_c_during_imports_says_one_line(one_video: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "vfx.extract", f"collection={one_video}", f"output_dir={tmp_path / 'outputs'}"]
@@ -318,5 +327,6 @@ def test_commands_begin_soon(one_video: Path, tmp_path: Path) -> None:
     assert min(seconds(*extract, "sampler=uniform", "sampler.num_frames=1", "overwrite=true") for _ in range(3)) < 6
 
 
+@pytest.mark.dear
 def test_a_command_ends_without_a_look_at_all_that_it_imported() -> None:
     assert int(python("-c", AT_THE_END).stdout.splitlines()[-1]) > 10_000

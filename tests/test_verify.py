@@ -90,6 +90,7 @@ def test_mistakes_are_named(outputs: Path) -> None:
         run(outputs, "collection=d")
 
 
+@pytest.mark.dear
 def test_exit_code_and_last_line(outputs: Path) -> None:
     def command(path: Path) -> subprocess.CompletedProcess[str]:
         line = [sys.executable, "-m", "vfx.verify", f"file={path}"]

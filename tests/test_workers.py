@@ -89,6 +89,7 @@ def arrays(n: int) -> Iterator[dict[str, np.ndarray]]:
         yield {"a": np.full(size, n, np.int64), "b": np.arange(3, dtype=np.float32)}
 
 
+@pytest.mark.dear
 def test_arrays_come_whole_whatever_their_size() -> None:
     for n, items in serve([1, 2, 3], arrays).items():
         assert [len(item["a"]) for item in items] == [0, 1, 1000, SLOT_BYTES // 8, SLOT_BYTES // 8 + 1]
@@ -111,6 +112,7 @@ def fells(n: int) -> Iterator[int]:
     yield -n
 
 
+@pytest.mark.dear
 def test_a_task_that_fells_its_worker_is_tried_twice_and_given_up() -> None:
     got = serve(list(range(12)), fells)
     reasons = {3: "decoder crashed (SIGSEGV)", 5: "decoder crashed (SIGABRT)", 7: "no frame for 5 s"}
@@ -138,10 +140,12 @@ def busy(n: int) -> Iterator[int]:
     yield n
 
 
+@pytest.mark.dear
 def test_work_that_gives_signs_of_life_may_take_long() -> None:
     assert serve([1, 2], busy) == {1: [1], 2: [2]}
 
 
+@pytest.mark.dear
 def test_a_worker_that_waits_for_us_is_not_taken_to_hang() -> None:
     got = []
     for task, item in run([1, 2], arrays, processes=2, patience=1, memory=ROOM, preload=["numpy"]):
@@ -241,6 +245,7 @@ def descriptors_open() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+@pytest.mark.dear
 def test_nothing_is_left_behind() -> None:
     serve([1], squares)  # the fork server stays
     descriptors = descriptors_open()

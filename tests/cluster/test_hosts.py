@@ -208,6 +208,7 @@ def test_two_hosts_make_the_file_of_one_process(
     say(run, "one run on two hosts")
 
 
+@pytest.mark.dear
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("hosts", [2], indirect=True)
 def test_a_host_that_is_killed(hosts: list[Host], tmp_path: Path, undisturbed: FeatureFile, say: Say) -> None:

@@ -154,6 +154,7 @@ def went_on(said: str, path: Path, toy_features: FeatureFile) -> None:
     same(FeatureFile(path), toy_features)
 
 
+@pytest.mark.dear
 def test_two_nodes_make_the_file_of_one_process(
     slurm: dict[str, str], batch: list[str], tmp_path: Path, toy_features: FeatureFile
 ) -> None:
@@ -167,6 +168,7 @@ def test_two_nodes_make_the_file_of_one_process(
     same(FeatureFile(path), toy_features)
 
 
+@pytest.mark.dear
 def test_a_job_that_is_pre_empted_is_queued_again_and_goes_on(
     slurm: dict[str, str], batch: list[str], tmp_path: Path, toy_features: FeatureFile
 ) -> None:
@@ -245,6 +247,7 @@ def are_of_one_process(folder: Path, collection: Path, alone: Path) -> None:
         same(file, wanted, atol=BATCH_COMPOSITION * float(abs(wanted.features[:]).max()))
 
 
+@pytest.mark.dear
 def test_a_sweep_is_a_job_for_each_model(slurm: dict[str, str], few: Path, tmp_path: Path) -> None:
     said = run(sweep(few, tmp_path / "swept", "trainer=cpu"), slurm).splitlines()
     assert said == [f"{tmp_path}/swept/few/{n},avgpool,random/features.h5" for n in ("efficientnet_lite0", "resnet50")]

@@ -91,6 +91,7 @@ def same(path: Path, wanted: FeatureFile) -> None:
         assert ours == theirs
 
 
+@pytest.mark.dear
 def test_every_job_is_told_at_the_end(root: Path) -> None:
     """The third does what the first has done; there is no collection for the last two."""
     code, out, err = ended(start(root, *MODEL, "collection=one,nowhere", "oversample=false,true,false", "trainer=cpu"))
@@ -133,6 +134,7 @@ def test_the_commands_of_the_docs_are_those_that_run_here() -> None:
         assert swept
 
 
+@pytest.mark.dear
 def test_jobs_of_several_ranks(root: Path) -> None:
     """Each job has ranks of its own; the second finds all done, which is settled before any rank starts."""
     code, out, err = ended(start(root, *MODEL, "collection=two", "oversample=true,true", *TWO_RANKS))
@@ -144,6 +146,7 @@ def test_jobs_of_several_ranks(root: Path) -> None:
     same(root.parent / path, features(root, "collection=two", "oversample=true"))
 
 
+@pytest.mark.dear
 def test_ranks_that_others_started_cannot_be_swept(root: Path) -> None:
     torchrun = {
         "TORCHELASTIC_RUN_ID": "mine", "RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2",

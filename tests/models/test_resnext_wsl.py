@@ -42,6 +42,7 @@ def test_the_networks_are_those_of_the_hub(name: str, width: int) -> None:
     assert round(sum(p.numel() for p in body.parameters()) / 1e6, 1) == MILLIONS[width]
 
 
+@pytest.mark.dear
 @torch.inference_mode()
 def test_features_are_those_of_torchvisions_resnet_and_the_licence_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

@@ -20,6 +20,7 @@ def drawn(architecture: str, **options: object) -> nn.Module:
     return draw(lambda: torchvision.models.get_model(architecture, weights=None, **options))
 
 
+@pytest.mark.dear
 @pytest.mark.parametrize(
     ("architecture", "node", "layer"),
     [
@@ -53,6 +54,7 @@ def test_features_are_what_torchvisions_classifier_reads(
     torch.testing.assert_close(network.head(features), whole(x), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.dear
 @pytest.mark.parametrize("architecture", ["googlenet", "inception_v3"])
 @torch.inference_mode()
 def test_networks_that_transform_their_input_do_so_as_with_torchvisions_weights(
