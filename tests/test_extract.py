@@ -119,10 +119,12 @@ def reference(file: FeatureFile, ten_crop: bool) -> Matrix:
     return np.concatenate(rows)
 
 
+@pytest.mark.dear
 def test_features_are_those_of_the_pil_pipeline(toy_features: FeatureFile) -> None:
     assert cosine(toy_features.features[:], reference(toy_features, ten_crop=False)).min() >= 0.9999
 
 
+@pytest.mark.dear
 def test_oversampled_features_are_those_of_tencrop(tmp_path: Path, few: Path) -> None:
     mean = run(tmp_path, "oversample=true", collection=few)
     assert mean.feature == "efficientnet_lite0,avgpool,os"
@@ -182,6 +184,7 @@ def test_frames_without_their_video_have_no_time(tmp_path: Path) -> None:
     assert "dog_1.jpg is in the folder of video cat" in file.failures[1].error
 
 
+@pytest.mark.dear
 @pytest.mark.parametrize("overrides", [
     ("dataset.num_workers=0", "batch_size=3"),
     ("dataset.num_workers=3", "batch_size=32"),
@@ -192,6 +195,7 @@ def test_workers_and_batches_do_not_change_the_file(
     same(run(tmp_path, *overrides), toy_features)
 
 
+@pytest.mark.dear
 def test_two_ranks_write_the_file_of_one(tmp_path: Path, toy_features: FeatureFile) -> None:
     two_ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "dataset.num_workers=1"]
     done = command(f"collection={TOYDATA}", f"output_dir={tmp_path}", *two_ranks)
@@ -202,6 +206,7 @@ def test_two_ranks_write_the_file_of_one(tmp_path: Path, toy_features: FeatureFi
     assert "8 videos, 59 frames" in done.stderr
 
 
+@pytest.mark.dear
 def test_more_ranks_than_videos(tmp_path: Path, few: Path) -> None:
     for name in ["coffee_phone.mp4", "shuttle.gif"]:
         (few / "VideoData" / name).unlink()
@@ -225,6 +230,7 @@ def test_bf16_is_near_and_said(tmp_path: Path, few: Path, toy_features: FeatureF
         assert not np.array_equal(file[video], toy_features[video])
 
 
+@pytest.mark.dear
 def test_a_network_of_another_precision_runs(tmp_path: Path, few: Path, toy_features: FeatureFile) -> None:
     file = run(tmp_path, "trainer.precision=64-true", collection=few)
     assert file.features.dtype == np.float32
@@ -242,6 +248,7 @@ def test_a_sampler_with_its_own_keys(tmp_path: Path, few: Path) -> None:
     assert list(np.diff(file.offsets)) == [4, 4, 4]
 
 
+@pytest.mark.dear
 def test_segments_that_sampling_misses_get_their_middle_frame(tmp_path: Path, few: Path) -> None:
     table = tmp_path / "shots.tsv"
     table.write_text("s1\tcoffee_phone\t0.1\t0.3\ns2\tretina\t0.1\t0.2\n")
@@ -266,6 +273,7 @@ def test_a_finished_run_does_nothing_and_says_so(tmp_path: Path, few: Path) -> N
     assert "all 3 videos are done, nothing to do (overwrite=true starts over)" in log
 
 
+@pytest.mark.dear
 def test_videos_added_later_are_added(tmp_path: Path, few: Path) -> None:
     run(tmp_path, collection=few)
     (few / "VideoData" / "cat.mp4").symlink_to(TOYDATA / "VideoData" / "cat.mp4")
@@ -308,6 +316,7 @@ def test_frames_of_unknown_times_fail_alone_where_times_are_asked_for(tmp_path: 
     assert "sampler=all" in file.failures[0].error
 
 
+@pytest.mark.dear
 def test_another_recipe_is_refused_and_overwrite_starts_over(tmp_path: Path, few: Path) -> None:
     run(tmp_path, collection=few)
     with pytest.raises(OutputError, match=r"sampler\.name: half_second there, all_frames here"):
@@ -349,8 +358,16 @@ def test_random_weights_are_in_the_name(tmp_path: Path, few: Path) -> None:
     (("feature=mine", "model.weights=random"), UsageError, r"feature \(mine\) must end in ,random"),
     (("collection=2024",), CollectionError, "collection 2024: neither "),
     (("overwrite=no",), UsageError, r"overwrite \(no\) must be true or false"),
-    (("batch_size=0",), UsageError, r"batch_size \(0\) must be at least 1 frame"),
-    (("dataset.num_workers=-1",), UsageError, r"dataset\.num_workers \(-1\) must be 0 or more"),
+    (("batch_size=0",), UsageError, r"batch_size \(0\) must be a whole number of at least 1"),
+    (("batch_size=auto",), UsageError, r"batch_size \(auto\) must be a whole number of at least 1"),
+    (("dataset.num_workers=all",), UsageError, r"dataset\.num_workers \(all\) must be a whole number of at least 0"),
+    (("num_threads=two",), UsageError, r"num_threads \(two\) must be a whole number of at least 1"),
+    (("writer.commit_mb=-1",), UsageError, r"writer\.commit_mb \(-1\) must be a number of at least 0"),
+    (("writer.commit_seconds=soon",), UsageError, r"writer\.commit_seconds \(soon\) must be a number of at least 0"),
+    (("writer.silence_seconds=0",), UsageError, r"writer\.silence_seconds \(0\) must be a number above 0"),
+    (("trainer.precision=fp16",), UsageError, r"^trainer: .*fp16.*32-true.*; trainer=cpu does without any device"),
+    (("trainer.accelerator=tpu",), UsageError, r"^trainer: .*; trainer=cpu does without any device"),
+    (("dataset.num_workers=-1",), UsageError, r"dataset\.num_workers \(-1\) must be a whole number of"),
     (("dataset.decoder=vlc",), UsageError, r"decoder \(vlc\) must be one of auto, "),
     (("oversample=twice",), UsageError, r"oversample \(twice\) must be false, true or keep"),
     (("writer.dtype=int8",), UsageError, r"writer\.dtype \(int8\) must be one of float32, float16"),
@@ -365,6 +382,7 @@ def test_a_mistake_is_named_before_any_work(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.dear
 def test_from_the_shell_an_error_is_a_message_and_the_exit_code(tmp_path: Path) -> None:
     done = command("collection=nowhere", f"output_dir={tmp_path}", f"rootpath={tmp_path}")
     assert done.returncode == 1
@@ -387,6 +405,7 @@ def test_an_unknown_model_is_answered_with_the_nearest() -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.dear
 def test_the_shell_prints_the_path_last_and_from_any_folder(tmp_path: Path, few: Path) -> None:
     done = command("collection=few", f"rootpath={few.parent}", "feature=mine,a,b", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -394,6 +413,7 @@ def test_the_shell_prints_the_path_last_and_from_any_folder(tmp_path: Path, few:
     assert json.loads(FeatureFile(tmp_path / "outputs/few/mine,a,b").attributes["provenance"])
 
 
+@pytest.mark.dear
 def test_a_script_without_a_main_guard_runs_once(tmp_path: Path, few: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
@@ -411,6 +431,7 @@ def test_a_script_without_a_main_guard_runs_once(tmp_path: Path, few: Path) -> N
     assert done.stdout.split() == ["begun", f"{tmp_path}/few/efficientnet_lite0,avgpool/features.h5"]
 
 
+@pytest.mark.dear
 def test_several_models_share_one_decode_and_write_what_each_writes_alone(tmp_path: Path, few: Path) -> None:
     models = ["model=[efficientnet_lite0,resnet50]", "models.resnet50.weights=random"]
     both = extract.main(f"collection={few}", f"output_dir={tmp_path / 'both'}", "trainer=cpu", *models)
@@ -429,6 +450,7 @@ def test_several_models_share_one_decode_and_write_what_each_writes_alone(tmp_pa
         assert ours == theirs
 
 
+@pytest.mark.dear
 def test_several_models_whose_frames_are_prepared_otherwise(tmp_path: Path, few: Path) -> None:
     """resnest50 takes other pixels than efficientnet_lite0; what one of two has done already is done for both."""
     kept = run(tmp_path, collection=few).features[:]
@@ -457,6 +479,7 @@ def test_lists_of_models_that_make_no_sense(overrides: list[str], text: str, tmp
         run(tmp_path, *overrides, collection=few)
 
 
+@pytest.mark.dear
 def test_processes_read_while_the_network_is_made_ready(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ready = Encoder.ready
     at_work: list[int] = []

@@ -93,7 +93,7 @@ def test_precisions(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_threads_are_at_least_one() -> None:
-    with pytest.raises(UsageError, match=r"num_threads \(0\) must be at least 1"):
+    with pytest.raises(UsageError, match=r"num_threads \(0\) must be a whole number of at least 1"):
         Extractor([], num_threads=0)
 
 
@@ -111,6 +111,7 @@ def test_the_batch_size_is_the_least_that_is_as_fast_as_any(oversample: bool, fr
     assert Timed([Encoder(network, oversample=oversample)]).find_batch_size() == frames
 
 
+@pytest.mark.dear
 def test_batches_are_really_timed() -> None:
     extractor = Extractor([Encoder(efficientnet_lite.build())])
     one, many = (extractor._seconds(extractor._blank(n)) for n in (1, 24))

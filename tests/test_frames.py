@@ -71,6 +71,7 @@ def log(root: Path) -> str:
     return (root / "frames.log").read_text()
 
 
+@pytest.mark.dear
 def test_frames_and_list_files(few: Path) -> None:
     done = subprocess.run(command(few), capture_output=True, text=True, cwd=ROOT, timeout=100)
     assert done.returncode == 0, done.stderr
@@ -215,6 +216,7 @@ def test_a_second_run_completes_what_is_missing(few: Path) -> None:
     assert "1 videos to do, 2 of 3 done before" in log(few)
 
 
+@pytest.mark.dear
 def test_a_killed_run_leaves_only_whole_folders_and_is_completed(tmp_path: Path) -> None:
     root = tmp_path / "many"
     root.mkdir()
@@ -435,6 +437,7 @@ def crash(source: Source) -> Cut:
     return Cut(source.id, cut=1)
 
 
+@pytest.mark.dear
 def test_a_decoder_that_crashes_or_hangs_costs_its_video() -> None:
     sources = [Source(id, "", 1) for id in ["a", "bad", "b", "odd", "stuck", *(f"c{n}" for n in range(6))]]
     cuts = list(cut_all(sources, crash, num_workers=2, limits=replace(LIMITS, patience=5)))
@@ -474,6 +477,7 @@ def test_image_sets_are_sorted_where_one_id_begins_another(tmp_path: Path) -> No
     assert (tmp_path / "ImageSets" / "c.txt").read_text().splitlines() == sorted(ids)
 
 
+@pytest.mark.dear
 def test_features_of_frames_are_those_of_the_video(few: Path, tmp_path: Path) -> None:
     """Exactly so of PNG. Of JPEG what the network makes of it: an invisible noise of one level at most in each value
     moves the default network's features of these clips further (cosine 0.935) than JPEG does (0.969)."""
@@ -522,8 +526,8 @@ def test_lineage_sampler_refuses_loose_frames(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("overrides", "error", "text"), [
     (("format=bmp",), UsageError, r"format \(bmp\) must be jpg or png"),
     (("quality=101",), UsageError, r"quality \(101\) must be a whole number from 1 to 100"),
-    (("short_side=0",), UsageError, r"short_side \(0\) must be a positive number of pixels, or null"),
-    (("num_workers=-1",), UsageError, r"num_workers \(-1\) must be 0 or more"),
+    (("short_side=0",), UsageError, r"short_side \(0\) must be a whole number of at least 1"),
+    (("num_workers=-1",), UsageError, r"num_workers \(-1\) must be a whole number of at least 0"),
     (("decoder=vlc",), UsageError, r"decoder \(vlc\) must be one of auto, "),
     (("sampler=fps", "sampler.fps=0"), SamplerError, r"sampler\.fps \(0\) must be positive"),
 ])  # fmt: skip

@@ -313,7 +313,7 @@ def build(node: DictConfig, *, leave_out: Container[str] = (), **arguments: Any)
     except InstantiationException as error:
         if isinstance(error.__cause__, VfxError):
             raise error.__cause__ from None
-        raise UsageError(f"config: {error}") from error
+        raise UsageError(f"config: {error}; --cfg job shows the whole config") from error
     if node.get("_partial_", False):
         return part
     try:
@@ -321,8 +321,15 @@ def build(node: DictConfig, *, leave_out: Container[str] = (), **arguments: Any)
         return part(**arguments)
     except TypeError as error:
         if "unexpected keyword argument" in str(error):
-            raise UsageError(f"config: {error}") from error
+            raise UsageError(f"config: {error}; --cfg job shows the whole config") from error
         raise
+    except Exception as error:
+        if not str(node.get("_target_")).startswith("pytorch_lightning."):
+            raise
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(
+            f"trainer: {said}; trainer=cpu does without any device, and --help lists the others"
+        ) from error
 
 
 def _is_allowed(target: str) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from vfx import app, memory, workers
+from vfx import app, checks, memory, workers
 from vfx.benching import Result, Stage, efficiencies, in_turns
 from vfx.collection import Collection, find_collection
 from vfx.errors import UsageError
@@ -86,8 +86,7 @@ def _check(config: DictConfig) -> None:
     wrong = [name for name in config.stages if name not in STAGES]
     if wrong or not config.stages:
         raise UsageError(f"stages ({', '.join(config.stages)}) must be of {', '.join(STAGES)}")
-    if not isinstance(config.rounds, int) or config.rounds < 1:
-        raise UsageError(f"rounds ({config.rounds}) must be 1 or more")
+    checks.whole("rounds", config.rounds, least=1)
     if "models" in config:
         raise UsageError("a bench is of one model, not of several: model=<one>")
     if not config.dataset._target_.endswith(".VideoDataModule"):

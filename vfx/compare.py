@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from vfx import app, comparison
+from vfx import app, checks, comparison
 from vfx.comparison import Block, Comparison
 from vfx.differences import report
 from vfx.errors import DifferenceError, UsageError
@@ -76,10 +75,7 @@ def _table(path: Path, *, overwrite: bool) -> Iterator[Callable[[Block], None]]:
 
 
 def _number(config: DictConfig, key: str) -> float | None:
-    value = config[key]
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value)):
-        raise UsageError(f"{key} ({value}) must be a number")
-    return value
+    return None if config[key] is None else checks.number(key, config[key])
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vfx import workers
+from vfx import checks, workers
 from vfx.collection import FRAME_SUFFIXES, Source, video_id
 from vfx.decoding import Reading
 from vfx.errors import OutputError, UsageError, VfxError
@@ -75,10 +75,9 @@ class Pictures:
     def __post_init__(self) -> None:
         if self.format not in ("jpg", "png"):
             raise UsageError(f"format ({self.format}) must be jpg or png")
-        if not isinstance(self.quality, int) or not 1 <= self.quality <= 100:
-            raise UsageError(f"quality ({self.quality}) must be a whole number from 1 to 100")
-        if self.short_side is not None and (not isinstance(self.short_side, int) or self.short_side < 1):
-            raise UsageError(f"short_side ({self.short_side}) must be a positive number of pixels, or null")
+        checks.whole("quality", self.quality, least=1, most=100)
+        if self.short_side is not None:
+            checks.whole("short_side", self.short_side, least=1)
 
     def recipe(self) -> dict[str, Any]:
         """What changes the pictures."""

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
 
+from vfx import checks
 from vfx.batches import Batch, Batches, Reader, divide, share
 from vfx.clips import Clip, Sampler, read_frames, read_video
 from vfx.collection import Collection, Piece, Source
 from vfx.decoding import PieceReading, check_decoder
-from vfx.errors import UsageError
 from vfx.extractor import Extractor, cores
 from vfx.limits import Limits
 from vfx.tally import Tally
@@ -53,12 +53,11 @@ class SourceDataModule(LightningDataModule):
         check: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
-        if batch_size is not None and batch_size < 1:
-            raise UsageError(f"batch_size ({batch_size}) must be at least 1 frame")
-        if num_workers is not None and num_workers < 0:
-            raise UsageError(f"dataset.num_workers ({num_workers}) must be 0 or more processes")
-        if piece_cost < 1:
-            raise UsageError(f"dataset.piece_cost ({piece_cost}) must be at least 1")
+        if batch_size is not None:
+            checks.whole("batch_size", batch_size, least=1)
+        if num_workers is not None:
+            checks.whole("dataset.num_workers", num_workers, least=0)
+        checks.whole("dataset.piece_cost", piece_cost, least=1)
         sample(Timeline(np.empty(0), np.empty(0, bool)))  # refuses options out of range before any work
         self.collection = collection
         self.batch_size = batch_size

@@ -67,6 +67,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
     start = time.monotonic()
     tally = Tally()
     interruption = Interruption(follow=ranks.PARENT if ranks.is_told() or sweeps.is_apart() else None)
+    trainer = app.build(config.trainer)  # before anything is read or written, as it may refuse
     collection = find_collection(config.collection, config.rootpath)
     data = app.build(
         config.dataset,
@@ -106,6 +107,11 @@ def extract(config: DictConfig) -> Path | list[Path]:
         }
         for each, network, making in zip(configs, networks, recipes, strict=True)
     ]
+    encoders = [
+        Encoder(network, oversample=config.oversample, compiler=each.model.compile)
+        for each, network in zip(configs, networks, strict=True)
+    ]
+    extractor = Extractor(encoders, num_threads=config.num_threads, tally=tally)
     with ExitStack() as stack:
         writer = app.build(config.writer, outputs=outputs, attributes=attributes, tally=tally, check=interruption.check)
         if lead:
@@ -130,13 +136,8 @@ def extract(config: DictConfig) -> Path | list[Path]:
             for output, carried in zip(outputs, attributes, strict=True):
                 output.check_alone()
                 write_text(output.folder / "config.yaml", carried["config"])
-        encoders = [
-            Encoder(network, oversample=config.oversample, compiler=each.model.compile)
-            for each, network in zip(configs, networks, strict=True)
-        ]
-        extractor = Extractor(encoders, num_threads=config.num_threads, tally=tally)
         stack.callback(extractor.close)
-        trainer = app.build(config.trainer, callbacks=[writer, Progress(tally), interruption])
+        trainer.callbacks += [writer, Progress(tally), interruption]
         stack.callback(data.close)
         if trainer.world_size == 1 and trainer.strategy.launcher is None:  # else others, or another process, will read
             data.begin(extractor.prepares)

@@ -14,6 +14,7 @@ import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.plugins.precision import MixedPrecision
 
+from vfx import checks
 from vfx.background import Background, Pending, background
 from vfx.batches import Batch
 from vfx.compiling import cache_folder
@@ -40,8 +41,8 @@ class Extractor(LightningModule):
         self, encoders: Sequence[Encoder], *, num_threads: int | None = None, tally: Tally | None = None
     ) -> None:
         super().__init__()
-        if num_threads is not None and num_threads < 1:
-            raise UsageError(f"num_threads ({num_threads}) must be at least 1")
+        if num_threads is not None:
+            checks.whole("num_threads", num_threads, least=1)
         self.encoders = torch.nn.ModuleList(encoders)  # by which Lightning moves them
         self._encoders = list(encoders)
         self.prepares: list[Prepare] = list(dict.fromkeys(encoder.prepare for encoder in encoders))

@@ -14,11 +14,11 @@ import numpy as np
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from vfx import app, sweeps
+from vfx import app, checks, sweeps
 from vfx.collection import Collection, Source, find_collection
 from vfx.cutting import Cut, Cutter, Pictures, cut_all, done, has_place, remove_leftovers, survey
 from vfx.decoding import check_decoder
-from vfx.errors import ExtractionError, NoFramesError, OutputError, UsageError
+from vfx.errors import ExtractionError, NoFramesError, OutputError
 from vfx.limits import Limits
 from vfx.listing import meta_line, read_metas, rewrite, write_lists
 from vfx.lock import alone_in
@@ -93,9 +93,7 @@ def frames(config: DictConfig) -> Path:
 def _workers(num_workers: int | None) -> int:
     if num_workers is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if num_workers < 0:
-        raise UsageError(f"num_workers ({num_workers}) must be 0 or more processes")
-    return num_workers
+    return checks.whole("num_workers", num_workers, least=0)
 
 
 def _nested(collection: Collection, images: Path) -> set[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from vfx.errors import LimitError, UsageError
+from vfx import checks
+from vfx.errors import LimitError
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-                raise UsageError(f"limits.{field.name} ({value}) must be a number above 0")
+            checks.number(f"limits.{field.name}", getattr(self, field.name), above=0)
 
     @property
     def memory(self) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from vfx import app
+from vfx import app, checks
 from vfx.collection import Source, find_collection
 from vfx.errors import ExtractionError, UsageError
 from vfx.files import replace_durably, unwritten
@@ -87,16 +87,13 @@ def _check(config: DictConfig) -> None:
         raise UsageError(f"oversample ({config.oversample}) must be false, true or keep")
     if config.writer.dtype not in ("float32", "float16"):
         raise UsageError(f"writer.dtype ({config.writer.dtype}) must be float32 or float16")
-    if not isinstance(config.show, int) or config.show < 0:
-        raise UsageError(f"show ({config.show}) must be 0 or more videos")
+    checks.whole("show", config.show, least=0)
 
 
 def _processes(num_workers: int | None) -> int:
     if num_workers is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if num_workers < 1:
-        raise UsageError(f"num_workers ({num_workers}) must be 1 or more processes, which a bad video may take down")
-    return num_workers
+    return checks.whole("num_workers", num_workers, least=1)  # a bad video may take its process down
 
 
 def _dim(config: DictConfig) -> int:
