@@ -14,7 +14,7 @@ import pytest
 
 from tests.browser import CHROMIUM, DRIVER, Browser, browser
 from tests.conftest import TOYDATA
-from vfx import concat, course, page, pool, report
+from vfx import concat, course, export, import_bigfile, page, pool, report
 from vfx.errors import OutputError, UsageError
 from vfx.page import TEMPLATES
 from vfx.projection import unit
@@ -161,6 +161,20 @@ def test_it_shows_without_an_error_a_request_or_a_sidewise_scroll(
 
 
 @in_browser
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (375, True)])
+def test_features_side_by_side_show_so_too(
+    chromium: Browser, outputs: Path, width: int, dark: bool, tmp_path: Path
+) -> None:
+    both = made(outputs, "collection=toydata", f"features={NAME}+mean_{NAME}", f"output={tmp_path / 'report.html'}")
+    chromium.open(both, width=width, height=800, dark=dark)
+    assert chromium.js("document.documentElement.scrollWidth") == width
+    assert chromium.js("document.querySelectorAll('.map').length") == 2
+    assert chromium.shoot(tmp_path / "shot.png").stat().st_size > 20_000
+    assert chromium.errors() == []
+    assert {url.rpartition("/")[2] for url in chromium.requests()} == {"report.html"}
+
+
+@in_browser
 def test_what_is_pointed_at_is_told_and_what_is_clicked_enlarged(chromium: Browser, toy_page: Path) -> None:
     chromium.open(toy_page, width=1280, height=900)
     dots = chromium.js("document.querySelectorAll('.map .dot').length")
@@ -239,6 +253,24 @@ def test_features_stand_side_by_side(outputs: Path) -> None:
     assert made(outputs, "collection=toydata", "pictures=0") == path
 
 
+def test_any_file_is_reported_beside_itself(outputs: Path, tmp_path: Path) -> None:
+    copied = shutil.copy(outputs / "toydata" / NAME / "features.h5", tmp_path)
+    for given in (copied, tmp_path):
+        assert made(tmp_path, f"file={given}", "pictures=1") == tmp_path / "report.html"
+    shown = Reader(tmp_path / "report.html")
+    assert len([tag for tag, _ in shown.tags if tag == "image"]) == 1  # of the collection that the file names
+    hostile = made(tmp_path, f"file={outputs / 'gone' / HOSTILE}", f"output={tmp_path / 'hostile.html'}")
+    assert "There are no pictures in this page" in Reader(hostile).text
+
+
+def test_of_an_import_the_page_tells_where_it_came_from(outputs: Path, tmp_path: Path) -> None:
+    given = ["collection=toydata", f"output_dir={tmp_path}"]
+    shutil.copytree(outputs / "toydata" / NAME, tmp_path / "toydata" / NAME)
+    bigfile = export.main(*given, f"feature={NAME}", "format=bigfile", f"destination={tmp_path / 'bigfile'}")
+    import_bigfile.main(*given, f"source={bigfile}", "feature=again")
+    assert str(bigfile) in Reader(made(tmp_path, "collection=toydata", "feature=again", "pictures=0")).text
+
+
 def test_a_page_has_a_largest_size(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "MOST_BYTES", 1 << 20)
     monkeypatch.setattr(page, "_Gallery", Full)
@@ -278,6 +310,10 @@ def test_names_that_hold_a_plus_are_known_by_what_is_there(features: str, there:
         (["feature=a", "videos=9999"], UsageError, r"videos \(9999\) must be a whole number from 0 to 64"),
         (["feature=a", "duplicate=2"], UsageError, r"duplicate \(2\) must be a cosine"),
         ([f"feature={NAME}", "output=/no/such/folder/x.html"], UsageError, "in a folder that is there"),
+        (["file=x.h5"], UsageError, r"give either collection=\.\.\. or file=\.\.\."),
+        (["collection=null"], UsageError, r"give either collection=\.\.\. or file=\.\.\."),
+        (["collection=null", "file=/no/x.h5"], OutputError, r"file \(/no/x\.h5\) is not there"),
+        (["collection=null", "file=x.h5", "feature=a"], UsageError, "go with collection="),
     ],
 )
 def test_what_cannot_be_reported_is_said(

@@ -50,6 +50,20 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
+def test_any_file_is_searched_and_the_sheet_lies_beside_it(toy_features: FeatureFile, tmp_path: Path) -> None:
+    copied = shutil.copy(toy_features.path, tmp_path)
+    for given in (copied, tmp_path):
+        assert search.main(f"file={given}", "frame=cat_25") == tmp_path / "search.png"
+    for wrong, said in [
+        (["collection=toydata"], r"feature=\.\.\. goes with collection="),
+        ([f"file={copied}", "feature=a"], r"feature=\.\.\. goes with collection="),
+        (["collection=toydata", f"file={copied}"], r"give either collection=\.\.\. and feature="),
+        ([f"file={tmp_path / 'none.h5'}"], r"none\.h5\) is not there"),
+    ]:
+        with pytest.raises(UsageError, match=said):
+            search.main(*wrong, "frame=cat_25")
+
+
 def test_a_picture_of_a_frame_finds_that_very_frame(toy_features: FeatureFile, tmp_path: Path, picture: Path) -> None:
     hits = run(toy_features, tmp_path, f"image={picture}", "top=4")
     assert [hit["rank"] for hit in hits] == ["1", "2", "3", "4"]
@@ -145,11 +159,11 @@ def test_other_weights_than_those_of_the_feature_are_refused(
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ("vfx.models.efficientnet_lite.build", "torch.hub.load", "nothing of it was run"),
+        ("vfx.models.efficientnet_lite.build", "torch.hub.load", "was not run"),
         ("vfx.models.efficientnet_lite.build", "vfx.models.weights.torch.load", "is not one that a config may name"),
-        ("weights: pretrained", "weights: ${oc.env:HOME}", "nothing of it was run"),
-        ("weights: pretrained", "weights: {_target_: os.system}", "nothing of it was run"),
-        ("model:", "other:", "does not tell its model"),
+        ("weights: pretrained", "weights: ${oc.env:HOME}", "was not run"),
+        ("weights: pretrained", "weights: {_target_: os.system}", "was not run"),
+        ("model:", "other:", "attribute config has no model"),
     ],
 )
 def test_a_feature_file_cannot_have_anything_else_run(

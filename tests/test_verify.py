@@ -86,7 +86,7 @@ def test_mistakes_are_named(outputs: Path) -> None:
         run(outputs, "file=nothing.h5")
     with pytest.raises(OutputError, match=r"no feature file in .*c/x; .*c has f,avgpool, g,avgpool$"):
         run(outputs, "collection=c", "feature=x")
-    with pytest.raises(OutputError, match=r"no feature file in .*d/\*; .*d has none$"):
+    with pytest.raises(OutputError, match=r"no feature file in .*d/\*; .*d has none: vfx.extract makes them$"):
         run(outputs, "collection=d")
 
 

@@ -31,6 +31,15 @@ def open_feature(collection: Path, feature: str) -> FeatureFile:
     return FeatureFile(path)
 
 
+def find_file(path: str | Path) -> Path:
+    """The feature file of that path, or that of the folder of that path. Raises OutputError where there is none."""
+    path = Path(path).expanduser()
+    path = path / "features.h5" if path.is_dir() else path
+    if not path.is_file():
+        raise OutputError(f"file ({path}) is not there; give a features.h5, or the folder that holds it")
+    return path
+
+
 def source(file: FeatureFile) -> dict[str, Any]:
     """A feature as an ingredient of a recipe: its own recipe, and which making of it this is."""
     return {

@@ -329,8 +329,10 @@ def _course(rows: list[Interval]) -> dict[str, Any] | None:
 
 
 def _origin(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a provenance what is no recipe: weights, decoders, versions."""
-    return {key: provenance[key] for key in ("weights", "parts", "decoders", "versions", "source") if key in provenance}
+    """Of a provenance what is no recipe: weights, decoders, versions, where an import came from."""
+    return {
+        key: provenance[key] for key in ("weights", "parts", "decoders", "versions", "imported") if key in provenance
+    }
 
 
 def _licences(provenance: Mapping[str, Any]) -> list[str]:

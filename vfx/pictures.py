@@ -49,12 +49,13 @@ class _Task:
     folder: Path
 
 
-def collection_of(file: FeatureFile, collection: str, rootpath: str | Path) -> Collection | None:
-    """Where the videos of a feature are: a collection's name or path as it is given, else where the feature's recipe
-    says that they were when it was made. None where they are gone, or the recipe does not tell.
+def collection_of(file: FeatureFile, collection: str | None, rootpath: str | Path) -> Collection | None:
+    """Where the videos of a feature are: a collection's name or path as it is given (None: the feature's own name for
+    it), else where the feature's recipe says that they were when it was made. None where they are gone, or the recipe
+    does not tell.
     """
-    with contextlib.suppress(CollectionError):
-        return find_collection(collection, rootpath)
+    with contextlib.suppress(CollectionError, OSError, ValueError):  # a file may call its collection anything
+        return find_collection(collection or file.attributes["collection"], rootpath)
     for place in _roots(file.provenance["recipe"]):
         if Path(place).is_dir():
             return Collection(name=file.attributes["collection"], root=Path(place))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from vfx import app
+from vfx import app, checks
 from vfx.collection import collection_name
-from vfx.derive import open_feature
+from vfx.derive import find_file, open_feature
 from vfx.errors import OutputError, UsageError
 from vfx.files import write_text
+from vfx.store import FeatureFile
 
 log = logging.getLogger("vfx.report")  # not __name__, which is __main__ when run
 NAME = "report.html"
@@ -33,23 +35,22 @@ def report(config: DictConfig) -> Path:
 
     need("jinja2", extra="report", for_="vfx.report")
     options = page.Options(
-        pictures=_whole(config, "pictures", 0, 1000),
-        videos=_whole(config, "videos", 0, 64),
+        pictures=checks.whole("pictures", config.pictures, least=0, most=1000),
+        videos=checks.whole("videos", config.videos, least=0, most=64),
         duplicate=_cosine(config),
-        seed=_whole(config, "seed", 0, 2**32),
+        seed=checks.whole("seed", config.seed, least=0, most=2**32),
     )
     limits = app.build(config.limits)
-    folder = Path(config.output_dir) / collection_name(config.collection)
-    names = _names(config, folder)
-    target = folder / NAME if len(names) > 1 else folder / names[0] / NAME
-    if config.output is not None:
-        target = Path(config.output).expanduser()
-        if not target.parent.is_dir():
-            raise UsageError(f"output ({target}) must be in a folder that is there")
     with ExitStack() as stack:
+        files = [stack.enter_context(file) for file in _opened(config)]
+        one = files[0].path.parent
+        target = (one if len(files) == 1 else one.parent) / NAME
+        if config.output is not None:
+            target = Path(config.output).expanduser()
+            if not target.parent.is_dir():
+                raise UsageError(f"output ({target}) must be in a folder that is there")
         studies = []
-        for name in names:
-            file = stack.enter_context(open_feature(folder, name))
+        for file in files:
             log.info("reading %s", file.path)
             studies.append(page.study(file, options))
         drawn: list[pictures.Picture] = []
@@ -69,6 +70,20 @@ def report(config: DictConfig) -> Path:
     write_text(target, text)
     log.info("%s: %.1f MB, %d pictures", target, len(text.encode()) / 1e6, len(drawn))
     return target
+
+
+def _opened(config: DictConfig) -> Iterator[FeatureFile]:
+    """The features asked for. Raises UsageError and its kin where that is not said well, or one is not there."""
+    if (config.file is None) == (config.collection is None):
+        raise UsageError("give either collection=... or file=... (see --help)")
+    if config.file is not None:
+        if config.feature is not None or config.features is not None:
+            raise UsageError("feature=... and features=... go with collection=..., not with file=...")
+        yield FeatureFile(find_file(config.file))
+        return
+    folder = Path(config.output_dir) / collection_name(config.collection)
+    for name in _names(config, folder):
+        yield open_feature(folder, name)
 
 
 def _names(config: DictConfig, folder: Path) -> list[str]:
@@ -102,13 +117,6 @@ def split_names(features: str, there: list[str]) -> list[str]:
     if len(set(names)) < len(names):
         raise UsageError(f"features ({features}) names a feature twice; feature=A+B is the concatenation alone")
     return names
-
-
-def _whole(config: DictConfig, key: str, least: int, most: int) -> int:
-    value = config[key]
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise UsageError(f"{key} ({value}) must be a whole number from {least} to {most}")
-    return value
 
 
 def _cosine(config: DictConfig) -> float:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vfx import app, lean
+from vfx import app, checks, lean
 from vfx.collection import collection_name
-from vfx.derive import open_feature
+from vfx.derive import find_file, open_feature
 from vfx.errors import OutputError, UsageError, VideoError, WeightsError
 from vfx.files import replace_durably, write_text, writing
 from vfx.limits import Limits
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("vfx.search")  # not __name__, which is __main__ when run
 NAME = "search.png"
 QUERIES = ("image", "frame", "video", "segment")
+OTHER = "give frame=, video= or segment= instead"
 SIDE = 480  # pixels of a picture on the sheet, at most
 MOST = 1000
 
@@ -76,8 +77,7 @@ def search(config: DictConfig) -> Path:
 
     limits = app.build(config.limits)
     _check(config)
-    folder = Path(config.output_dir) / collection_name(config.collection)
-    with open_feature(folder, config.feature) as file:
+    with _feature(config) as file:
         target = file.path.parent / NAME if config.output is None else Path(config.output).expanduser()
         hits_file = None if config.hits is None else Path(config.hits).expanduser()
         for path, suffixes in [(target, (".png", ".jpg", ".jpeg")), (hits_file, (".tsv", ".json"))]:
@@ -104,8 +104,7 @@ def _check(config: DictConfig) -> None:
         raise UsageError(
             f"give one of {', '.join(f'{key}=...' for key in QUERIES)}, not {' and '.join(given) or 'none'}"
         )
-    if isinstance(config.top, bool) or not isinstance(config.top, int) or not 1 <= config.top <= MOST:
-        raise UsageError(f"top ({config.top}) must be a whole number from 1 to {MOST}")
+    checks.whole("top", config.top, least=1, most=MOST)
     for key, values in {
         "group": (None, "video"),
         "index": ("auto", "exact", "faiss"),
@@ -118,6 +117,17 @@ def _check(config: DictConfig) -> None:
         config.video is None or isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0
     ):
         raise UsageError(f"seconds ({seconds}) must be a time in seconds, 0 or more, and goes with video=")
+
+
+def _feature(config: DictConfig) -> FeatureFile:
+    """What is searched. Raises UsageError and its kin where that is not said well, or is not there."""
+    if (config.file is None) == (config.collection is None):
+        raise UsageError("give either collection=... and feature=..., or file=... (see --help)")
+    if (config.file is None) == (config.feature is None):
+        raise UsageError("feature=... goes with collection=..., which needs it, and not with file=... (see --help)")
+    if config.file is not None:
+        return FeatureFile(find_file(config.file))
+    return open_feature(Path(config.output_dir) / collection_name(config.collection), config.feature)
 
 
 def _query(config: DictConfig, file: FeatureFile, limits: Limits) -> Query:
@@ -186,9 +196,11 @@ def _opened(path: Path, limits: Limits) -> tuple[Image.Image, NDArray[Any]]:
             limits.check_size(path.name, *opened.size)
             image = ImageOps.exif_transpose(opened).convert("RGB")
     except FileNotFoundError:
-        raise UsageError(f"image ({path}) is not there") from None
+        raise UsageError(f"image ({path}) is not there; give the path of a picture") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, VideoError) as error:
-        raise UsageError(f"image ({path}) cannot be read as a picture ({', '.join(FORMATS)}): {error}") from error
+        raise UsageError(
+            f"image ({path}) cannot be read as a picture ({', '.join(FORMATS)}): {error}; save it as one of these"
+        ) from error
     return image, np.asarray(image)
 
 
@@ -217,7 +229,7 @@ def _extracted(file: FeatureFile) -> tuple[FeatureFile, list[Any]]:
     poolings: list[Any] = []
     recipe = file.provenance["recipe"]
     while "model" not in recipe:
-        other = "; give frame=, video= or segment= instead"
+        other = f"; {OTHER}"
         if "concat" in recipe:
             raise UsageError(f"{file.feature} is a concatenation: search with image= in one of its parts{other}")
         if not isinstance(recipe.get("source"), dict) or "pooling" not in recipe:
@@ -243,11 +255,11 @@ def _node(file: FeatureFile, key: str, prefix: str) -> DictConfig:
         text = OmegaConf.to_yaml(node)
         target = str(node["_target_"])
     except (OmegaConfBaseException, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise UsageError(f"{file.path} does not tell its {key} in its attribute config: image= needs it") from error
+        raise UsageError(f"{file.path}: attribute config has no {key}, which image= needs; {OTHER}") from error
     except Exception as error:
-        raise UsageError(f"{file.path}: attribute config is not YAML: {error}") from error
+        raise UsageError(f"{file.path}: attribute config is not YAML: {error}; {OTHER}") from error
     if not target.startswith(prefix) or "${" in text or text.count("_target_") > 1:
-        raise UsageError(f"{file.path}: its {key} ({target}) is not one that vfx writes; nothing of it was run")
+        raise UsageError(f"{file.path}: {key} ({target}) is not one that vfx writes, and was not run; {OTHER}")
     return node
 
 

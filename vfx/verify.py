@@ -10,8 +10,9 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from vfx import app
+from vfx import app, hdf5
 from vfx.collection import collection_name
+from vfx.derive import find_file
 from vfx.errors import IntegrityError, OutputError, UsageError
 from vfx.integrity import survey
 from vfx.output import Output
@@ -40,7 +41,9 @@ def verify(config: DictConfig) -> Path:
                 wrong.add(path)
     looked_at = f"{len(paths)} file{'s' * (len(paths) > 1)}"
     if bad := sorted(wrong):
-        raise IntegrityError(f"{len(bad)} of {looked_at} not as it should be, such as {bad[0]}; see above")
+        raise IntegrityError(
+            f"{len(bad)} of {looked_at} not as it should be, such as {bad[0]}; see above; {hdf5.REMEDY}"
+        )
     log.info("%s, %.1f MB in %.1f s: nothing is wrong", looked_at, size / 1e6, time.monotonic() - start)
     return asked
 
@@ -52,17 +55,15 @@ def _files(config: DictConfig) -> tuple[Path, list[Path]]:
     if config.file is not None:
         if config.feature is not None:
             raise UsageError(f"feature ({config.feature}) goes with collection=..., not with file=...")
-        path = Path(config.file).expanduser()
-        path = path / "features.h5" if path.is_dir() else path
-        if not path.is_file():
-            raise OutputError(f"file ({path}) is not there; give a features.h5, or the folder that holds it")
+        path = find_file(config.file)
         return path, [path]
     collection = Path(config.output_dir) / collection_name(config.collection)
     features = {folder.name: _of(folder) for folder in sorted(collection.glob("*"))}
     there = [name for name, paths in features.items() if paths]
     if not there or config.feature not in (None, *there):
         raise OutputError(
-            f"no feature file in {collection / (config.feature or '*')}; {collection} has {', '.join(there) or 'none'}"
+            f"no feature file in {collection / (config.feature or '*')}; {collection} has"
+            f" {', '.join(there) or 'none: vfx.extract makes them'}"
         )
     if config.feature is None:
         return collection, [path for paths in features.values() for path in paths]
