@@ -110,10 +110,13 @@ def test_without_faiss_the_command_that_installs_it_is_named(
     indexed: FeatureFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(UsageError, match=r"index=faiss needs faiss: pip install 'vfx\[search\]'"):
+    with pytest.raises(
+        UsageError, match=r"index=faiss \(index=exact does without it\) needs faiss: pip install 'vfx\[search\]'"
+    ):
         opened(indexed)
 
 
+@pytest.mark.dear
 @pytest.mark.parametrize("first", ["torch", "faiss"])
 def test_faiss_and_torch_live_in_one_process(first: str) -> None:
     """Each brings an OpenMP of its own; two that do not bear each other abort or hang."""

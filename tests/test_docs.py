@@ -16,15 +16,17 @@ from typing import Any
 from xml.etree import ElementTree
 
 import hydra
+import numpy as np
 import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 import vfx
-from tests.conftest import ROOT
+from tests.conftest import ROOT, TOYDATA
 from vfx import CONF_DIR, export
 from vfx.app import quote_commas, resolved, spread_models
+from vfx.decoding import Reading, demux
 from vfx.errors import VfxError
 from vfx.mistakes import ERRORS
 from vfx.store import FeatureFile
@@ -210,8 +212,17 @@ def test_python_about_sweeps_runs(checkout: Path, capsys: pytest.CaptureFixture[
     assert "1280" in capsys.readouterr().out
 
 
-def test_python_about_adding_parts_runs(checkout: Path) -> None:
-    run("docs/extending.md")  # it has asserts of its own
+def test_python_about_adding_parts_runs(checkout: Path, toy_features: FeatureFile) -> None:
+    names = run("docs/extending.md")  # it has asserts of its own
+    cat, chosen = TOYDATA / "VideoData/cat.mp4", np.array([3, 25])
+    ours = list(Reading(cat, lambda _: chosen))
+    theirs = list(names["frames"](cat, demux(cat), chosen))
+    assert [(f.index, f.seconds) for f in theirs] == [(f.index, f.seconds) for f in ours]
+    assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(ours, theirs, strict=True))
+    names["write"](toy_features, checkout / "features.csv")
+    written = np.genfromtxt(checkout / "features.csv", dtype=None, delimiter=",", encoding="utf-8")
+    assert [row[0] for row in written.tolist()] == toy_features.ids.tolist()
+    assert np.array_equal(np.float32([row[1:] for row in written.tolist()]), toy_features.features[:])
 
 
 def test_the_keys_in_the_readme_are_there() -> None:

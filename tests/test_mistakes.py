@@ -10,7 +10,10 @@ import vfx
 from tests.conftest import ROOT
 from vfx.errors import UsageError
 
-MORE = "another network of timm: model=timm model.name={} (python -m vfx.models lists them)"
+MORE = (
+    "any network of timm or torchvision: model=timm model.name={} (python -m vfx.models filter=<part of a name> lists"
+    " them)"
+)
 HELP = "python -m vfx.extract --help lists them"
 
 

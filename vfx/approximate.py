@@ -117,7 +117,7 @@ def opened(file: FeatureFile) -> Index:
 
 
 def _faiss() -> Any:
-    return need("faiss", extra="search", for_="index=faiss")
+    return need("faiss", extra="search", for_="index=faiss (index=exact does without it)")
 
 
 def _digest(file: FeatureFile) -> str:

@@ -79,7 +79,9 @@ def decode(material: Material, *, sample: Sampler, decoder: str, processes: int,
     with closing(delivered):
         for source, item in delivered:
             if isinstance(item, workers.Down):
-                raise ExtractionError(f"{source.path}: {decoder}: {item.reason}")
+                raise ExtractionError(
+                    f"{source.path}: {decoder}: {item.reason}; take it out of the collection to be measured"
+                )
             frames += item[0]
             served[item[1]] += 1
     cost = watch.cost(frames)
@@ -240,5 +242,8 @@ def _rows(features: Path) -> int:
     """Raises ExtractionError where something could not be read."""
     with FeatureFile(features) as file:
         if file.failures:
-            raise ExtractionError(f"{features}: {len(file.failures)} failures; the first: {file.failures[0]}")
+            raise ExtractionError(
+                f"{features}: {len(file.failures)} failures; the first: {file.failures[0]}; take these videos"
+                " out of the collection to be measured"
+            )
         return int(file.features.shape[0])

@@ -31,7 +31,8 @@ def merge(config: DictConfig) -> Path:
     output = Output(Path(config.output_dir) / collection.name / config.feature)
     if not output.folder.is_dir() or (recipe := output.recipe()) is None:
         raise OutputError(
-            f"feature ({config.feature}) of {collection.name}: nothing has been extracted to {output.folder}"
+            f"feature ({config.feature}) of {collection.name}: nothing has been extracted to {output.folder}; run its"
+            " shards first (vfx.extract shard=1 num_shards=...)"
         )
     with output.alone():
         if output.is_whole():

@@ -37,7 +37,10 @@ def explained(error: Exception, app: str, arguments: Iterable[str]) -> UsageErro
 def _no_option(app: str, group: str, option: str, there: list[str]) -> UsageError:
     more = ""
     if group == "model":
-        more = f"; another network of timm: model=timm model.name={option} (python -m vfx.models lists them)"
+        more = (
+            f"; any network of timm or torchvision: model=timm model.name={option} (python -m vfx.models filter=<part"
+            " of a name> lists them)"
+        )
     if nearest := _nearest(option, there):
         return UsageError(f"{group} ({option}) is not one of its options{nearest}; {_help(app)}{more}")
     return UsageError(f"{group} ({option}) must be one of {', '.join(there) or 'none'}{more}")

@@ -238,7 +238,10 @@ class Output:
             with FeatureFile(path) as part:
                 found = part.provenance["recipe"]
                 if recipe is not None and (changed := differences(recipe, found)):
-                    raise OutputError(f"{path} was made with another recipe than others: {'; '.join(changed)}")
+                    raise OutputError(
+                        f"{path} was made with another recipe than others: {'; '.join(changed)};"
+                        " extract its videos again, with overwrite=true"
+                    )
                 recipe = found
                 attributes = {name: part.attributes[name] for name in CARRIED}
         self.assemble(attributes)

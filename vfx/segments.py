@@ -21,6 +21,7 @@ from vfx.errors import UsageError
 from vfx.timeline import Timeline
 
 SHOWN = 5
+FORM = "a line is segment id, video id, start and end in seconds, with tabs between"
 
 
 class Segment(NamedTuple):
@@ -66,9 +67,9 @@ def read_segments(path: str | Path) -> Table:
             videos.setdefault(video, []).append(Segment(id, start, end, number))
     if wrong:
         more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        raise UsageError(f"{path}: " + "; ".join(wrong[:SHOWN]) + more)
+        raise UsageError(f"{path}: " + "; ".join(wrong[:SHOWN]) + more + f"; mend these lines ({FORM})")
     if not videos:
-        raise UsageError(f"{path} holds no segment; a line is segment id, video id, start, end")
+        raise UsageError(f"{path} holds no segment; {FORM}")
     return videos
 
 
@@ -77,7 +78,10 @@ def check_videos(path: str | Path, known: Container[str]) -> None:
     unknown = [(s.line, video) for video, rows in read_segments(path).items() if video not in known for s in rows]
     if unknown:
         lines = "; ".join(f"line {line}: {video}" for line, video in sorted(unknown)[:SHOWN])
-        raise UsageError(f"{path}: {len(unknown)} segments are of videos that the collection does not have: {lines}")
+        raise UsageError(
+            f"{path}: {len(unknown)} segments are of videos that the collection does not have: {lines}; take these"
+            " lines out, or add the videos"
+        )
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -94,7 +98,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
                 header_possible = False
                 yield number, fields
         except UnicodeDecodeError as error:
-            raise UsageError(f"{path} is not UTF-8 text: {error}") from error
+            raise UsageError(f"{path} is not UTF-8 text: {error}; save it as UTF-8") from error
 
 
 def _is_number(text: str) -> bool:

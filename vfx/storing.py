@@ -138,7 +138,10 @@ class FeatureFileWriter:
         self._sink.close()
         with hdf5.open_checked(self._temporary) as again:  # what cannot be opened must not take the final name
             if again["features"].shape[0] != self.rows:
-                raise OutputError(f"{self._temporary} does not read back as it was written: is the disk sound?")
+                raise OutputError(
+                    f"{self._temporary} does not read back as it was written: is the disk sound? Write to"
+                    " another (output_dir=...)"
+                )
 
 
 def _storable(text: str) -> str:

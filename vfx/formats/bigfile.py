@@ -74,7 +74,7 @@ def check(folder: Path) -> tuple[int, int]:
     if dims > MOST_DIMS:
         raise OutputError(
             f"{folder / 'shape.txt'}: {dims} values a row are more than the {MOST_DIMS} that fit in memory;"
-            " is it the right file?"
+            " is it the right file? Copy it again"
         )
     size = (folder / "feature.bin").stat().st_size
     if size != rows * dims * 4:

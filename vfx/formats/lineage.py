@@ -61,4 +61,4 @@ def find_source(path: Path) -> Source:
         return Source(folder, "bigfile")
     if path.is_file():
         return Source(path, "txt")
-    raise UsageError(f"source ({path}) is neither the folder of a BigFile nor an id.feature.txt")
+    raise UsageError(f"source ({path}) is neither the folder of a BigFile nor an id.feature.txt; give one of these")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import chain
 
@@ -46,7 +47,11 @@ def models(config: DictConfig) -> Networks:
         pattern = f"*{pattern}*"
     found = [*(each for each in own if fnmatchcase(each.model, pattern)), *of_libraries(pattern)]
     if not found:
-        raise UsageError(f"filter ({config.filter}) is part of no network's name; filter=* lists all")
+        names = {each.model.rpartition("=")[2] for each in [*own, *of_libraries("*")]}
+        nearest = ", ".join(get_close_matches(pattern.strip("*"), names)) or "none"
+        raise UsageError(
+            f"filter ({config.filter}) is part of no network's name; nearest: {nearest}; filter=* lists all"
+        )
     return Networks(found, format=config.format)
 
 

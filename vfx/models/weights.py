@@ -242,7 +242,10 @@ def _open(path: Path) -> Any:
 
 def _unreadable(path: Path, error: Exception) -> WeightsError:
     reason = str(error).strip().partition("\n")[0] or type(error).__name__
-    return WeightsError(f"{path} cannot be read as weights, and may be damaged or cut short: {reason}")
+    return WeightsError(
+        f"{path} cannot be read as weights, and may be damaged or cut short: {reason}; copy it again, or delete it if"
+        " vfx fetched it, and it will be fetched again"
+    )
 
 
 def _unwrap(checkpoint: Any, path: Path) -> StateDict:
