@@ -164,7 +164,7 @@ class Sweep:
 
 
 def _stop(folder: Path, number: int) -> None:
-    write_text(folder / STOP, str(number))
+    write_text(folder / STOP, str(int(number)))  # of a member of Signals too, whose text is its name in Python 3.10
 
 
 def _stopped(folder: Path) -> int:

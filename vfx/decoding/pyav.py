@@ -113,7 +113,7 @@ def headers(path: Path) -> Headers:
         return Headers(
             container=container.format.name,
             codec=context.codec.canonical_name,
-            pixel_format=context.pix_fmt or "",
+            pixel_format=context.format.name if context.format else "",  # pix_fmt of none would crash PyAV 17
             bits=max((part.bits for part in context.format.components), default=0) if context.format else 0,
             width=width,
             height=height,
