@@ -366,6 +366,7 @@ def test_random_weights_are_in_the_name(tmp_path: Path, few: Path) -> None:
     (("writer.commit_seconds=soon",), UsageError, r"writer\.commit_seconds \(soon\) must be a number of at least 0"),
     (("writer.silence_seconds=0",), UsageError, r"writer\.silence_seconds \(0\) must be a number above 0"),
     (("trainer.precision=fp16",), UsageError, r"^trainer: .*fp16.*32-true.*; trainer=cpu does without any device"),
+    (("+trainer.limit_predict_batches=some",), UsageError, r"^trainer: .* not supported .*; trainer=cpu does"),
     (("trainer.accelerator=tpu",), UsageError, r"^trainer: .*; trainer=cpu does without any device"),
     (("dataset.num_workers=-1",), UsageError, r"dataset\.num_workers \(-1\) must be a whole number of"),
     (("dataset.decoder=vlc",), UsageError, r"decoder \(vlc\) must be one of auto, "),

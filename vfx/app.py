@@ -319,11 +319,9 @@ def build(node: DictConfig, *, leave_out: Container[str] = (), **arguments: Any)
     try:
         # Called here, not by Hydra, which would turn our objects into configs.
         return part(**arguments)
-    except TypeError as error:
-        if "unexpected keyword argument" in str(error):
-            raise UsageError(f"config: {error}; --cfg job shows the whole config") from error
-        raise
     except Exception as error:
+        if isinstance(error, TypeError) and "unexpected keyword argument" in str(error):
+            raise UsageError(f"config: {error}; --cfg job shows the whole config") from error
         if not str(node.get("_target_")).startswith("pytorch_lightning."):
             raise
         said = " ".join(str(error).split()) or type(error).__name__

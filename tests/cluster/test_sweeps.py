@@ -240,10 +240,10 @@ def test_jobs_side_by_side(root: Path) -> None:
 
 @pytest.mark.slow
 def test_what_nobody_foresaw_fails_one_job(root: Path) -> None:
-    code, out, err = ended(start(root, *MODEL, "collection=one", "trainer=gpu,cpu"))
+    code, out, err = ended(start(root, *MODEL, "collection=one", "trainer=cpu", "limits.memory_gb=inf,4"))
     assert code == 1
     assert out == [f"out/one/{FEATURE},random/features.h5"]
-    assert "job 0 failed (trainer=gpu): MisconfigurationException: No supported gpu backend found!" in err
+    assert "job 0 failed (limits.memory_gb=inf): OverflowError: cannot convert float infinity to integer" in err
     assert "Traceback" not in err
 
 
