@@ -48,10 +48,9 @@ def models(config: DictConfig) -> Networks:
     found = [*(each for each in own if fnmatchcase(each.model, pattern)), *of_libraries(pattern)]
     if not found:
         names = {each.model.rpartition("=")[2] for each in [*own, *of_libraries("*")]}
-        nearest = ", ".join(get_close_matches(pattern.strip("*"), names)) or "none"
-        raise UsageError(
-            f"filter ({config.filter}) is part of no network's name; nearest: {nearest}; filter=* lists all"
-        )
+        near = get_close_matches(pattern.strip("*"), names)
+        nearest = f"; nearest: {', '.join(near)}" if near else ""
+        raise UsageError(f"filter ({config.filter}) is part of no network's name{nearest}; filter=* lists all")
     return Networks(found, format=config.format)
 
 
