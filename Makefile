@@ -32,19 +32,23 @@ dist: .venv/core  ## the wheel and the source distribution
 	$(BIN)/python -m pip install --quiet "setuptools>=77"
 	$(BIN)/python -c 'from setuptools import build_meta; print(build_meta.build_sdist("dist"))'
 
-# torch and torchvision first and together: they must be of one release (see constraints.txt)
-.venv/core: setup.cfg pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+# Modules are compiled when they are first imported: compiling all of torch's takes longer than all of a demo
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+.venv/core: setup.cfg pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) .
 	touch $@
 
-.venv/test: .venv/core
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
-	touch $@
+.venv/test: setup.cfg pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) ".[test]"
+	touch .venv/core $@
 
-.venv/docs: .venv/core
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
-	touch $@
+.venv/docs: setup.cfg pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) ".[docs]"
+	touch .venv/core $@
 
 clean:
 	rm -rf .venv build dist site *.egg-info
