@@ -39,7 +39,7 @@ def test_a_table_without_a_header(tmp_path: Path) -> None:
         ("s1\t../cat\t0\t1\n", r"line 1: id \('\.\./cat'\) must not .* or a slash"),
         ("s1\t/etc/passwd\t0\t1\n", r"line 1: id \('/etc/passwd'\) must not .* or a slash"),
         ("..\tcat\t0\t1\n", r"line 1: id \('\.\.'\) must not .* be \. or \.\."),
-        ("s" * 10_000 + "\tcat\t0\t1\n", r"line 1: id \('s{79}\) must not .* or be longer than 1000 bytes; mend these lines"),
+        ("s" * 10_000 + "\tcat\t0\t1\n", r"line 1: id \('s{79}\) must not .* or be longer than 1000 bytes; mend these"),
         ("s0\tcat\t00:00\t1\ns1\tcat\t0\t1\n", r"line 1: not segment id, video id, start, end"),
         ("# nothing\n", "holds no segment"),
     ],
