@@ -9,11 +9,15 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from configparser import ConfigParser
 from email.parser import Parser
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 import vfx
 from tests.conftest import ROOT, TOYDATA
@@ -177,34 +181,59 @@ def interpreters() -> dict[str, str]:
     return found
 
 
+@pytest.fixture
+def venv(tmp_path: Path) -> Iterator[Path]:
+    """For an environment of some GB, which goes when its test is done."""
+    yield tmp_path / "venv"
+    shutil.rmtree(tmp_path / "venv", ignore_errors=True)
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("version", PYTHONS)
-def test_the_wheel_runs_from_another_folder(version: str, wheel: Path, tmp_path: Path) -> None:
-    """In a fresh environment of each Python, beside the libraries of this one: those that are compiled load in this
-    version alone, which extracts; in the others the commands read their configs and show their help."""
+def test_the_wheel_runs_from_another_folder(version: str, wheel: Path, tmp_path: Path, venv: Path) -> None:
+    """In a fresh environment of each Python, with the libraries of constraints.txt that are for it."""
     python = interpreters().get(version)
     if python is None:
         pytest.skip(f"no Python {version} here")
-    subprocess.run([python, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
-    own = tmp_path / "venv/bin/python"
-    install = [sys.executable, "-m", "pip", "--python", str(own), "install", "--quiet", "--no-deps", "--no-index"]
     clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    subprocess.run([*install, str(wheel)], env=clean, check=True)
-    (site,) = (tmp_path / "venv/lib").glob("python*/site-packages")
-    (site / "libraries.pth").write_text(f"{Path(pytest.__file__).parent.parent}\n")
+    work = tmp_path / "work"
+    work.mkdir()
 
     def run(*command: str) -> str:
-        done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        done = subprocess.run(command, cwd=work, env=clean, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    assert run(str(own), "-c", "import vfx; print(vfx.CONF_DIR)").strip() == str(site / "vfx/conf")
-    run(str(own), "-m", "compileall", "-q", str(site / "vfx"))
-    same = version == ".".join(map(str, sys.version_info[:2]))
-    for name in vfx.APPS if same else ("models", "extract"):
-        assert "== Keys ==" in run(str(tmp_path / "venv/bin" / SCRIPTS[name]), "--help")
-        assert "== Keys ==" in run(str(own), "-m", f"vfx.{name}", "--help")
-    if same:
-        printed = run(str(tmp_path / "venv/bin/vfx-extract"), f"collection={TOYDATA}", "trainer=cpu", "sampler=uniform")
-        assert printed == "outputs/toydata/efficientnet_lite0,avgpool/features.h5\n"
-        assert (tmp_path / printed.strip()).is_file()
+    run(python, "-m", "venv", str(venv))
+    own = str(venv / "bin/python")
+    run(own, "-m", "pip", "install", "--no-compile", "--constraint", str(ROOT / "constraints.txt"), str(wheel))
+    run(own, "-m", "pip", "check")
+    (site,) = (venv / "lib").glob("python*/site-packages")
+    assert run(own, "-c", "import vfx; print(vfx.CONF_DIR)").strip() == str(site / "vfx/conf")
+    for name in vfx.APPS:
+        assert "== Keys ==" in run(str(venv / "bin" / SCRIPTS[name]), "--help")
+        assert "== Keys ==" in run(own, "-m", f"vfx.{name}", "--help")
+    printed = run(str(venv / "bin/vfx-extract"), f"collection={TOYDATA}", "trainer=cpu", "sampler=uniform")
+    assert printed == "outputs/toydata/efficientnet_lite0,avgpool/features.h5\n"
+    assert (work / printed.strip()).is_file()
+
+
+@pytest.mark.parametrize("version", PYTHONS)
+def test_what_is_pinned_for_a_python_runs_on_it(version: str) -> None:
+    """As the libraries that are installed here tell of themselves: a later one must have a marker."""
+    pins = [Requirement(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if line[:1] not in "#"]
+    assert len(pins) > 50
+    seen = 0
+    for patch in (0, 18):
+        full = f"{version}.{patch}"
+        there = {"python_version": version, "python_full_version": full}
+        for pin in pins:
+            try:
+                own = metadata(pin.name)
+            except PackageNotFoundError:  # one of an extra
+                continue
+            if pin.specifier.contains(own["Version"]) and (pin.marker is None or pin.marker.evaluate(there)):
+                seen += 1
+                assert SpecifierSet(own["Requires-Python"] or "").contains(full), f"{pin} on {full}"
+    assert seen > 50

@@ -13,7 +13,7 @@ class Limits:
     """`pixels` of a frame, `frames` and `hours` of a video, `memory_gb` that its reading may take beyond what the
     process has at its start, and `patience`, seconds without a frame after which its decoder is taken to hang.
 
-    Raises UsageError for what is no positive number.
+    Infinity is no limit. Raises UsageError for what is no positive number.
     """
 
     pixels: float
@@ -27,9 +27,9 @@ class Limits:
             checks.number(f"limits.{field.name}", getattr(self, field.name), above=0)
 
     @property
-    def memory(self) -> int:
+    def memory(self) -> float:
         """`memory_gb` in bytes."""
-        return int(self.memory_gb * 1e9)
+        return self.memory_gb * 1e9
 
     def check_size(self, name: str, width: int, height: int) -> None:
         """Raise LimitError where a picture is larger than `pixels`."""

@@ -57,7 +57,7 @@ def run(
     *,
     processes: int,
     patience: float,
-    memory: int,
+    memory: float,
     start: Callable[[], None] | None = None,
     is_last: Callable[[Item], bool] = lambda item: False,
     preload: Sequence[str] = PRELOAD,
@@ -167,7 +167,7 @@ class _Worker(Generic[Task]):
         work: Work[Task, Any],
         *,
         patience: float,
-        memory: int,
+        memory: float,
         start: Callable[[], None] | None,
         is_last: Callable[[Any], bool],
     ) -> None:
@@ -340,7 +340,7 @@ def _serve(
     channel: Connection,
     descriptor: int,
     work: Work[Task, Any],
-    memory: int,
+    memory: float,
     start: Callable[[], None] | None,
 ) -> None:
     """The life of a worker: tasks in order, for as long as the process that gives them."""
@@ -397,7 +397,7 @@ def _follow_main() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _limit(memory: int) -> None:
+def _limit(memory: float) -> None:
     """Let this process have `memory` bytes more than it has, where the system can say what that is (Linux), and let
     a crash leave no image of that memory on the disk."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
@@ -407,7 +407,8 @@ def _limit(memory: int) -> None:
     (data,) = [line for line in status.read_text().splitlines() if line.startswith("VmData:")]
     allowed = int(data.split()[1]) * 1024 + memory
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (allowed if hard == resource.RLIM_INFINITY else min(allowed, hard), hard))
+    most = sys.maxsize if hard == resource.RLIM_INFINITY else hard
+    resource.setrlimit(resource.RLIMIT_DATA, (int(allowed) if allowed < most else hard, hard))
 
 
 def context(preload: Sequence[str] = PRELOAD) -> BaseContext:
