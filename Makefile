@@ -32,7 +32,9 @@ dist: .venv/core  ## the wheel and the source distribution
 	$(BIN)/python -m pip install --quiet "setuptools>=77"
 	$(BIN)/python -c 'from setuptools import build_meta; print(build_meta.build_sdist("dist"))'
 
-# Modules are compiled when they are first imported: compiling all of torch's takes longer than all of a demo
+# Modules are compiled when they are first imported, also where the user's settings would have none compiled: all of
+# them together take a minute or two
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable
 
 $(BIN)/python:
