@@ -16,8 +16,8 @@ from tests.clips import CLIPS, Clip, truncate
 from tests.conftest import ROOT, TOYDATA
 from vfx import bench
 from vfx.benching import Result
+from vfx.cores import cores
 from vfx.errors import UsageError
-from vfx.extractor import cores
 from vfx.store import FeatureFile
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what processes took")

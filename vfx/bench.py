@@ -45,7 +45,7 @@ def bench(config: DictConfig) -> Path | Result:
     memory.take_large_pages()
     # Late, so that --help and a mistyped key need not wait for torch.
     from vfx import measuring, stages
-    from vfx.extractor import cores
+    from vfx.cores import cores
     from vfx.provenance import versions
 
     workers.warm_up(measuring.PRELOAD)

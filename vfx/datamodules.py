@@ -15,8 +15,9 @@ from vfx import checks
 from vfx.batches import Batch, Batches, Reader, divide, share
 from vfx.clips import Clip, Sampler, read_frames, read_video
 from vfx.collection import Collection, Piece, Source
+from vfx.cores import cores
 from vfx.decoding import PieceReading, check_decoder
-from vfx.extractor import Extractor, cores
+from vfx.extractor import Extractor
 from vfx.limits import Limits
 from vfx.tally import Tally
 from vfx.timeline import Timeline

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -18,6 +17,7 @@ from vfx import checks
 from vfx.background import Background, Pending, background
 from vfx.batches import Batch
 from vfx.compiling import cache_folder
+from vfx.cores import cores
 from vfx.encoder import Encoder
 from vfx.errors import ExtractionError, UsageError
 from vfx.tally import Tally
@@ -143,11 +143,6 @@ class Extractor(LightningModule):
 
     def _nothing(self) -> list[torch.Tensor]:
         return [torch.empty(0, *shape) for shape in self.row_shapes]
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_precision(precision: str, device: str) -> None:

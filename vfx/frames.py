@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +15,7 @@ from tqdm import tqdm
 
 from vfx import app, checks, sweeps
 from vfx.collection import Collection, Source, find_collection
+from vfx.cores import cores
 from vfx.cutting import Cut, Cutter, Pictures, cut_all, done, has_place, remove_leftovers, survey
 from vfx.decoding import check_decoder
 from vfx.errors import ExtractionError, NoFramesError, OutputError
@@ -92,7 +92,7 @@ def frames(config: DictConfig) -> Path:
 
 def _workers(num_workers: int | None) -> int:
     if num_workers is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return cores()
     return checks.whole("num_workers", num_workers, least=0)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -172,8 +171,3 @@ def _shrunk(video: str, index: int, image: Image.Image, side: int, quality: int)
     file = BytesIO()
     image.save(file, "jpeg", quality=quality, optimize=True)
     return Picture(video, index, *image.size, file.getvalue())
-
-
-def cores() -> int:
-    """How many processes are worth their while here."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import shutil
 import sys
 import time
@@ -18,6 +17,7 @@ from tqdm import tqdm
 
 from vfx import app, checks
 from vfx.collection import Source, find_collection
+from vfx.cores import cores
 from vfx.errors import ExtractionError, UsageError
 from vfx.files import replace_durably, unwritten
 from vfx.formats import parquet
@@ -92,7 +92,7 @@ def _check(config: DictConfig) -> None:
 
 def _processes(num_workers: int | None) -> int:
     if num_workers is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return cores()
     return checks.whole("num_workers", num_workers, least=1)  # a bad video may take its process down
 
 

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from vfx import app, checks
 from vfx.collection import collection_name
+from vfx.cores import cores
 from vfx.derive import find_file, open_feature
 from vfx.errors import OutputError, UsageError
 from vfx.files import write_text
@@ -62,7 +63,7 @@ def report(config: DictConfig) -> Path:
                 without = f"the videos of {studies[0].file.attributes['collection']} are not where they were"
             else:
                 log.info("drawing %d frames of %s", len(wanted), collection.root)
-                drawn = list(pictures.draw(collection, wanted, limits=limits, processes=pictures.cores()))
+                drawn = list(pictures.draw(collection, wanted, limits=limits, processes=cores()))
                 without = "" if drawn else f"none of its frames could be read in {collection.root}"
         order = {key: n for n, key in enumerate(wanted)}
         drawn.sort(key=lambda picture: order[picture.video, picture.index])

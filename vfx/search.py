@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vfx import app, checks, lean
 from vfx.collection import collection_name
+from vfx.cores import cores
 from vfx.derive import find_file, open_feature
 from vfx.errors import OutputError, UsageError, VideoError, WeightsError
 from vfx.files import replace_durably, write_text, writing
@@ -381,7 +382,7 @@ def _drawn(
         log.warning("no pictures: the videos of %s are not where they were", file.attributes["collection"])
     elif wanted:
         for drawn in pictures.draw(
-            collection, wanted, limits=limits, side=SIDE, quality=90, processes=min(len(wanted), pictures.cores())
+            collection, wanted, limits=limits, side=SIDE, quality=90, processes=min(len(wanted), cores())
         ):
             had[drawn.video, drawn.index] = Image.open(BytesIO(drawn.jpeg), formats=["JPEG"])
     shown = query.picture if query.key is None else had.get(query.key)

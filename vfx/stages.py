@@ -17,10 +17,11 @@ from vfx.benching import Cost, Stage
 from vfx.clips import Sampler
 from vfx.collection import Collection
 from vfx.compiling import Compiler
+from vfx.cores import cores
 from vfx.decoding import DECODERS, check_decoder
 from vfx.encoder import Encoder, Oversample
 from vfx.errors import UsageError
-from vfx.extractor import Extractor, check_precision, cores
+from vfx.extractor import Extractor, check_precision
 from vfx.limits import Limits
 from vfx.material import Material
 from vfx.models import Network
