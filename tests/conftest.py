@@ -16,7 +16,7 @@ TOYDATA = ROOT / "toydata"
 LIMITS = Limits(**{k: v for k, v in OmegaConf.load(CONF_DIR / "limits/default.yaml").items() if k != "_target_"})
 
 SHARE = 0.1  # of the dear tests, in a run of all
-SEED = 1
+SEED = 28  # whose sample takes about a tenth of their time, as others do not
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

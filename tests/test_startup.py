@@ -1,6 +1,7 @@
 """What a command imports before it works, which decides how soon it does; and that libraries stay whole by that."""
 
 import gc
+import importlib
 import json
 import os
 import resource
@@ -238,6 +239,16 @@ def kernels_come_with_a_compiler() -> None:
     assert side(empty, 2).shape == (1, 3, 2, 2)
 
 
+def generators_are_made() -> None:
+    lean.load("torchvision")
+    import torch
+
+    assert "torch._prims" not in sys.modules  # which makes them so, as torch is imported by others
+    seeded = torch.rand(3, generator=torch.Generator().manual_seed(7))
+    assert importlib.import_module("torch._prims.rng_prims")
+    assert torch.equal(torch.rand(3, generator=torch.Generator().manual_seed(7)), seeded)
+
+
 def kernels_are_there() -> None:
     lean.load("torchvision")
     import torch
@@ -246,7 +257,9 @@ def kernels_are_there() -> None:
 
 
 @pytest.mark.dear
-@pytest.mark.parametrize(("check", "own"), [(kernels_come_with_a_compiler, True), (kernels_are_there, False)])
+@pytest.mark.parametrize(
+    ("check", "own"), [(kernels_come_with_a_compiler, True), (generators_are_made, True), (kernels_are_there, False)]
+)
 def test_kernels_without_data_are_left_out_of_our_own_processes_alone(check: Callable[[], None], own: bool) -> None:
     alone(check, own=own)
 

@@ -82,6 +82,23 @@ def _without_meta_kernels() -> Iterator[None]:
         sys.meta_path.insert(0, _KernelsFirst())
     finally:
         _withdraw(module)
+    _let_generators_be_made()
+
+
+def _let_generators_be_made() -> None:
+    """Do what torch does at the end of `torch._prims.rng_prims`, which those kernels would have imported: until then it
+    makes no `torch.Generator`, which other libraries need, and users' DataLoaders that share our server of processes.
+    """
+    import torch
+
+    try:
+        torch.Generator()
+    except RuntimeError:
+        try:
+            metaclass = importlib.import_module("torch._custom_class_base").CustomClassBaseMeta
+            torch._C._set_generator_metaclass(metaclass)
+        except (ImportError, AttributeError):  # another release
+            importlib.import_module("torch._prims.rng_prims")
 
 
 class _KernelsFirst(MetaPathFinder):
