@@ -13,6 +13,8 @@ from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 from xml.etree import ElementTree
 
 import hydra
@@ -29,6 +31,7 @@ from vfx.app import quote_commas, resolved, spread_models
 from vfx.decoding import Reading, demux
 from vfx.errors import VfxError
 from vfx.mistakes import ERRORS
+from vfx.models.catalogue import FACTS
 from vfx.store import FeatureFile
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "toydata/README.md"])
@@ -87,6 +90,25 @@ def test_every_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), f"{named(page)}: {link}"
         assert not anchor or anchor in anchors(target), f"{named(page)}: {link}"
+
+
+def elsewhere() -> set[str]:
+    """What pages link to, and where networks of conf/model are published."""
+    links = {link for page in PAGES for link in re.findall(r"\]\((https?:[^)\s]+)\)", page.read_text())}
+    return links | {facts.origin for facts in FACTS.values()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("link", sorted(elsewhere()))
+def test_every_other_link_answers(link: str) -> None:
+    asked = link.replace("pypi.org/project/", "pypi.org/simple/")  # which mirrors have too
+    try:
+        with urlopen(Request(asked, method="HEAD", headers={"User-Agent": "Mozilla/5.0"}), timeout=60) as answer:
+            assert answer.status == 200
+    except HTTPError as error:
+        pytest.fail(f"{link}: {error}")
+    except URLError as error:
+        pytest.skip(f"cannot be asked here: {error.reason}")
 
 
 def in_code(page: Path) -> Iterator[tuple[str, str, bool]]:
