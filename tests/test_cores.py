@@ -74,9 +74,6 @@ def group() -> Iterator[Path]:
 
 
 def test_a_process_with_half_a_core_has_one(group: Path) -> None:
-    def enter() -> None:
-        (group / "cgroup.procs").write_text(str(os.getpid()))
-
-    done = subprocess.run(TELL, capture_output=True, text=True, preexec_fn=enter)
-    assert done.stdout == "1\n"
+    enter = ["sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(group), *TELL]
+    assert subprocess.run(enter, capture_output=True, text=True, check=True).stdout == "1\n"
     assert cores() == math.ceil(min(len(os.sched_getaffinity(0)), quota()))

@@ -235,5 +235,5 @@ def test_what_is_pinned_for_a_python_runs_on_it(version: str) -> None:
                 continue
             if pin.specifier.contains(own["Version"]) and (pin.marker is None or pin.marker.evaluate(there)):
                 seen += 1
-                assert SpecifierSet(own["Requires-Python"] or "").contains(full), f"{pin} on {full}"
+                assert SpecifierSet(own.get("Requires-Python", "")).contains(full), f"{pin} on {full}"
     assert seen > 50

@@ -138,7 +138,7 @@ def added_up(courses: Iterable[list[Interval]], *, limit: int = LIMIT) -> list[I
     seconds = np.minimum(np.diff(counted[:, 0]), np.diff(edges))
     counted[:, 0] = np.concatenate([[0.0], np.cumsum(seconds)])
     work = counted[:, 1]
-    chosen = np.arange(len(edges))
+    chosen: NDArray[np.intp] = np.arange(len(edges))
     if len(edges) > limit + 1:
         chosen = np.unique(np.searchsorted(work, np.linspace(0, work[-1], limit + 1)))
         chosen[-1] = len(edges) - 1

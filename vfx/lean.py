@@ -19,6 +19,7 @@ META_KERNELS = "torch._meta_registrations"
 COMPILERS = ("torch._dynamo", "torch._inductor")
 
 _own = False
+_frozen = gc.get_freeze_count()  # by nobody yet: Python 3.12 begins with some
 
 
 def own_process() -> None:
@@ -64,7 +65,7 @@ def _uncollected() -> Iterator[None]:
     try:
         yield
     finally:
-        if not gc.get_freeze_count():  # someone else's
+        if gc.get_freeze_count() <= _frozen:  # else they are someone else's
             gc.freeze()
             gc.unfreeze()  # to the oldest objects, without a look at them
         gc.enable()

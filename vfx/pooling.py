@@ -63,7 +63,7 @@ def middle(blocks: Iterable[Block], count: int) -> Block:
 
 
 def _weighted(blocks: Iterable[Block], weights: NDArray[np.float64]) -> Block:
-    total = np.float64(0)
+    total: NDArray[np.float64] = np.zeros(())
     at = 0
     for block in blocks:
         total = total + np.tensordot(weights[at : at + len(block)], block.astype(np.float64), axes=1)

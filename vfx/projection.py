@@ -31,7 +31,7 @@ class Plane:
 
     def __call__(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Where rows (n,D) lie on the plane, (n,2)."""
-        return (rows - self.origin) @ self.axes.T
+        return np.asarray((rows - self.origin) @ self.axes.T, np.float32)
 
 
 def plane(rows: NDArray[np.float32]) -> Plane:
@@ -44,7 +44,7 @@ def plane(rows: NDArray[np.float32]) -> Plane:
     n, dims = centred.shape
     gram = centred @ centred.T if n <= dims else centred.T @ centred
     values, vectors = np.linalg.eigh(gram)  # ascending
-    total = max(float(np.trace(gram)), np.finfo(np.float64).tiny)
+    total = max(float(np.trace(gram)), float(np.finfo(np.float64).tiny))
     axes, shares = np.zeros((2, dims)), np.zeros(2)
     for k, (value, vector) in enumerate(zip(values[::-1][:2], vectors.T[::-1][:2], strict=True)):
         if value > 1e-9 * total:  # the rest is rounding
