@@ -86,8 +86,8 @@ def test_a_config_cannot_call_what_it_likes(target: str) -> None:
 def test_names_that_no_file_can_have_are_refused(key: str, value: str) -> None:
     config = OmegaConf.create({"overwrite": False, key: value})
     with pytest.raises(UsageError, match=rf"{key} \('.*\) must be a path, not empty, .* of at most 255 bytes"):
-        resolved(config)
-    assert resolved(OmegaConf.create({"overwrite": False, key: "é" * 127}))[key] == "é" * 127
+        resolved(config, "extract")
+    assert resolved(OmegaConf.create({"overwrite": False, key: "é" * 127}), "extract")[key] == "é" * 127
 
 
 def test_the_config_in_a_feature_file_is_read_by_people_alone(toy_features: FeatureFile, tmp_path: Path) -> None:

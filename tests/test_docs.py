@@ -156,7 +156,7 @@ def compose(app: str, arguments: list[str], *, whole: bool) -> None:
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         config = hydra.compose(app, job(arguments))
         if whole:
-            resolved(config)
+            resolved(config, app)
 
 
 @pytest.mark.timeout(900)  # twelve processor seconds, on a machine that others use too

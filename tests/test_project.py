@@ -112,7 +112,7 @@ def test_every_option_composes(path: Path) -> None:
     group, option = path.parts[0], path.stem
     app, wanted = ("pool", ["feature=f"]) if group == "pooling" else ("extract", NEEDS.get(option, []))
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = resolved(hydra.compose(app, ["collection=c", f"{group}={option}", *wanted]))
+        config = resolved(hydra.compose(app, ["collection=c", f"{group}={option}", *wanted]), app)
     assert config.feature
 
 
@@ -249,4 +249,4 @@ def test_the_examples_of_help_compose(name: str) -> None:
     for example in examples:
         overrides = spread_models(quote_commas(shlex.split(example.replace("$$", "$"), comments=True)))
         with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            resolved(hydra.compose(name, overrides))
+            resolved(hydra.compose(name, overrides), name)

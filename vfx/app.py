@@ -55,6 +55,9 @@ NAMES = (
     "image", "frame", "video", "segment", "weights", "hits",
     *COMMA_KEYS,
 )  # fmt: skip
+TEXT = ("dataset.decoder", "writer.dtype", "format")
+OF_MODELS = ("name", "layer", "weights")
+BOOLEAN = ("overwrite", "strict", "subset", "partial", "trainer.logger")
 SWEEP = ("-m", "--multirun")  # Hydra's option
 OUTLIVED = "error: ended by Ctrl-C; jobs that SLURM has go on: squeue shows them, scancel ends them"
 FULL_ERROR = "HYDRA_FULL_ERROR"  # of the environment: Hydra then raises errors as they are
@@ -152,7 +155,7 @@ def _job(app: App[Any], name: str, config: DictConfig) -> tuple[int, list[Any]]:
         log_to()  # the job before has its own file
         log.info("job %d: %s", job.job.number, " ".join(job.job.overrides))
     try:
-        config = resolved(config)
+        config = resolved(config, name)
         # All jobs would be lost with one of joblib's processes: these only wait for those that do the work.
         result = multirun.run_apart(name, config) if swept and multirun.launcher() == "joblib" else app(config)
         results = result if isinstance(result, list) else [result]
@@ -212,7 +215,7 @@ def call(app: App[Result], name: str, overrides: tuple[str, ...]) -> Result:
             config = hydra.compose(name, overrides=given)
     except mistakes.ERRORS as error:
         raise mistakes.explained(error, name, given) from error
-    return app(resolved(config))
+    return app(resolved(config, name))
 
 
 def sweep_first(arguments: list[str]) -> list[str]:
@@ -268,8 +271,9 @@ def check_launcher(arguments: list[str]) -> None:
             need("hydra_plugins.hydra_submitit_launcher", extra="cluster", for_=argument)
 
 
-def resolved(config: DictConfig) -> DictConfig:
-    """The config with every value filled in. Raises UsageError that names the keys which are missing or wrong."""
+def resolved(config: DictConfig, name: str) -> DictConfig:
+    """The config of an app with every value filled in. Raises UsageError that names the keys which are missing or
+    wrong."""
     try:
         missing = sorted(k for k in OmegaConf.missing_keys(config) if not k.startswith("hydra."))
         plain = None if missing else OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -290,13 +294,30 @@ def resolved(config: DictConfig) -> DictConfig:
                     f"{key} ({made[key]!r:.80}) must be a path, not empty, without NUL, its names of at most"
                     f" {LONGEST_NAME} bytes"
                 )
-    for key in ("overwrite", "strict", "subset", "partial"):
-        if not isinstance(made.get(key, False), bool):
-            raise UsageError(f"{key} ({made[key]}) must be true or false")
+        elif key in made and _is_needed(key, name):
+            raise UsageError(f"{key} must not be null: give {key}=... (see --help)")
+    models = ("model", *(f"models.{each}" for each in made.get("models", ())))
+    for key in (*TEXT, *(f"{model}.{key}" for model in models for key in OF_MODELS)):
+        value = OmegaConf.select(made, key, default="")
+        if value is None or isinstance(value, bool) or OmegaConf.is_config(value):
+            raise UsageError(f"{key} ({value}) must be text (see --help)")
+        if not isinstance(value, str):
+            OmegaConf.update(made, key, str(value))
+    for key in BOOLEAN:
+        value = OmegaConf.select(made, key, default=False)
+        if not isinstance(value, bool):
+            raise UsageError(f"{key} ({value}) must be true or false")
     for key in COMMA_KEYS:
         if any(part in ("", ".", "..") or "/" in part for part in str(made.get(key, "-")).split("+")):
             raise UsageError(f"{key} ({made[key]}) must be names of folders, without a slash")
     return made
+
+
+def _is_needed(key: str, name: str) -> bool:
+    """Whether an app has no use for null there: where it has, that is the default."""
+    own = OmegaConf.load(CONF_DIR / f"{name}.yaml")
+    assert isinstance(own, DictConfig)
+    return OmegaConf.is_missing(own, key) or OmegaConf.is_interpolation(own, key) or own[key] is not None
 
 
 def build(node: DictConfig, *, leave_out: Container[str] = (), **arguments: Any) -> Any:
