@@ -91,6 +91,8 @@ class Clip:
                 frame.pts, frame.time_base = int(seconds * self.rate), Fraction(1, self.rate)
                 container.mux(stream.encode(frame.reformat(format=self.pix_fmt)))
             container.mux(stream.encode(None))
+        if hasattr(os, "sched_setscheduler"):  # run by root, SVT-AV1 has this process overrule all others from then on
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         return path
 
 

@@ -240,10 +240,14 @@ def test_jobs_side_by_side(root: Path) -> None:
 
 @pytest.mark.slow
 def test_what_nobody_foresaw_fails_one_job(root: Path) -> None:
-    code, out, err = ended(start(root, *MODEL, "collection=one", "trainer=cpu", "limits.memory_gb=inf,4"))
+    library = root.parent / "libraries/openvino"
+    library.mkdir(parents=True)
+    (library / "__init__.py").write_text("raise RuntimeError('made for another processor')\n")
+    compiled = [*MODEL, "collection=one", "trainer=cpu", "model.compile=openvino,false"]
+    code, out, err = ended(start(root, *compiled, PYTHONPATH=f"{library.parent}:{ROOT}"))
     assert code == 1
     assert out == [f"out/one/{FEATURE},random/features.h5"]
-    assert "job 0 failed (limits.memory_gb=inf): OverflowError: cannot convert float infinity to integer" in err
+    assert "job 0 failed (model.compile=openvino): RuntimeError: made for another processor" in err
     assert "Traceback" not in err
 
 
