@@ -16,8 +16,8 @@ in levels). decord2 lies under the name of decord, so it wants a folder of its o
 from __future__ import annotations
 
 import argparse
-import os
 import multiprocessing
+import os
 import sys
 import tempfile
 import time
