@@ -243,7 +243,7 @@ def test_what_nobody_foresaw_fails_one_job(root: Path) -> None:
     library = root.parent / "libraries/openvino"
     library.mkdir(parents=True)
     (library / "__init__.py").write_text("raise RuntimeError('made for another processor')\n")
-    compiled = [*MODEL, "collection=one", "trainer=cpu", "model.compile=openvino,false"]
+    compiled = [*MODEL, "collection=one", "trainer=cpu", "model.compile=openvino,false", "overwrite=true"]
     code, out, err = ended(start(root, *compiled, PYTHONPATH=f"{library.parent}:{ROOT}"))
     assert code == 1
     assert out == [f"out/one/{FEATURE},random/features.h5"]
