@@ -17,9 +17,9 @@ from typing import Any
 
 META_KERNELS = "torch._meta_registrations"
 COMPILERS = ("torch._dynamo", "torch._inductor")
+FEW = 1000  # objects frozen: Python 3.12 begins with some hundred, who freezes what is imported has many more
 
 _own = False
-_frozen = gc.get_freeze_count()  # by nobody yet: Python 3.12 begins with some
 
 
 def own_process() -> None:
@@ -65,7 +65,7 @@ def _uncollected() -> Iterator[None]:
     try:
         yield
     finally:
-        if gc.get_freeze_count() <= _frozen:  # else they are someone else's
+        if gc.get_freeze_count() < FEW:  # else they are someone else's
             gc.freeze()
             gc.unfreeze()  # to the oldest objects, without a look at them
         gc.enable()
