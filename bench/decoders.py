@@ -21,7 +21,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from multiprocessing.pool import Pool
@@ -50,13 +50,16 @@ LIST = 16  # frames asked for at once
 Frames = Iterator[NDArray[np.uint8]]
 
 
-def encoded(folder: Path, size: tuple[int, int], frames: int) -> dict[str, Path]:
+def encoded(
+    folder: Path, size: tuple[int, int], frames: int, *, codecs: Sequence[str] = tuple(CODECS)
+) -> dict[str, Path]:
     """A clip of the same scene in each codec, by its name."""
     width, height = size
-    paths = {codec: folder / f"{codec}-{height}p.{made[3]}" for codec, made in CODECS.items()}
+    paths = {codec: folder / f"{codec}-{height}p.{CODECS[codec][3]}" for codec in codecs}
     containers = {codec: av.open(str(path), "w") for codec, path in paths.items()}
     streams: dict[str, Any] = {}
-    for codec, (encoder, options, share, _) in CODECS.items():
+    for codec in codecs:
+        encoder, options, share, _ = CODECS[codec]
         stream = streams[codec] = containers[codec].add_stream(encoder, rate=footage.RATE, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.bit_rate, stream.codec_context.gop_size = int(share * BITS * width * height), KEY_SECONDS * footage.RATE

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from vfx.background import Threads
+from vfx.background import Threads, without_helpers
 from vfx.encoder import Encoder
 from vfx.errors import UsageError
 from vfx.extractor import Extractor, check_precision
@@ -37,9 +37,8 @@ def test_the_thread_beside_them_has_no_helpers_meanwhile() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        threads = Threads(1)
-        assert torch.get_num_threads() == 1
-        threads.close()
+        with without_helpers():
+            assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

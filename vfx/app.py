@@ -57,7 +57,7 @@ NAMES = (
 )  # fmt: skip
 TEXT = ("dataset.decoder", "writer.dtype", "format")
 OF_MODELS = ("name", "layer", "weights")
-BOOLEAN = ("overwrite", "strict", "subset", "partial", "trainer.logger")
+BOOLEAN = ("overwrite", "strict", "subset", "partial", "tf32", "layouts", "trainer.logger")
 SWEEP = ("-m", "--multirun")  # Hydra's option
 OUTLIVED = "error: ended by Ctrl-C; jobs that SLURM has go on: squeue shows them, scancel ends them"
 FULL_ERROR = "HYDRA_FULL_ERROR"  # of the environment: Hydra then raises errors as they are
@@ -395,6 +395,8 @@ def _log_to_terminal() -> None:
     logging.getLogger("lightning_fabric.utilities.distributed").setLevel(logging.WARNING)  # "Initializing distributed"
     # Its advice wherever SLURM is installed; the trainers of conf/trainer say themselves who starts their processes.
     warnings.filterwarnings("ignore", message="The `srun` command is available on your system but is not used")
+    # Whoever says trainer=cpu knows.
+    warnings.filterwarnings("ignore", message="GPU available but not used")
     # It asks the loader which dataset indices a batch holds; ours carries ids.
     warnings.filterwarnings("ignore", message="Couldn't infer the batch indices")
     # Lightning 2.6 asks torch 2.14 in a way that torch has deprecated.

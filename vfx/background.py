@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,13 +40,10 @@ class Threads:
     """`count` batches at once, each in a thread that has one core to itself.
 
     Threads that share one batch wait for the slowest of them at each layer, and the cores belong to decoders as well.
-    The thread that makes this does without helpers until it closes it: between two batches they would be busy waiting.
     """
 
     def __init__(self, count: int) -> None:
         self.depth = 2 * count
-        self._helpers = torch.get_num_threads()
-        torch.set_num_threads(1)
         self._pool = ThreadPoolExecutor(count, "network", initializer=torch.set_num_threads, initargs=(1,))
 
     def submit(self, work: Work) -> Future[tuple[Arrays, float]]:
@@ -53,7 +51,6 @@ class Threads:
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(self._helpers)
 
 
 def _timed(work: Work) -> tuple[Arrays, float]:
@@ -106,6 +103,18 @@ class _Done:
 
     def result(self) -> tuple[Arrays, float]:
         return self._arrays, 0.0
+
+
+@contextmanager
+def without_helpers() -> Iterator[None]:
+    """Have torch do what this thread asks of it in this thread alone: between two batches its helpers would be busy
+    waiting, on cores that decoders and networks need."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def background(device: torch.device, threads: int) -> Background:

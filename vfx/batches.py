@@ -63,12 +63,8 @@ class Batch:
         return sum(len(s.index) for s in self.spans)
 
     def to(self, device: torch.device) -> Batch:
-        """This batch on a device; a GPU takes it while this process goes on."""
-
-        def moved(run: torch.Tensor) -> torch.Tensor:
-            return run.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else run.to(device)
-
-        return replace(self, views=[[moved(run) for run in view] for view in self.views])
+        """This batch on a device; a GPU takes what lies in pinned memory while this process goes on."""
+        return replace(self, views=[[run.to(device, non_blocking=run.is_pinned()) for run in v] for v in self.views])
 
 
 class Reader:
@@ -191,13 +187,14 @@ class Reader:
 
 @dataclass(frozen=True)
 class Batches:
-    """The clips of a reader as batches of `batch_size` frames, the last one excepted."""
+    """The clips of a reader as batches of `batch_size` frames, the last one excepted; `pinned`: for a GPU."""
 
     reader: Reader
     batch_size: int
+    pinned: bool = False
 
     def __iter__(self) -> Iterator[Batch]:
-        return regroup(iter(self.reader), self.batch_size)
+        return regroup(iter(self.reader), self.batch_size, pinned=self.pinned)
 
 
 def _in_turn(
@@ -248,8 +245,9 @@ def _place(error: Exception) -> str:
     return f"{Path(last.filename).name}:{last.lineno}"
 
 
-def regroup(clips: Iterator[Clip], batch_size: int) -> Iterator[Batch]:
-    """Cut and join clips to batches of exactly `batch_size` frames, the last one excepted."""
+def regroup(clips: Iterator[Clip], batch_size: int, *, pinned: bool = False) -> Iterator[Batch]:
+    """Cut and join clips to batches of exactly `batch_size` frames, the last one excepted; `pinned` says in which
+    memory."""
     pieces: list[list[torch.Tensor]] = []  # of clips, each in all views
     spans: list[Span] = []
     count = 0
@@ -275,20 +273,27 @@ def regroup(clips: Iterator[Clip], batch_size: int) -> Iterator[Batch]:
             count += stop - at
             at = stop
             if count == batch_size or len(spans) == MOST_SPANS:
-                yield Batch(_joined(pieces), spans)
+                yield Batch(_joined(pieces, pinned), spans)
                 pieces, spans, count = [], [], 0
             if at == len(clip):
                 break
     if spans:
-        yield Batch(_joined(pieces), spans)
+        yield Batch(_joined(pieces, pinned), spans)
 
 
-def _joined(pieces: list[list[torch.Tensor]]) -> list[list[torch.Tensor]]:
+def _joined(pieces: list[list[torch.Tensor]], pinned: bool) -> list[list[torch.Tensor]]:
     """By view, the pieces in order, neighbours of one size made one."""
     return [
-        [torch.cat(list(run)) for _, run in itertools.groupby(view, key=lambda piece: piece.shape[1:])]
+        [_cat(list(run), pinned) for _, run in itertools.groupby(view, key=lambda piece: piece.shape[1:])]
         for view in zip(*pieces, strict=True)
     ]
+
+
+def _cat(run: list[torch.Tensor], pinned: bool) -> torch.Tensor:
+    if not pinned:
+        return torch.cat(run)
+    made = torch.empty(sum(map(len, run)), *run[0].shape[1:], dtype=run[0].dtype, pin_memory=True)
+    return torch.cat(run, out=made)
 
 
 def divide(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from vfx import app, checks, memory, workers
-from vfx.benching import Result, Stage, efficiencies, in_turns
+from vfx.benching import Result, Stage, efficiencies, in_turns, utilizations
 from vfx.collection import Collection, find_collection
 from vfx.errors import UsageError
 from vfx.files import make_folder, remove_abandoned, working_folder, write_text, writing
@@ -25,8 +25,18 @@ if TYPE_CHECKING:
     from vfx.stages import Setup
 
 log = logging.getLogger("vfx.bench")  # not __name__, which is __main__ when run
-STAGES = ("decode", "resize", "network", "write", "extract")
-OWN = ("folder", "stages", "decoders", "precisions", "compilers", "rounds", "beside", "json")  # that extract has not
+STAGES = ("decode", "resize", "network", "ready", "write", "extract")
+OWN = (
+    "folder",
+    "stages",
+    "decoders",
+    "precisions",
+    "compilers",
+    "layouts",
+    "rounds",
+    "beside",
+    "json",
+)  # that extract has not
 WORK = ".bench."
 
 
@@ -63,14 +73,26 @@ def bench(config: DictConfig) -> Path | Result:
     with working_folder(folder, WORK) as work:
         chosen = list(_stages(config, setup, precisions, work))
         timings = in_turns(chosen, rounds=config.rounds, tell=lambda line: log.info("%s", line))
+    ways = {p: stages.computing(p, setup.network.channels_last, setup.compiler) for p in precisions}
     best = efficiencies(
         timings,
         decode=stages.reading(setup.decoder, 1),
-        network={p: stages.computing(p, setup.network.channels_last, setup.compiler) for p in precisions},
+        network=ways,
         cores=cores(),
         on_device=device.type != "cpu",
     )
-    result = Result(_machine(device, cores()), versions(), _about(setup), config.rounds, timings, best, left_out)
+    rates = []
+    if "ready" in config.stages:
+        encoder = setup.encoder(channels_last=setup.network.channels_last, compiler=False)
+        rates = utilizations(
+            timings,
+            network=ways,
+            crops=encoder.crops,
+            operations=measuring.operations(encoder),
+            peak={p: measuring.peak(device, p) for p in precisions},
+        )
+    about = (_machine(device, cores()), versions(), _about(setup))
+    result = Result(*about, config.rounds, timings, best, rates, left_out)
     print("\n".join(result.lines()), end="\n\n")
     if config.json is None:
         return result
@@ -126,6 +148,7 @@ def _setup(config: DictConfig, collection: Collection) -> Setup:
         compiler=config.model.compile,
         batch_size=config.batch_size,
         num_threads=config.num_threads,
+        tf32=config.tf32,
         writing={key: config.writer[key] for key in ("dtype", "commit_mb", "commit_seconds")},
         config={str(key): value for key, value in plain.items() if key not in OWN} | here,
     )
@@ -139,7 +162,9 @@ def _stages(config: DictConfig, setup: Setup, precisions: Sequence[str], work: P
     if "resize" in config.stages:
         yield from stages.resize(setup)
     if "network" in config.stages:
-        yield from stages.network(setup, precisions, config.compilers)
+        yield from stages.network(setup, precisions, config.compilers, layouts=config.layouts)
+    if "ready" in config.stages:
+        yield from stages.ready(setup, precisions)
     if "write" in config.stages:
         yield from stages.write(setup, work)
     if "extract" in config.stages:

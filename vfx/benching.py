@@ -11,7 +11,8 @@ HEAD = (
     "extract", "ideal s", "measured s", "beyond start-up s",
     "efficiency", "beyond start-up", "of processor",
 )  # fmt: skip
-Name = Literal["decode", "resize", "network", "write", "start-up", "extract", "replaced"]
+RATES = ("against ready images", "images/s", "ready images/s", "share", "TFLOP/s", "peak", "of peak")
+Name = Literal["decode", "resize", "network", "ready", "write", "start-up", "extract", "replaced"]
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,50 @@ def efficiencies(
 
 
 @dataclass(frozen=True)
+class Utilization:
+    """How much of what a device can do a stage makes use of.
+
+    `images`: images a second, of which there are ten a frame with ten crops; `ready`: the same of the network alone,
+    over images that are ready. `operations`: floating-point operations of an image; `peak`: those a second that the
+    product of two large matrices reaches on the device in this precision.
+    """
+
+    stage: str
+    images: float
+    ready: float
+    operations: int
+    peak: float
+
+    @property
+    def share(self) -> float:
+        """Of the rate that the network alone would have."""
+        return self.images / self.ready
+
+    @property
+    def of_peak(self) -> float:
+        return self.images * self.operations / self.peak
+
+
+def utilizations(
+    timings: Iterable[Timing], *, network: Mapping[str, str], crops: int, operations: int, peak: Mapping[str, float]
+) -> list[Utilization]:
+    """Of `network` and `extract`, the latter beyond its start-up, where `ready` was measured too.
+
+    `network`: its variant in each precision. `crops`: images a frame. `peak`: by precision.
+    """
+    by = {(timing.name, timing.variant): timing for timing in timings}
+    start_up = next((timing.wall for timing in by.values() if timing.name == "start-up"), 0.0)
+    found = []
+    for precision, variant in network.items():
+        ready = by.get(("ready", variant))
+        for timing, seconds in ((by.get(("network", variant)), 0.0), (by.get(("extract", precision)), start_up)):
+            if ready and timing and timing.wall > seconds:
+                rates = crops * timing.frames / (timing.wall - seconds), crops * ready.frames / ready.wall
+                found.append(Utilization(f"{timing.name} {timing.variant}", *rates, operations, peak[precision]))
+    return found
+
+
+@dataclass(frozen=True)
 class Result:
     """All that a bench found. `machine`, `versions`, `asked`: by name; `left_out`: stages and why; `rounds` of each."""
 
@@ -155,6 +200,7 @@ class Result:
     rounds: int
     timings: list[Timing]
     efficiencies: list[Efficiency]
+    utilizations: list[Utilization]
     left_out: Mapping[str, str]
 
     def __str__(self) -> str:
@@ -184,6 +230,7 @@ class Result:
             "rounds": self.rounds,
             "stages": timings,
             "efficiencies": efficiencies,
+            "utilizations": [asdict(u) | {"share": u.share, "of peak": u.of_peak} for u in self.utilizations],
             "times as fast": self.speedups(),
             "left out": dict(self.left_out),
         }
@@ -215,6 +262,9 @@ class Result:
         if self.efficiencies:
             yield ""
             yield from table([HEAD, *map(_line, self.efficiencies)], left=1)
+        if self.utilizations:
+            yield ""
+            yield from table([RATES, *map(_rates, self.utilizations)], left=1)
         for variant, times in self.speedups().items():
             yield f"extract {variant} is {times:.2f} times as fast as the replaced tool's way"
 
@@ -237,6 +287,18 @@ def _line(found: Efficiency) -> tuple[str, ...]:
     seconds = (found.ideal, found.measured, found.measured - found.start_up)
     ratios = (found.whole, found.running, found.processor)
     return (found.variant, *(f"{value:.2f}" for value in seconds), *map(_ratio, ratios))
+
+
+def _rates(found: Utilization) -> tuple[str, ...]:
+    return (
+        found.stage,
+        f"{found.images:.1f}",
+        f"{found.ready:.1f}",
+        f"{found.share:.3f}",
+        f"{found.images * found.operations / 1e12:.2f}",
+        f"{found.peak / 1e12:.2f}",
+        f"{found.of_peak:.3f}",
+    )
 
 
 def _ratio(value: float | None) -> str:

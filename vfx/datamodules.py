@@ -25,7 +25,6 @@ from vfx.transforms import Prepare
 
 log = logging.getLogger(__name__)
 Read = Callable[[Source], Iterator[Clip]]
-CPU_IMAGES = 8  # and on a processor, where larger batches leave its caches: lite0 48 images/s, at 32 a third less
 PIECE_BYTES = 8 << 20  # of a video: a second or two of decoding, beside which listing its packets is little
 PIECE_FRAMES = 256  # of a folder of frames: about as long
 
@@ -143,11 +142,10 @@ class SourceDataModule(LightningDataModule):
         extractor = self.trainer.lightning_module
         assert isinstance(extractor, Extractor)
         if self.batch_size is None:
-            on_cpu = extractor.device.type == "cpu"
-            self.batch_size = max(1, CPU_IMAGES // extractor.crops) if on_cpu else extractor.find_batch_size()
+            self.batch_size = extractor.default_batch_size()
         if self.trainer.is_global_zero:
             log.info("%s, %s, %d frames a batch", self._reader.placed, extractor.placed, self.batch_size)
-        return Batches(self._reader, self.batch_size)
+        return Batches(self._reader, self.batch_size, pinned=extractor.device.type == "cuda")
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """The batch where the network is; a GPU copies it while it is busy with the one before."""

@@ -125,6 +125,11 @@ class Encoder(nn.Module):
 
     def _pass(self, crops: torch.Tensor) -> torch.Tensor:
         """(B,h,w,3) uint8 -> (B,D) float32."""
+        return self.run(self.images(crops))[: len(crops)].float()
+
+    def images(self, crops: torch.Tensor) -> torch.Tensor:
+        """(B,h,w,3) uint8 -> what `run` takes, (B,3,h,w): normalized, in the network's dtype and memory layout, and of
+        the one size where it is compiled for that."""
         images = normalize(crops, self._transform)
         # precision=bf16-true and its kin convert the network itself
         images = images.to(self._dtype())
@@ -132,8 +137,11 @@ class Encoder(nn.Module):
             self._filled = len(images)
         if self._filled is not None and len(images) < self._filled:
             images = torch.cat([images, images.new_zeros(self._filled - len(images), *images.shape[1:])])
-        images = images.contiguous(memory_format=self._memory_format)
-        return self._run[0](images)[: len(crops)].float()
+        return images.contiguous(memory_format=self._memory_format)
+
+    def run(self, images: torch.Tensor) -> torch.Tensor:
+        """The network alone, as it was made ready: images (B,3,h,w) -> (B,D)."""
+        return self._run[0](images)
 
     def _dtype(self) -> torch.dtype:
         if torch.is_autocast_enabled(next(self.body.parameters()).device.type):

@@ -94,6 +94,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
             oversample=config.oversample,
             dtype=config.writer.dtype,
             precision=config.trainer.precision,
+            tf32=config.tf32,
             compiler=each.model.compile,
         )
         for each, network in zip(configs, networks, strict=True)
@@ -111,7 +112,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
         Encoder(network, oversample=config.oversample, compiler=each.model.compile)
         for each, network in zip(configs, networks, strict=True)
     ]
-    extractor = Extractor(encoders, num_threads=config.num_threads, tally=tally)
+    extractor = Extractor(encoders, num_threads=config.num_threads, tf32=config.tf32, tally=tally)
     with ExitStack() as stack:
         writer = app.build(config.writer, outputs=outputs, attributes=attributes, tally=tally, check=interruption.check)
         if lead:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.plugins.precision import MixedPrecision
 
 from vfx import checks
-from vfx.background import Background, Pending, background
+from vfx.background import Background, Pending, Work, background, without_helpers
 from vfx.batches import Batch
 from vfx.compiling import cache_folder
 from vfx.cores import cores
@@ -27,18 +27,27 @@ log = logging.getLogger(__name__)
 SIZES = [16 << n for n in range(7)]  # images a batch that are tried on a GPU
 WORTH = 1.03  # times as fast: smaller gains are not worth the memory
 COMPILED_IMAGES = 256
+CPU_IMAGES = 8  # where larger batches leave the caches: lite0 48 images/s, at 32 a third less
 
 
 class Extractor(LightningModule):
     """Runs encoders over the same frames, each decoded once.
 
     `num_threads`: how many batches are in the network at once on a processor, each on one core; None takes all that
-    this rank may use. `prepares` are the ways in which frames must have been prepared, no two the same.
-    `depth`: how many batches should be submitted before the first is waited for.
+    this rank may use. `tf32`: whether a GPU may compute float32 by TensorFloat-32, of 10 bits in place of 23; torch
+    would, in convolutions, without being asked. `prepares` are the ways in which frames must have been prepared, no two
+    the same.
+    `depth`: how many batches should be submitted before the first is waited for. `autocast()` is the context in which
+    networks compute.
     """
 
     def __init__(
-        self, encoders: Sequence[Encoder], *, num_threads: int | None = None, tally: Tally | None = None
+        self,
+        encoders: Sequence[Encoder],
+        *,
+        num_threads: int | None = None,
+        tf32: bool = False,
+        tally: Tally | None = None,
     ) -> None:
         super().__init__()
         if num_threads is not None:
@@ -53,19 +62,27 @@ class Extractor(LightningModule):
         self._views = [self.prepares.index(encoder.prepare) for encoder in encoders]
         self._tally = tally or Tally()
         self._background: Background | None = None
-        self._precision: Any = nullcontext
+        self._tf32 = tf32
+        self._restore = ExitStack()
+        self.autocast: Any = nullcontext
 
     def setup(self, stage: str) -> None:
         device = self.trainer.strategy.root_device
         precision = str(self.trainer.precision)
         check_precision(precision, device.type)
+        if self._tf32 and (device.type != "cuda" or precision != "32-true"):
+            raise UsageError(
+                f"tf32 (true) is for trainer.precision=32-true on an NVIDIA GPU, not for {precision} on {device.type}"
+            )
+        self._restore.enter_context(_tf32(self._tf32))
         plugin = self.trainer.precision_plugin
         if isinstance(plugin, MixedPrecision):  # the others work by the dtype of the weights
-            self._precision = plugin.predict_step_context
+            self.autocast = plugin.predict_step_context
         if self.num_threads is None:
             self.num_threads = max(1, cores() // self.trainer.num_devices)
         for encoder in self._encoders:
             encoder.ready(device.type, precision=precision, threads=self.num_threads)
+        self._restore.enter_context(without_helpers())
         self._background = background(device, self.num_threads)
         self.depth = self._background.depth
 
@@ -86,10 +103,16 @@ class Extractor(LightningModule):
                     " C++ compiler; model.compile=false does without"
                 ) from error
 
-    def find_batch_size(self) -> int:
-        """The least number of frames, of 16 images and its doubles, from which on more make the device no faster."""
+    def default_batch_size(self) -> int:
+        """Frames a batch that suit the device."""
+        if self.device.type == "cpu":
+            return max(1, CPU_IMAGES // self.crops)
         if any(encoder.compiles for encoder in self._encoders):
             return max(1, COMPILED_IMAGES // self.crops)  # each size would be compiled
+        return self.find_batch_size()
+
+    def find_batch_size(self) -> int:
+        """The least number of frames, of 16 images and its doubles, from which on more make the device no faster."""
         best, rate = 1, 0.0
         for images in SIZES:
             frames = max(1, images // self.crops)
@@ -126,23 +149,41 @@ class Extractor(LightningModule):
         self.close()
 
     def close(self) -> None:
-        """Let go of the threads."""
+        """Let go of the threads, and leave torch as it was."""
         if self._background is not None:
             self._background.close()
+        self._restore.close()
 
     def forward(self, views: Sequence[Sequence[torch.Tensor]]) -> list[torch.Tensor]:
         """Frames in each of `prepares`' ways, as runs (t,h,w,3) uint8 -> their features, by encoder."""
-        with self._precision():
+        with self.autocast():
             return [encoder(views[view]) for encoder, view in zip(self._encoders, self._views, strict=True)]
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Pending:
         """The features of the batch's frames by encoder, (T,*row_shape) float32; only their `result()` waits."""
-        assert self._background is not None
         with self._tally.time("network"):
-            return self._background.submit(partial(self.forward, batch.views) if len(batch) else self._nothing)
+            return self.submit(partial(self.forward, batch.views) if len(batch) else self._nothing)
+
+    def submit(self, work: Work) -> Pending:
+        """Have something done where the networks run; only its `result()` waits."""
+        assert self._background is not None
+        return self._background.submit(work)
 
     def _nothing(self) -> list[torch.Tensor]:
         return [torch.empty(0, *shape) for shape in self.row_shapes]
+
+
+@contextmanager
+def _tf32(allowed: bool) -> Iterator[None]:
+    parts: list[Any] = [torch.backends.cudnn, torch.backends.cuda.matmul]
+    before = [part.allow_tf32 for part in parts]
+    for part in parts:
+        part.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        for part, was in zip(parts, before, strict=True):
+            part.allow_tf32 = was
 
 
 def check_precision(precision: str, device: str) -> None:

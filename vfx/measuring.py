@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch.utils.flop_counter import FlopCounterMode
 
 from vfx import apart, usage, workers
 from vfx import material as materials
@@ -29,6 +31,7 @@ from vfx.benching import Cost
 from vfx.clips import Clip, Sampler
 from vfx.collection import Source
 from vfx.datamodules import Read, SourceDataModule
+from vfx.encoder import LOWER, Encoder
 from vfx.errors import ExtractionError
 from vfx.extractor import Extractor
 from vfx.limits import Limits
@@ -180,6 +183,64 @@ class _Taker(Callback):
     def _take(self) -> None:
         (features,), _ = self._pending.popleft().result()
         self._frames += len(features)
+
+
+def ready(extractor: Extractor, *, batch_size: int | None, rows: int, trainer: Trainer) -> Cost:
+    """Run the network alone over images that are ready where it runs, in the batches of a run, `rows` frames at least:
+    the most that it could do if nothing else were to be done."""
+    (encoder,) = extractor.encoders
+    assert isinstance(encoder, Encoder)
+    extractor.trainer = trainer
+    extractor.setup("predict")
+    extractor.eval().to(trainer.strategy.root_device)
+    try:
+        with torch.inference_mode(), extractor.autocast():
+            frames = batch_size or extractor.default_batch_size()
+            images = _images(encoder, frames * encoder.crops, extractor.device)
+
+        def work() -> list[torch.Tensor]:
+            with torch.inference_mode(), extractor.autocast():
+                return [encoder.run(images).float()]
+
+        for _ in range(3):  # the first may choose algorithms
+            extractor.submit(work).result()
+        count = math.ceil(rows / frames)
+        pending: deque[Pending] = deque()
+        watch = Watch()
+        for _ in range(count):
+            pending.append(extractor.submit(work))
+            while len(pending) > extractor.depth:
+                pending.popleft().result()
+        while pending:
+            pending.popleft().result()
+        return watch.cost(count * frames)
+    finally:
+        extractor.close()
+
+
+def _images(encoder: Encoder, count: int, device: torch.device) -> torch.Tensor:
+    side = encoder.prepare.transform.crop
+    return encoder.images(torch.randint(256, (count, side, side, 3), dtype=torch.uint8, device=device))
+
+
+def operations(encoder: Encoder) -> int:
+    """Floating-point operations of one image in the network, a multiplication and an addition counted as two."""
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        encoder.run(_images(encoder, 1, torch.device("cpu")))
+    return counter.get_total_flops()
+
+
+def peak(device: torch.device, precision: str) -> float:
+    """Floating-point operations a second that the product of two large matrices reaches on a device."""
+    side = 2048 if device.type == "cpu" else 8192
+    factor = torch.randn(side, side, device=device).to(LOWER.get(precision, torch.float32))
+    taken = []
+    for _ in range(10):
+        start = time.perf_counter()
+        product = factor @ factor
+        product[0, 0].item()  # waits for it
+        taken.append(time.perf_counter() - start)
+    return 2 * side**3 / min(taken)
 
 
 def write(material: Material, folder: Path, *, shape: tuple[int, ...], **options: Any) -> Cost:

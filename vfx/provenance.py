@@ -42,12 +42,13 @@ def recipe(
     oversample: bool | str,
     dtype: str,
     precision: str | int,
+    tf32: bool = False,
     compiler: bool | str = False,
 ) -> dict[str, Any]:
     """All that changes the numbers of a feature file, and nothing that does not: what a resumed run must share.
 
     `collection`: its folder, since two collections may have one name. `compiler`: torch's own keeps the precision's
-    features to rounding, and is none of it; OpenVINO rounds elsewhere in bf16.
+    features to rounding, and is none of it; OpenVINO rounds elsewhere in bf16. `tf32`: as the Extractor has it.
     """
     made = {
         "model": {
@@ -63,7 +64,7 @@ def recipe(
         "dtype": dtype,
         "precision": PRECISIONS.get(str(precision), str(precision)),
     }
-    return made | {"compile": compiler} if compiler == "openvino" else made
+    return made | ({"tf32": True} if tf32 else {}) | ({"compile": compiler} if compiler == "openvino" else {})
 
 
 def versions() -> dict[str, str]:

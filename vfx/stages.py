@@ -48,6 +48,7 @@ class Setup:
     compiler: Compiler
     batch_size: int | None
     num_threads: int | None
+    tf32: bool
     writing: Mapping[str, Any]
     config: Mapping[str, Any]
 
@@ -90,10 +91,13 @@ def resize(setup: Setup) -> Iterator[Stage]:
     yield Stage("resize", "1 worker", partial(measuring.resize, setup.material, prepare))
 
 
-def network(setup: Setup, precisions: Sequence[str], compilers: Sequence[Compiler]) -> Iterator[Stage]:
-    """In each precision: as the run has it, in the other memory layout, and compiled in other ways."""
+def network(
+    setup: Setup, precisions: Sequence[str], compilers: Sequence[Compiler], *, layouts: bool
+) -> Iterator[Stage]:
+    """In each precision: as the run has it, with `layouts` in the other memory layout, and compiled in other ways."""
     last = setup.network.channels_last
-    ways = dict.fromkeys([(last, setup.compiler), (not last, False), *((last, compiler) for compiler in compilers)])
+    others = [(not last, False)] if layouts else []
+    ways = dict.fromkeys([(last, setup.compiler), *others, *((last, compiler) for compiler in compilers)])
     for precision in precisions:
         for way in ways:
             yield Stage("network", computing(precision, *way), partial(_network, setup, precision, *way))
@@ -109,9 +113,26 @@ def _network(setup: Setup, precision: str, channels_last: bool, compiler: Compil
         batch_size=setup.batch_size,
     )
     return measuring.network(
-        Extractor([encoder], num_threads=setup.num_threads),
+        Extractor([encoder], num_threads=setup.num_threads, tf32=setup.tf32 and precision == "32-true"),
         data=data,
         trainer=lambda taker: setup.trainer(precision=precision, callbacks=[taker]),
+    )
+
+
+def ready(setup: Setup, precisions: Sequence[str]) -> Iterator[Stage]:
+    """The network of the run alone, in each precision, over images that are ready."""
+    last, compiler = setup.network.channels_last, setup.compiler
+    for precision in precisions:
+        yield Stage("ready", computing(precision, last, compiler), partial(_ready, setup, precision))
+
+
+def _ready(setup: Setup, precision: str) -> Cost:
+    encoder = setup.encoder(channels_last=setup.network.channels_last, compiler=setup.compiler)
+    return measuring.ready(
+        Extractor([encoder], num_threads=setup.num_threads, tf32=setup.tf32 and precision == "32-true"),
+        batch_size=setup.batch_size,
+        rows=setup.material.rows,
+        trainer=setup.trainer(precision=precision),
     )
 
 

@@ -1,0 +1,129 @@
+"""Extraction on a GPU gives the features of the processor, and loses no batch; needs a GPU that CUDA drives."""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from tests.conftest import ROOT, TOYDATA
+from vfx import bench, extract
+from vfx.benching import Result
+from vfx.store import FeatureFile
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+# The largest difference to the processor's features, as a part of the largest value, measured on an H100: DIFFERENCES.
+EXACT, TF32, BF16 = 1e-4, 1e-2, 1e-1
+MEMORY = 1 << 30  # that a network may use in a test, bytes
+
+
+def run(folder: Path, *overrides: str, trainer: str = "gpu") -> FeatureFile:
+    made = extract.main(f"collection={TOYDATA}", f"output_dir={folder}", f"trainer={trainer}", *overrides)
+    assert isinstance(made, Path)
+    return FeatureFile(made)
+
+
+def difference(file: FeatureFile, wanted: FeatureFile) -> float:
+    """The largest of all values, as a part of the largest value; the rest of the files must be equal."""
+    assert list(file.ids) == list(wanted.ids)
+    assert file.failures == wanted.failures
+    np.testing.assert_array_equal(file.seconds, wanted.seconds)
+    a, b = file.features[:], wanted.features[:]
+    found = float(np.abs(a - b).max() / np.abs(b).max())
+    print(f"largest difference {found:.2g}, least cosine {cosine(a, b).min():.7f}")
+    return found
+
+
+def cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    return (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(MEMORY / torch.cuda.get_device_properties(0).total_memory)
+    yield
+    torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def test_features_are_those_of_the_processor(tmp_path: Path, toy_features: FeatureFile) -> None:
+    assert difference(run(tmp_path), toy_features) < EXACT
+    assert torch.backends.cudnn.allow_tf32  # as it was before
+
+
+def test_tf32_is_near_and_said(tmp_path: Path, toy_features: FeatureFile) -> None:
+    file = run(tmp_path, "tf32=true")
+    assert EXACT < difference(file, toy_features) < TF32
+    assert file.provenance["recipe"]["tf32"] is True
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed", "bf16-true"])
+def test_lower_precisions_are_near(precision: str, tmp_path: Path, toy_features: FeatureFile) -> None:
+    assert EXACT < difference(run(tmp_path, f"trainer.precision={precision}"), toy_features) < BF16
+
+
+def test_ten_crops_are_those_of_the_processor(tmp_path: Path) -> None:
+    """Frames of several sizes, whole, from which the GPU makes the crops."""
+    for oversample in ("true", "keep"):
+        options = [f"oversample={oversample}", "sampler=uniform", "sampler.num_frames=2"]
+        files = (run(tmp_path / trainer, *options, trainer=trainer) for trainer in ("gpu", "cpu"))
+        assert difference(*files) < EXACT
+
+
+def test_several_networks_in_each_layout(tmp_path: Path) -> None:
+    """resnest50 has another transform and memory layout than the others."""
+    models = [
+        "model=[resnest50,resnext101_32x8d]",
+        *(f"models.{m}.weights=random" for m in ("resnest50", "resnext101_32x8d")),
+    ]
+    for_all = [f"collection={TOYDATA}", "sampler=uniform", "sampler.num_frames=1", *models]
+    on_gpu, on_cpu = (extract.main(*for_all, f"output_dir={tmp_path / t}", f"trainer={t}") for t in ("gpu", "cpu"))
+    for made, wanted in zip(on_gpu, on_cpu, strict=True):
+        assert difference(FeatureFile(made), FeatureFile(wanted)) < EXACT
+
+
+def test_a_compiled_network_gives_the_same_features(tmp_path: Path, toy_features: FeatureFile) -> None:
+    assert difference(run(tmp_path, "model.compile=true"), toy_features) < EXACT
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_not_lost(
+    tmp_path: Path, toy_features: FeatureFile, little_memory: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("vfx").propagate = True
+    assert difference(run(tmp_path, "batch_size=512", "oversample=false"), toy_features) < EXACT
+    assert (
+        difference(
+            run(tmp_path / "all", "batch_size=698", "sampler=all"),
+            run(tmp_path / "small", "sampler=all", "batch_size=16"),
+        )
+        < EXACT
+    )
+    assert "out of memory with" in caplog.text
+
+
+def test_a_rank_that_talks_by_nccl(tmp_path: Path, toy_features: FeatureFile) -> None:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=1", "-m", "vfx.extract"]
+    options = [f"collection={TOYDATA}", f"output_dir={tmp_path}", "trainer=multinode", "trainer.accelerator=gpu"]
+    found = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    done = subprocess.run([*launch, *options], capture_output=True, text=True, cwd=ROOT, env=found, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert difference(FeatureFile(Path(done.stdout.splitlines()[-1])), toy_features) < EXACT
+
+
+def test_the_bench_measures_a_gpu(tmp_path: Path) -> None:
+    options = ["stages=[network,ready]", "rounds=1", "trainer=gpu", "oversample=true"]
+    result = bench.main(f"collection={TOYDATA}", f"folder={tmp_path}", *options)
+    assert isinstance(result, Result)
+    assert [(t.name, t.variant) for t in result.timings if t.name == "ready"] == [
+        ("ready", "32-true, channels_last"),
+        ("ready", "bf16-mixed, channels_last"),
+    ]
+    assert len(result.utilizations) == 2
+    assert all(0 < found.of_peak < 1 for found in result.utilizations)
+    assert result.machine["device"] == torch.cuda.get_device_name(0)
