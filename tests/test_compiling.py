@@ -75,6 +75,7 @@ def test_smaller_batches_are_filled_up_to_the_compiled_size() -> None:
     encoder.ready("cpu", precision="32-true", threads=1)
     compiled = encoder._run[0]
     encoder._run[0] = lambda x: (sizes.append(len(x)), compiled._orig_mod(x))[1]
+    encoder.fill_up(5)
     assert encoder([images(5)]).shape == (5, 3)
     torch.testing.assert_close(encoder([images(2)]), Encoder(network)([images(2)]))
     assert sizes == [5, 5]

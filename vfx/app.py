@@ -397,6 +397,8 @@ def _log_to_terminal() -> None:
     warnings.filterwarnings("ignore", message="The `srun` command is available on your system but is not used")
     # Whoever says trainer=cpu knows.
     warnings.filterwarnings("ignore", message="GPU available but not used")
+    # Torch's advice to whoever compiles for a GPU; tf32=true is vfx's way.
+    warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores for float32 matrix multiplication available")
     # It asks the loader which dataset indices a batch holds; ours carries ids.
     warnings.filterwarnings("ignore", message="Couldn't infer the batch indices")
     # Lightning 2.6 asks torch 2.14 in a way that torch has deprecated.

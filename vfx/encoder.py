@@ -45,14 +45,13 @@ class Encoder(nn.Module):
         self._compiler = compiler
         self._key = network.weights.sha256
         self._most: int | None = None  # crops at once, where memory has run out before
-        self._filled: int | None = None  # crops to which smaller batches are filled up: what is compiled has one size
+        self._filled: int | None = None  # crops to which smaller batches are filled up
         self.body = network.body
         self._run: list[Run] = [self.body]  # in a list, by which it is no module of this one
 
     def ready(self, device: str, *, precision: str, threads: int) -> None:
         """Make the network faster for a kind of device and a precision, both as Lightning names them, and on a
-        processor for `threads` threads: the same features but for rounding. One that torch compiles is then of the
-        size of its first batch.
+        processor for `threads` threads: the same features but for rounding.
 
         Raises UsageError where it cannot be compiled as wanted.
         """
@@ -79,8 +78,12 @@ class Encoder(nn.Module):
 
     @property
     def compiles(self) -> bool:
-        """Whether the first batch takes long, and gives the size of all."""
+        """Whether the first batch of each size takes long."""
         return self._compiler is True
+
+    def fill_up(self, frames: int) -> None:
+        """Have batches of fewer frames filled up to so many, so that all have one size."""
+        self._filled = frames * self.crops
 
     def lower(self, dtype: torch.dtype) -> None:
         """Keep the weights of convolutions and linear layers in `dtype`, to which autocast would convert them anew for
@@ -128,13 +131,11 @@ class Encoder(nn.Module):
         return self.run(self.images(crops))[: len(crops)].float()
 
     def images(self, crops: torch.Tensor) -> torch.Tensor:
-        """(B,h,w,3) uint8 -> what `run` takes, (B,3,h,w): normalized, in the network's dtype and memory layout, and of
-        the one size where it is compiled for that."""
+        """(B,h,w,3) uint8 -> what `run` takes, (B,3,h,w): normalized, in the network's dtype and memory layout, and
+        filled up with zeros to the one size, where there is one."""
         images = normalize(crops, self._transform)
         # precision=bf16-true and its kin convert the network itself
         images = images.to(self._dtype())
-        if self.compiles and self._filled is None:
-            self._filled = len(images)
         if self._filled is not None and len(images) < self._filled:
             images = torch.cat([images, images.new_zeros(self._filled - len(images), *images.shape[1:])])
         return images.contiguous(memory_format=self._memory_format)

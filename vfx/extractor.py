@@ -24,7 +24,7 @@ from vfx.tally import Tally
 from vfx.transforms import Prepare
 
 log = logging.getLogger(__name__)
-SIZES = [16 << n for n in range(7)]  # images a batch that are tried on a GPU
+SIZES = (64, 256)  # images a batch that are tried on a GPU; each costs it a choice of algorithms
 WORTH = 1.03  # times as fast: smaller gains are not worth the memory
 COMPILED_IMAGES = 256
 CPU_IMAGES = 8  # where larger batches leave the caches: lite0 48 images/s, at 32 a third less
@@ -87,8 +87,14 @@ class Extractor(LightningModule):
         self.depth = self._background.depth
 
     def on_predict_start(self) -> None:
-        """Compile what is to be compiled, once: threads that begin together would each do it."""
+        """Compile what is to be compiled, once: threads that begin together would each do it.
+
+        That, and a GPU's choice of algorithms, is of one size of batches; another would take seconds again.
+        """
         assert self._background is not None
+        if self.device.type == "cuda" or any(encoder.compiles for encoder in self._encoders):
+            for encoder in self._encoders:
+                encoder.fill_up(self.trainer.datamodule.batch_size)  # type: ignore[attr-defined]
         if any(encoder.compiles for encoder in self._encoders):
             log.info("compiling; what this machine has compiled before is kept in %s", cache_folder())
             views = self._blank(self.trainer.datamodule.batch_size)  # type: ignore[attr-defined]
@@ -112,7 +118,7 @@ class Extractor(LightningModule):
         return self.find_batch_size()
 
     def find_batch_size(self) -> int:
-        """The least number of frames, of 16 images and its doubles, from which on more make the device no faster."""
+        """The least number of frames, of those that make SIZES images, from which on more make it no faster."""
         best, rate = 1, 0.0
         for images in SIZES:
             frames = max(1, images // self.crops)
