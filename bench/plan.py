@@ -1,12 +1,12 @@
 """What a large collection costs, in hours of cores and GPUs, disk and files, from the numbers of a bench.
 
-    python bench/plan.py bench/results/2026-11-24-epyc-2-cores.json [--precision bf16-mixed] [--share 0.4]
+    python bench/plan.py bench/results/2026-11-24-epyc-2-cores.json bench/results/2026-11-26-h100-*.json
 
-Per hour of video: source frames by what `decode` measured of a core. Per sampled frame: the core seconds that
-`network` measured, for its model; or on a GPU, operations by `--share` of the peak of an H100 in bf16, which is an
-assumption and no measurement. Bytes: the row, and what lies beside it. `cores a GPU`: how many decode as fast as one
-GPU takes frames. `--lists` measures instead what the list of a million videos takes: memory, bytes told to a rank, and
-processor seconds to share it out among 64.
+The first file is of a bench on processors, the others are of benches on a GPU, a model each. Per hour of video: source
+frames by what `decode` measured of a core. Per sampled frame: what `network` measured for its model, core seconds in
+the first, GPU seconds in the others. Bytes: the row, and what lies beside it. `cores a GPU`: how many decode as fast as
+one GPU takes frames. `--lists` measures instead what the list of a million videos takes: memory, bytes told to a rank,
+and processor seconds to share it out among 64.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import time
 import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vfx.batches import share
 from vfx.collection import Source
 
 RATE = 25  # source frames a second of video
 SAMPLED = 2  # a second
-PEAK = 989e12  # operations a second of an H100 in bf16, dense, as NVIDIA states it
 BESIDE = 80  # bytes a row of ids, index and seconds
 
 
@@ -44,18 +44,24 @@ PLANS = (
     Plan("V3C", 28_450, 3_800, 3_800 * 3600 * SAMPLED),
     Plan("a billion frames", 1_666_667, 1e9 / SAMPLED / 3600, 1_000_000_000),
 )
-# Operations an image, crops a frame, and values a row
-MODELS: dict[str, tuple[float | None, int, int]] = {
-    "efficientnet_lite0": (None, 1, 1280),  # bounded by memory on a GPU, not by operations
-    "resnet50": (8.2e9, 1, 2048),
-    "resnext101_32x8d": (32.8e9, 1, 2048),
-    "resnext101_32x48d, ten crops": (307e9, 10, 2048),
-    "resnest269": (155e9, 1, 2048),
+# Features, each with the values of a row
+MODELS = {
+    "efficientnet_lite0": 1280,
+    "resnet50": 2048,
+    "resnext101_32x8d": 2048,
+    "resnext101_32x48d, ten crops": 2048,
+    "resnest269": 2048,
 }
 
 
 def hours(seconds: float) -> str:
     return f"{seconds / 3600:,.{2 if seconds < 3600 else 1 if seconds < 36_000 else 0}f}"
+
+
+def model_of(bench: dict[str, Any]) -> str:
+    """One of MODELS."""
+    name, _, *rest = bench["asked"]["feature"].split(",")
+    return str(name).removesuffix("_wsl") + (", ten crops" if "os" in rest else "")
 
 
 def lists(videos: int = 1_000_000, ranks: int = 64) -> None:
@@ -75,20 +81,26 @@ def lists(videos: int = 1_000_000, ranks: int = 64) -> None:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--lists", action="store_true")
-    options.add_argument("bench", type=Path, nargs="?", help="what python -m vfx.bench json=... wrote")
-    options.add_argument("--precision", default="bf16-mixed", help="of the network on processors")
-    options.add_argument("--share", type=float, default=0.4, help="of a GPU's peak that a network reaches")
+    options.add_argument("bench", type=Path, nargs="*", help="what python -m vfx.bench json=... wrote")
+    options.add_argument("--precision", default="bf16-mixed", help="of the networks")
     chosen = options.parse_args()
     if chosen.lists:
         lists()
         return
-    if chosen.bench is None:
-        options.error("bench: the file of a bench, or --lists")
-    bench = json.loads(chosen.bench.read_text())
+    if not chosen.bench:
+        options.error("bench: the files of benches, or --lists")
+    bench, *on_gpus = (json.loads(path.read_text()) for path in chosen.bench)
     took = {f"{stage['stage']} {stage['variant']}": stage["processor"] for stage in bench["stages"]}
     decode = bench["asked"]["frames"] / took["decode auto, 1 worker"]  # source frames a second and core
     network = took[f"network {chosen.precision}, channels_last"] / bench["asked"]["sampled"]
-    measured = bench["asked"]["feature"].partition(",")[0]
+    measured = model_of(bench)
+    rates = {}  # frames a second on a GPU
+    for one in on_gpus:
+        walls = {stage["variant"]: stage["wall"] for stage in one["stages"] if stage["stage"] == "network"}
+        own = next(variant for variant in walls if variant.startswith(chosen.precision))  # the run's layout comes first
+        rates[model_of(one)] = one["asked"]["sampled"] / walls[own]
+    for name, rate in rates.items():
+        print(f"{name}: {rate:,.0f} frames a second on a GPU ({on_gpus[0]['machine']['device']})")
     print(f"{bench['asked']['collection']}: a core decodes {decode:,.0f} frames a second;")
     print(f"{measured} takes {1000 * network:.1f} ms of a core a frame in {chosen.precision}")
     print()
@@ -99,8 +111,8 @@ def main() -> None:
     rows = [head]
     for plan in PLANS:
         reading = plan.hours * 3600 * RATE / decode
-        for model, (operations, crops, dims) in MODELS.items():
-            on_gpu = plan.frames * crops * operations / (chosen.share * PEAK) if operations else 0.0
+        for model, dims in MODELS.items():
+            on_gpu = plan.frames / rates[model] if model in rates else 0.0
             sizes = [f"{plan.frames * (size * dims + BESIDE) / 1e9:,.0f} GB" for size in (4, 2)]
             rows.append(
                 (
