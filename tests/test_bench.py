@@ -54,13 +54,14 @@ def test_every_stage_is_measured_and_counts_its_frames(
         ("resize", "1 worker"),
         ("network", "32-true, channels_last"),
         ("network", "32-true, contiguous"),
+        ("ready", "32-true, channels_last"),
         ("write", "float32"),
         ("start-up", "one frame"),
         ("extract", "32-true"),
     ]
     assert [(stage["stage"], stage["variant"]) for stage in plain["stages"]] == stages
     for stage in plain["stages"]:
-        frames = 1 if stage["stage"] == "start-up" else ROWS
+        frames = {"start-up": 1, "ready": 8}.get(stage["stage"], ROWS)  # ready: whole batches
         assert [cost["frames"] for cost in stage["rounds"]] == [frames], stage
         assert stage["wall"] == stage["rounds"][0]["wall"] > 0
     by = {(stage["stage"], stage["variant"]): stage for stage in plain["stages"]}
@@ -69,6 +70,10 @@ def test_every_stage_is_measured_and_counts_its_frames(
     assert efficiency["ideal"] == needed / cores()
     assert efficiency["whole"] == efficiency["ideal"] / by["extract", "32-true"]["wall"]
     assert efficiency["start_up"] == by["start-up", "one frame"]["wall"]
+    rates = {found["stage"]: found for found in plain["utilizations"]}
+    ready = by["ready", "32-true, channels_last"]
+    assert rates["network 32-true, channels_last"]["ready"] == 8 / ready["wall"]
+    assert rates["network 32-true, channels_last"]["operations"] > 7e8  # EfficientNet-Lite0: 0.4 billion of two each
     assert plain["asked"]["frames"] == 70
     assert plain["asked"]["sampled"] == ROWS
     assert plain["asked"]["collection"] == "two (1 of 128x96, 1 of 192x96)"
@@ -112,7 +117,10 @@ def test_sigterm_ends_it_at_once(two: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["stages=[decode,sleep]"], r"stages \(decode, sleep\) must be of decode, resize, network, write, extract"),
+        (
+            ["stages=[decode,sleep]"],
+            r"stages \(decode, sleep\) must be of decode, resize, network, ready, write, extract",
+        ),
         (["stages=[]"], r"stages \(\) must be of decode"),
         (["rounds=0"], r"rounds \(0\) must be a whole number of at least 1"),
         (["model=[efficientnet_lite0,resnet50]"], "a bench is of one model"),

@@ -6,7 +6,19 @@ import json
 
 import pytest
 
-from vfx.benching import Cost, Efficiency, Name, Result, Stage, Timing, efficiencies, ideal, in_turns
+from vfx.benching import (
+    Cost,
+    Efficiency,
+    Name,
+    Result,
+    Stage,
+    Timing,
+    Utilization,
+    efficiencies,
+    ideal,
+    in_turns,
+    utilizations,
+)  # fmt: skip
 
 
 def timing(name: Name, variant: str, wall: float, processor: float, frames: int = 100) -> Timing:
@@ -80,7 +92,7 @@ def test_there_is_none_without_all_its_stages(without: str) -> None:
 
 def test_the_table_has_a_line_for_each_stage_and_for_each_efficiency() -> None:
     best = efficiencies(TIMINGS, decode="auto, 1 worker", network=WAYS, cores=2, on_device=False)
-    result = Result({"cores": 2}, {}, {"sampled": 100}, 3, TIMINGS, best, {"fp8": "no instructions"})
+    result = Result({"cores": 2}, {}, {"sampled": 100}, 3, TIMINGS, best, [], {"fp8": "no instructions"})
     lines = list(result.lines())
     assert lines == [
         "cores 2",
@@ -108,3 +120,25 @@ def test_the_table_has_a_line_for_each_stage_and_for_each_efficiency() -> None:
     plain = json.loads(json.dumps(result.json(), allow_nan=False))
     assert plain["times as fast"] == {"32-true": 2.0, "bf16-mixed": 4.0}
     assert [len(stage["rounds"]) for stage in plain["stages"]] == [3] * len(TIMINGS)
+
+
+def test_rates_are_compared_with_those_of_images_that_are_ready() -> None:
+    timings = [*TIMINGS, timing("ready", WAYS["32-true"], 16.0, 32.0)]
+    found = utilizations(timings, network=WAYS, crops=10, operations=10**12, peak={"32-true": 1e15, "bf16-mixed": 4e15})
+    network, whole = found  # bf16-mixed was not measured with ready images
+    assert network == Utilization("network 32-true, channels_last", 1000 / 20, 1000 / 16, 10**12, 1e15)
+    assert (network.share, network.of_peak) == (0.8, 0.05)
+    assert whole.stage == "extract 32-true"
+    assert (whole.images, whole.share) == (1000 / 25, 0.64)  # beyond the 5 s of start-up
+    result = Result({"cores": 2}, {}, {}, 3, timings, [], found, {})
+    lines = list(result.lines())
+    assert lines[lines.index("") :][-5:-2] == [
+        "against ready images            images/s  ready images/s  share  TFLOP/s     peak  of peak",
+        "network 32-true, channels_last      50.0            62.5  0.800    50.00  1000.00    0.050",
+        "extract 32-true                     40.0            62.5  0.640    40.00  1000.00    0.040",
+    ]
+    assert json.loads(json.dumps(result.json()))["utilizations"][1]["of peak"] == 0.04
+
+
+def test_without_ready_images_no_rates_are_compared() -> None:
+    assert utilizations(TIMINGS, network=WAYS, crops=1, operations=1, peak={"32-true": 1.0, "bf16-mixed": 1.0}) == []

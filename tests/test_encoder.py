@@ -57,6 +57,16 @@ def test_a_batch_for_which_memory_does_not_suffice_is_halved_and_not_lost(error:
     assert hungry.passes[7:] == [2, 2], "it knows from then on"
 
 
+def test_smaller_batches_are_filled_up_to_one_size_also_where_memory_runs_out() -> None:
+    hungry = Hungry(3, torch.OutOfMemoryError("CUDA out of memory."))
+    made = encoder(hungry)
+    made.fill_up(8)
+    wanted = encoder(Hungry(100, RuntimeError()))
+    for count in (3, 5):
+        torch.testing.assert_close(made([frames(count)]), wanted([frames(count)]))
+    assert hungry.passes == [8, 4, 2, 2, 2, 2, 2]
+
+
 def test_one_image_that_is_too_much_is_said() -> None:
     with pytest.raises(ExtractionError, match="n needs more memory than there is, even for one image; take a smaller"):
         encoder(Hungry(0, torch.OutOfMemoryError("CUDA out of memory.")))([frames(3)])

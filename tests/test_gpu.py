@@ -18,8 +18,9 @@ from vfx.benching import Result
 from vfx.store import FeatureFile
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
-# The largest difference to the processor's features, as a part of the largest value, measured on an H100: DIFFERENCES.
-EXACT, TF32, BF16 = 1e-4, 1e-2, 1e-1
+# The largest difference to the processor's features, as a part of the largest value; measured on an H100 with torch
+# 2.11: at most 1.1e-6, 3.6e-3, 8.4e-3 and 9.5e-2.
+EXACT, TF32, FP16, BF16 = 1e-5, 1e-2, 2e-2, 2e-1
 MEMORY = 1 << 30  # that a network may use in a test, bytes
 
 
@@ -63,9 +64,9 @@ def test_tf32_is_near_and_said(tmp_path: Path, toy_features: FeatureFile) -> Non
     assert file.provenance["recipe"]["tf32"] is True
 
 
-@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed", "bf16-true"])
-def test_lower_precisions_are_near(precision: str, tmp_path: Path, toy_features: FeatureFile) -> None:
-    assert EXACT < difference(run(tmp_path, f"trainer.precision={precision}"), toy_features) < BF16
+@pytest.mark.parametrize(("precision", "bound"), [("bf16-mixed", BF16), ("16-mixed", FP16), ("bf16-true", BF16)])
+def test_lower_precisions_are_near(precision: str, bound: float, tmp_path: Path, toy_features: FeatureFile) -> None:
+    assert EXACT < difference(run(tmp_path, f"trainer.precision={precision}"), toy_features) < bound
 
 
 def test_ten_crops_are_those_of_the_processor(tmp_path: Path) -> None:
@@ -93,18 +94,12 @@ def test_a_compiled_network_gives_the_same_features(tmp_path: Path, toy_features
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_not_lost(
-    tmp_path: Path, toy_features: FeatureFile, little_memory: None, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, little_memory: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     logging.getLogger("vfx").propagate = True
-    assert difference(run(tmp_path, "batch_size=512", "oversample=false"), toy_features) < EXACT
-    assert (
-        difference(
-            run(tmp_path / "all", "batch_size=698", "sampler=all"),
-            run(tmp_path / "small", "sampler=all", "batch_size=16"),
-        )
-        < EXACT
-    )
+    large = run(tmp_path / "large", "batch_size=698", "sampler=all")
     assert "out of memory with" in caplog.text
+    assert difference(large, run(tmp_path / "small", "batch_size=16", "sampler=all")) < EXACT
 
 
 def test_a_rank_that_talks_by_nccl(tmp_path: Path, toy_features: FeatureFile) -> None:

@@ -113,6 +113,7 @@ class Encoder(nn.Module):
             except RuntimeError as error:
                 if not _is_out_of_memory(error):
                     raise
+                most = max(most, self._filled or 0)
                 if most == 1:
                     raise ExtractionError(
                         f"{self.name} needs more memory than there is, even for one image; take a smaller model, or"
