@@ -370,6 +370,8 @@ def test_random_weights_are_in_the_name(tmp_path: Path, few: Path) -> None:
     (("batch_size=auto",), UsageError, r"batch_size \(auto\) must be a whole number of at least 1"),
     (("dataset.num_workers=all",), UsageError, r"dataset\.num_workers \(all\) must be a whole number of at least 0"),
     (("num_threads=two",), UsageError, r"num_threads \(two\) must be a whole number of at least 1"),
+    (("tf32=true", "trainer=cpu"), UsageError, r"tf32 \(true\) is for .* on a GPU by CUDA, not for 32-true on cpu"),
+    (("tf32=perhaps",), UsageError, r"tf32 \(perhaps\) must be true or false"),
     (("writer.commit_mb=-1",), UsageError, r"writer\.commit_mb \(-1\) must be a number of at least 0"),
     (("writer.commit_seconds=soon",), UsageError, r"writer\.commit_seconds \(soon\) must be a number of at least 0"),
     (("writer.silence_seconds=0",), UsageError, r"writer\.silence_seconds \(0\) must be a number above 0"),

@@ -9,7 +9,7 @@ import torch
 from vfx.background import Threads, without_helpers
 from vfx.encoder import Encoder
 from vfx.errors import UsageError
-from vfx.extractor import Extractor, check_precision
+from vfx.extractor import Extractor, check_precision, float32_by_tf32
 from vfx.models import efficientnet_lite
 
 CAPABLE = any("bf16" in name and there for name, there in torch.cpu.get_capabilities().items())
@@ -89,6 +89,18 @@ def test_precisions(monkeypatch: pytest.MonkeyPatch) -> None:
         check_precision(precision, "cpu")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     check_precision("bf16-mixed", "cpu")
+    check_precision("32-true", "cuda", tf32=True)
+    for precision, device in (("32-true", "cpu"), ("bf16-mixed", "cuda")):
+        with pytest.raises(UsageError, match=rf"tf32 \(true\) is for .*, not for {precision} on {device}"):
+            check_precision(precision, device, tf32=True)
+
+
+def test_float32_is_computed_as_asked_and_then_as_before() -> None:
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    for allowed in (False, True):
+        with float32_by_tf32(allowed):
+            assert (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32) == (allowed, allowed)
+    assert (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32) == before
 
 
 def test_threads_are_at_least_one() -> None:

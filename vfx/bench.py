@@ -26,17 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("vfx.bench")  # not __name__, which is __main__ when run
 STAGES = ("decode", "resize", "network", "ready", "write", "extract")
-OWN = (
-    "folder",
-    "stages",
-    "decoders",
-    "precisions",
-    "compilers",
-    "layouts",
-    "rounds",
-    "beside",
-    "json",
-)  # that extract has not
+# Keys that extract has not
+OWN = ("folder", "stages", "decoders", "precisions", "compilers", "layouts", "rounds", "beside", "json")
 WORK = ".bench."
 
 
@@ -89,7 +80,7 @@ def bench(config: DictConfig) -> Path | Result:
             network=ways,
             crops=encoder.crops,
             operations=measuring.operations(encoder),
-            peak={p: measuring.peak(device, p) for p in precisions},
+            peak={p: measuring.peak(device, p, tf32=config.tf32) for p in precisions},
         )
     about = (_machine(device, cores()), versions(), _about(setup))
     result = Result(*about, config.rounds, timings, best, rates, left_out)

@@ -55,7 +55,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
     from vfx.batches import share
     from vfx.collection import find_collection
     from vfx.encoder import Encoder
-    from vfx.extractor import Extractor
+    from vfx.extractor import Extractor, check_precision
     from vfx.interruption import Interruption
     from vfx.meeting import explained
     from vfx.output import Output, Shard
@@ -68,6 +68,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
     tally = Tally()
     interruption = Interruption(follow=ranks.PARENT if ranks.is_told() or sweeps.is_apart() else None)
     trainer = app.build(config.trainer)  # before anything is read or written, as it may refuse
+    check_precision(str(trainer.precision), trainer.strategy.root_device.type, tf32=config.tf32)
     collection = find_collection(config.collection, config.rootpath)
     data = app.build(
         config.dataset,

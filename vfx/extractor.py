@@ -69,12 +69,9 @@ class Extractor(LightningModule):
     def setup(self, stage: str) -> None:
         device = self.trainer.strategy.root_device
         precision = str(self.trainer.precision)
-        check_precision(precision, device.type)
-        if self._tf32 and (device.type != "cuda" or precision != "32-true"):
-            raise UsageError(
-                f"tf32 (true) is for trainer.precision=32-true on an NVIDIA GPU, not for {precision} on {device.type}"
-            )
-        self._restore.enter_context(_tf32(self._tf32))
+        check_precision(precision, device.type, tf32=self._tf32)
+        if device.type == "cuda":
+            self._restore.enter_context(float32_by_tf32(self._tf32))
         plugin = self.trainer.precision_plugin
         if isinstance(plugin, MixedPrecision):  # the others work by the dtype of the weights
             self.autocast = plugin.predict_step_context
@@ -180,7 +177,8 @@ class Extractor(LightningModule):
 
 
 @contextmanager
-def _tf32(allowed: bool) -> Iterator[None]:
+def float32_by_tf32(allowed: bool) -> Iterator[None]:
+    """Whether a GPU may compute float32 by TensorFloat-32 meanwhile."""
     parts: list[Any] = [torch.backends.cudnn, torch.backends.cuda.matmul]
     before = [part.allow_tf32 for part in parts]
     for part in parts:
@@ -192,8 +190,13 @@ def _tf32(allowed: bool) -> Iterator[None]:
             part.allow_tf32 = was
 
 
-def check_precision(precision: str, device: str) -> None:
-    """Raise UsageError where a processor has no instructions for a precision: it would take many times as long."""
+def check_precision(precision: str, device: str, *, tf32: bool = False) -> None:
+    """Raise UsageError where a processor has no instructions for a precision: it would take many times as long; and
+    for `tf32` of what is no float32 on a GPU."""
+    if tf32 and (device != "cuda" or precision != "32-true"):
+        raise UsageError(
+            f"tf32 (true) is for trainer.precision=32-true on a GPU by CUDA, not for {precision} on {device}"
+        )
     lower = {"bf": "bf16", "16": "fp16"}.get(precision[:2])
     if device != "cpu" or lower is None:
         return

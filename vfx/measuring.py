@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,7 @@ from vfx.collection import Source
 from vfx.datamodules import Read, SourceDataModule
 from vfx.encoder import LOWER, Encoder
 from vfx.errors import ExtractionError
-from vfx.extractor import Extractor
+from vfx.extractor import Extractor, float32_by_tf32
 from vfx.limits import Limits
 from vfx.material import Material, Size
 from vfx.output import Output, PartWriter
@@ -191,9 +191,9 @@ def ready(extractor: Extractor, *, batch_size: int | None, rows: int, trainer: T
     (encoder,) = extractor.encoders
     assert isinstance(encoder, Encoder)
     extractor.trainer = trainer
-    extractor.setup("predict")
-    extractor.eval().to(trainer.strategy.root_device)
     try:
+        extractor.setup("predict")
+        extractor.eval().to(trainer.strategy.root_device)
         with torch.inference_mode(), extractor.autocast():
             frames = batch_size or extractor.default_batch_size()
             images = _images(encoder, frames * encoder.crops, extractor.device)
@@ -230,10 +230,15 @@ def operations(encoder: Encoder) -> int:
     return counter.get_total_flops()
 
 
-def peak(device: torch.device, precision: str) -> float:
+def peak(device: torch.device, precision: str, *, tf32: bool) -> float:
     """Floating-point operations a second that the product of two large matrices reaches on a device."""
+    with float32_by_tf32(tf32) if device.type == "cuda" else nullcontext():
+        return _peak(device, LOWER.get(precision, torch.float32))
+
+
+def _peak(device: torch.device, dtype: torch.dtype) -> float:
     side = 2048 if device.type == "cpu" else 8192
-    factor = torch.randn(side, side, device=device).to(LOWER.get(precision, torch.float32))
+    factor = torch.randn(side, side, device=device).to(dtype)
     taken = []
     for _ in range(10):
         start = time.perf_counter()

@@ -147,7 +147,8 @@ def extract(setup: Setup, work: Path, precisions: Sequence[str]) -> Iterator[Sta
     one = {**setup.config, "collection": str(footage.made(work, formats=[footage.ONE], frames=1))}
     yield Stage("start-up", "one frame", partial(measuring.extract, one, work / "extract"))
     for precision in precisions:
-        whole = {**setup.config, "trainer": {**setup.config["trainer"], "precision": precision}}
+        trainer = {**setup.config["trainer"], "precision": precision}
+        whole = {**setup.config, "trainer": trainer, "tf32": setup.tf32 and precision == "32-true"}
         yield Stage("extract", precision, partial(measuring.extract, whole, work / "extract"))
 
 
