@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from fractions import Fraction
 from functools import partial
 from multiprocessing.pool import Pool
@@ -97,16 +98,20 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--seconds", type=int, default=20)
-    options.add_argument("--clips", type=int, default=16)
+    options.add_argument(
+        "--clips", type=int, default=2 * cores(), help="how often each is read (default: twice a core)"
+    )
     options.add_argument("--sizes", nargs="+", default=["640x360", "1280x720", "1920x1080"])
     options.add_argument("--folder", help="where the clips are made, or were before (default: a temporary folder)")
     chosen = options.parse_args()
     frames = chosen.seconds * footage.RATE
     rows = [("codec", "size", "frames taken", f"{cores()} cores", *(f"nvdec {n}" for n in DECODERS), "off by")]
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(chosen.folder or temporary)
-        # Before CUDA is at work, which no fork survives
-        pool = multiprocessing.get_context("spawn").Pool(cores(), torch.set_num_threads, (1,))
+    if chosen.clips < cores():
+        options.error(f"--clips ({chosen.clips}) must be at least one a core, of which there are {cores()}")
+    with ExitStack() as stack:
+        folder = Path(chosen.folder or stack.enter_context(tempfile.TemporaryDirectory())) / f"{chosen.seconds}s"
+        folder.mkdir(parents=True, exist_ok=True)
+        pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(cores(), torch.set_num_threads, (1,)))
         pool.map(abs, range(cores()))
         for size in chosen.sizes:
             width, height = map(int, size.split("x"))
@@ -122,7 +127,6 @@ def main() -> None:
                     found = measure(pool, str(path), indices, clips=chosen.clips, rounds=chosen.rounds)
                     rows.append((codec, size, f"{len(indices)} of {frames}", *found))
                     print(*rows[-1], file=sys.stderr)
-        pool.terminate()
     print(f"frames/s, medians of {chosen.rounds}; {torch.cuda.get_device_name()}")
     print("\n".join(table(rows, left=3)))
 

@@ -97,10 +97,13 @@ def main() -> None:
     rates = {}  # frames a second on a GPU
     for one in on_gpus:
         walls = {stage["variant"]: stage["wall"] for stage in one["stages"] if stage["stage"] == "network"}
-        own = next(variant for variant in walls if variant.startswith(chosen.precision))  # the run's layout comes first
-        rates[model_of(one)] = one["asked"]["sampled"] / walls[own]
-    for name, rate in rates.items():
-        print(f"{name}: {rate:,.0f} frames a second on a GPU ({on_gpus[0]['machine']['device']})")
+        own = next((variant for variant in walls if variant.startswith(chosen.precision)), None)  # the run's is first
+        if own is None or model_of(one) not in MODELS:
+            options.error(
+                f"{one['asked']['feature']}: no network stage in {chosen.precision}, or no model of the table"
+            )
+        rates[model_of(one)] = rate = one["asked"]["sampled"] / walls[own]
+        print(f"{model_of(one)}: {rate:,.0f} frames a second on {one['machine']['device']}")
     print(f"{bench['asked']['collection']}: a core decodes {decode:,.0f} frames a second;")
     print(f"{measured} takes {1000 * network:.1f} ms of a core a frame in {chosen.precision}")
     print()

@@ -1,11 +1,14 @@
 """The networks' part of a run: in the background, on the cores that it may use, in a precision that these can do."""
 
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 import torch
 
+from tests.conftest import ROOT
 from vfx.background import Threads, without_helpers
 from vfx.encoder import Encoder
 from vfx.errors import UsageError
@@ -95,12 +98,40 @@ def test_precisions(monkeypatch: pytest.MonkeyPatch) -> None:
             check_precision(precision, device, tf32=True)
 
 
-def test_float32_is_computed_as_asked_and_then_as_before() -> None:
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    for allowed in (False, True):
-        with float32_by_tf32(allowed):
-            assert (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32) == (allowed, allowed)
-    assert (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32) == before
+@pytest.mark.parametrize("convolutions", [True, False])
+@pytest.mark.parametrize("products", ["highest", "high", "medium"])
+def test_float32_is_computed_as_asked_and_then_as_before(convolutions: bool, products: str) -> None:
+    as_it_was = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+
+    def state() -> tuple[bool, str]:
+        return torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+
+    try:
+        torch.backends.cudnn.allow_tf32 = convolutions
+        torch.set_float32_matmul_precision(products)
+        for allowed, wanted in ((False, "highest"), (True, "high")):
+            with float32_by_tf32(allowed):
+                assert state() == (allowed, wanted)
+            assert state() == (convolutions, products)
+    finally:
+        torch.backends.cudnn.allow_tf32 = as_it_was[0]
+        torch.set_float32_matmul_precision(as_it_was[1])
+
+
+def test_another_setting_of_float32_is_named() -> None:
+    """In a process of its own: torch has no way back."""
+    code = """
+import torch
+from vfx.errors import UsageError
+from vfx.extractor import float32_by_tf32
+torch.backends.cudnn.conv.fp32_precision = "ieee"
+try:
+    with float32_by_tf32(False): pass
+except UsageError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=100)
+    assert done.stdout.startswith("fp32_precision of torch.backends has been set in this process"), done.stderr
 
 
 def test_threads_are_at_least_one() -> None:

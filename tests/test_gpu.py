@@ -37,7 +37,9 @@ def difference(file: FeatureFile, wanted: FeatureFile) -> float:
     np.testing.assert_array_equal(file.seconds, wanted.seconds)
     a, b = file.features[:], wanted.features[:]
     found = float(np.abs(a - b).max() / np.abs(b).max())
-    print(f"largest difference {found:.2g}, least cosine {cosine(a, b).min():.7f}")
+    least = cosine(a, b).min()
+    print(f"largest difference {found:.2g}, least cosine {least:.7f}")
+    assert least > 0.98  # measured 0.992 in bf16
     return found
 
 
@@ -94,9 +96,9 @@ def test_a_compiled_network_gives_the_same_features(tmp_path: Path, toy_features
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_not_lost(
-    tmp_path: Path, little_memory: None, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, little_memory: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    logging.getLogger("vfx").propagate = True
+    monkeypatch.setattr(logging.getLogger("vfx"), "propagate", True)
     large = run(tmp_path / "large", "batch_size=698", "sampler=all")
     assert "out of memory with" in caplog.text
     assert difference(large, run(tmp_path / "small", "batch_size=16", "sampler=all")) < EXACT

@@ -82,8 +82,12 @@ class Encoder(nn.Module):
         return self._compiler is True
 
     def fill_up(self, frames: int) -> None:
-        """Have batches of fewer frames filled up to so many, so that all have one size."""
-        self._filled = frames * self.crops
+        """Have batches of fewer frames filled up to so many, so that all have one size, for which memory suffices."""
+        self._filled = self.at_once(frames)
+
+    def at_once(self, frames: int) -> int:
+        """Crops of so many frames that go through the network at once: all, where memory has not run out before."""
+        return min(frames * self.crops, self._most or frames * self.crops)
 
     def lower(self, dtype: torch.dtype) -> None:
         """Keep the weights of convolutions and linear layers in `dtype`, to which autocast would convert them anew for

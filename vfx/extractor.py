@@ -178,16 +178,26 @@ class Extractor(LightningModule):
 
 @contextmanager
 def float32_by_tf32(allowed: bool) -> Iterator[None]:
-    """Whether a GPU may compute float32 by TensorFloat-32 meanwhile."""
-    parts: list[Any] = [torch.backends.cudnn, torch.backends.cuda.matmul]
-    before = [part.allow_tf32 for part in parts]
-    for part in parts:
-        part.allow_tf32 = allowed
+    """Whether a GPU may compute float32 by TensorFloat-32 meanwhile.
+
+    Raises UsageError where this process has set torch's `fp32_precision`, which torch mixes with nothing else.
+    """
+    cudnn: Any = torch.backends.cudnn
+    try:
+        convolutions, products = cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    except RuntimeError as error:
+        raise UsageError(
+            "fp32_precision of torch.backends has been set in this process, beside which torch takes no other setting;"
+            " leave it to vfx (tf32=true or false), or run it in a process of its own"
+        ) from error
+    # Not by `fp32_precision`, beside which torch's compiler fails.
+    cudnn.allow_tf32 = allowed
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
     try:
         yield
     finally:
-        for part, was in zip(parts, before, strict=True):
-            part.allow_tf32 = was
+        cudnn.allow_tf32 = convolutions
+        torch.set_float32_matmul_precision(products)
 
 
 def check_precision(precision: str, device: str, *, tf32: bool = False) -> None:

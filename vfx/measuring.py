@@ -31,7 +31,7 @@ from vfx.benching import Cost
 from vfx.clips import Clip, Sampler
 from vfx.collection import Source
 from vfx.datamodules import Read, SourceDataModule
-from vfx.encoder import LOWER, Encoder
+from vfx.encoder import Encoder
 from vfx.errors import ExtractionError
 from vfx.extractor import Extractor, float32_by_tf32
 from vfx.limits import Limits
@@ -118,6 +118,7 @@ def network(extractor: Extractor, *, data: ReadyFrames, trainer: Callable[[Callb
     try:
         trainer(taker).predict(extractor, datamodule=data, return_predictions=False)
     finally:
+        extractor.close()
         said.setLevel(logging.NOTSET)
     assert taker.cost is not None
     return taker.cost
@@ -193,10 +194,13 @@ def ready(extractor: Extractor, *, batch_size: int | None, rows: int, trainer: T
     extractor.trainer = trainer
     try:
         extractor.setup("predict")
+        trainer.precision_plugin.convert_module(extractor)
         extractor.eval().to(trainer.strategy.root_device)
         with torch.inference_mode(), extractor.autocast():
             frames = batch_size or extractor.default_batch_size()
-            images = _images(encoder, frames * encoder.crops, extractor.device)
+            extractor.forward([[_frames(encoder, frames, extractor.device)]])  # finds what memory suffices for
+            count = encoder.at_once(frames)
+            images = encoder.images(_frames(encoder, count, extractor.device))
 
         def work() -> list[torch.Tensor]:
             with torch.inference_mode(), extractor.autocast():
@@ -204,36 +208,36 @@ def ready(extractor: Extractor, *, batch_size: int | None, rows: int, trainer: T
 
         for _ in range(3):  # the first may choose algorithms
             extractor.submit(work).result()
-        count = math.ceil(rows / frames)
+        batches = math.ceil(rows * encoder.crops / count)
         pending: deque[Pending] = deque()
         watch = Watch()
-        for _ in range(count):
+        for _ in range(batches):
             pending.append(extractor.submit(work))
             while len(pending) > extractor.depth:
                 pending.popleft().result()
         while pending:
             pending.popleft().result()
-        return watch.cost(count * frames)
+        return replace(watch.cost(batches * count // encoder.crops), note=f"{count} images a batch")
     finally:
         extractor.close()
 
 
-def _images(encoder: Encoder, count: int, device: torch.device) -> torch.Tensor:
+def _frames(encoder: Encoder, count: int, device: torch.device) -> torch.Tensor:
     side = encoder.prepare.transform.crop
-    return encoder.images(torch.randint(256, (count, side, side, 3), dtype=torch.uint8, device=device))
+    return torch.randint(256, (count, side, side, 3), dtype=torch.uint8, device=device)
 
 
 def operations(encoder: Encoder) -> int:
     """Floating-point operations of one image in the network, a multiplication and an addition counted as two."""
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        encoder.run(_images(encoder, 1, torch.device("cpu")))
+        encoder.run(encoder.images(_frames(encoder, 1, torch.device("cpu"))))
     return counter.get_total_flops()
 
 
 def peak(device: torch.device, precision: str, *, tf32: bool) -> float:
     """Floating-point operations a second that the product of two large matrices reaches on a device."""
     with float32_by_tf32(tf32) if device.type == "cuda" else nullcontext():
-        return _peak(device, LOWER.get(precision, torch.float32))
+        return _peak(device, {"bf": torch.bfloat16, "16": torch.float16}.get(precision[:2], torch.float32))
 
 
 def _peak(device: torch.device, dtype: torch.dtype) -> float:
