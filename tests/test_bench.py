@@ -73,7 +73,9 @@ def test_every_stage_is_measured_and_counts_its_frames(
     rates = {found["stage"]: found for found in plain["utilizations"]}
     ready = by["ready", "32-true, channels_last"]
     assert rates["network 32-true, channels_last"]["ready"] == 8 / ready["wall"]
-    assert rates["network 32-true, channels_last"]["operations"] > 7e8  # EfficientNet-Lite0: 0.4 billion of two each
+    assert rates["network 32-true, channels_last"]["images"] == ROWS / by["network", "32-true, channels_last"]["wall"]
+    assert 7e8 < rates["network 32-true, channels_last"]["operations"] < 9e8  # 0.4 billion of two each
+    assert rates["network 32-true, channels_last"]["peak"] > 1e9
     assert plain["asked"]["frames"] == 70
     assert plain["asked"]["sampled"] == ROWS
     assert plain["asked"]["collection"] == "two (1 of 128x96, 1 of 192x96)"

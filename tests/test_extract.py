@@ -512,3 +512,20 @@ def test_processes_read_while_the_network_is_made_ready(monkeypatch: pytest.Monk
     with pytest.raises(UsageError, match=r"^not ready$"):
         run(tmp_path / "three", "dataset.num_workers=2")
     assert multiprocessing.active_children() == []
+
+
+def test_batches_of_a_network_that_is_slow_to_begin_a_size_have_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, few: Path
+) -> None:
+    """As where it is compiled, or on a GPU."""
+    sizes = []
+
+    def run_and_noted(self: Encoder, images: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(images))
+        return self.body(images)
+
+    monkeypatch.setattr(Encoder, "compiles", True)
+    monkeypatch.setattr(Encoder, "run", run_and_noted)
+    file = run(tmp_path, "batch_size=7", collection=few)
+    assert len(file.features) % 7
+    assert set(sizes) == {7}
