@@ -526,6 +526,6 @@ def test_batches_of_a_network_that_is_slow_to_begin_a_size_have_one(
 
     monkeypatch.setattr(Encoder, "compiles", True)
     monkeypatch.setattr(Encoder, "run", run_and_noted)
-    file = run(tmp_path, "batch_size=7", collection=few)
+    file = run(tmp_path, "batch_size=7", "dataset.num_workers=0", collection=few)
     assert len(file.features) % 7
     assert set(sizes) == {7}

@@ -118,6 +118,7 @@ def test_float32_is_computed_as_asked_and_then_as_before(convolutions: bool, pro
         torch.set_float32_matmul_precision(as_it_was[1])
 
 
+@pytest.mark.dear
 def test_another_setting_of_float32_is_named() -> None:
     """In a process of its own: torch has no way back."""
     code = """
