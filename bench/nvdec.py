@@ -1,6 +1,6 @@
 """Decoding on a GPU (NVDEC, through torchcodec) beside decoding on all cores as a run does it, in turns.
 
-    python bench/nvdec.py [--rounds 3] [--seconds 20] [--clips 16] [--sizes 640x360 1280x720 1920x1080] [--folder DIR]
+    python bench/nvdec.py [--rounds 3] [--seconds 20] [--clips N] [--sizes 640x360 1280x720 1920x1080] [--folder DIR]
 
 A clip of one scene is made in each codec and size, a key frame every 4 s, B-frames where the codec has them; it is read
 `clips` times over. `cores`: as many processes as there are cores, each with PyAV as a run reads; the frames go nowhere.
@@ -56,6 +56,10 @@ def on_gpu(path: str, indices: list[int]) -> int:
     return count
 
 
+def at_once(executor: ThreadPoolExecutor, path: str, indices: list[int], clips: int) -> list[int]:
+    return list(executor.map(on_gpu, [path] * clips, [indices] * clips))
+
+
 def timed(work: Callable[[], list[int]], frames: int) -> float:
     """Frames a second."""
     start = time.perf_counter()
@@ -81,7 +85,7 @@ def measure(pool: Pool, path: str, indices: list[int], *, clips: int, rounds: in
     }
     threads = {n: ThreadPoolExecutor(n) for n in DECODERS}
     for n, executor in threads.items():
-        ways[f"nvdec {n}"] = partial(lambda e: list(e.map(on_gpu, [path] * clips, [indices] * clips)), executor)
+        ways[f"nvdec {n}"] = partial(at_once, executor, path, indices, clips)
     rates: dict[str, list[float]] = {way: [] for way in ways}
     try:
         for turn in range(rounds):
