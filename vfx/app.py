@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import logging
 import os
 import signal
@@ -23,6 +21,7 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 
 from vfx import CONF_DIR, help, lean, mistakes, multirun, ranks, sweeps, usage
 from vfx.ctrl_c import ENDED
+from vfx.ending import end_process
 from vfx.errors import Interrupted, UsageError, VfxError
 from vfx.extras import need
 from vfx.files import sha256
@@ -68,8 +67,18 @@ App = Callable[[DictConfig], Result]
 
 
 def command(app: App[Any], name: str) -> None:
-    """Run an app from the command line. Its result is the last line on standard output; an error of vfx is a
-    message and exit code 1, or 128 and the number of the signal that ended it."""
+    """Run an app from the command line, and end the process. Its result is the last line on standard output; an error
+    of vfx is a message and exit code 1, or 128 and the number of the signal that ended it."""
+    try:
+        _run(app, name)
+    except SystemExit as ended:
+        if isinstance(ended.code, int):
+            end_process(ended.code)
+        raise
+    end_process(0)
+
+
+def _run(app: App[Any], name: str) -> None:
     _log_to_terminal()
     lean.own_process()
     begun = False
@@ -81,9 +90,6 @@ def command(app: App[Any], name: str) -> None:
         os._exit(128 + number)  # an exception might be taken for a module that is not there
 
     signal.signal(signal.SIGINT, interrupted)
-    # What is left at the end goes with the process: to look through it all, as Python would, takes as long as torch's
-    # import.
-    atexit.register(gc.freeze)
     try:
         sys.argv[1:] = spread_models(quote_commas(sweep_first(sys.argv[1:])))
         check_launcher(sys.argv[1:])
