@@ -48,7 +48,7 @@ def load(name: str) -> ModuleType:
         try:
             with _uncollected():
                 load_torch()
-                with _without_compilers(), _without_metrics():
+                with _without_compilers(), _without_metrics(), _without_datasets(name == "timm" and _own):
                     return importlib.import_module(name)
         except (ImportError, AttributeError):
             pass  # said again by what follows, if it was not for the stand-ins
@@ -168,15 +168,14 @@ def _late(module: str, name: str) -> type:
 @contextmanager
 def _without_metrics() -> Iterator[None]:
     """Lightning builds on two classes of torchmetrics; its metrics would import SciPy, Matplotlib, transformers."""
-    spec = PathFinder.find_spec("torchmetrics")
-    if spec is None or {"torchmetrics", "torchmetrics.metric"} & sys.modules.keys():
+    package: Any = _unbegun("torchmetrics")
+    if package is None or "torchmetrics.metric" in sys.modules:
         yield
         return
 
     def plot_single_or_multi_val(*arguments: Any, **options: Any) -> Any:
         return importlib.import_module(plot.__name__).plot_single_or_multi_val(*arguments, **options)
 
-    package: Any = module_from_spec(spec)
     package._logger = logging.getLogger("torchmetrics")
     types = {"_AX_TYPE": object, "_PLOT_OUT_TYPE": object}  # what they are where there is no Matplotlib
     plot = _stand_in("torchmetrics.utilities.plot", {**types, "plot_single_or_multi_val": plot_single_or_multi_val})
@@ -188,8 +187,47 @@ def _without_metrics() -> Iterator[None]:
         yield
     finally:
         _withdraw(plot)
-        del sys.modules["torchmetrics"]
-        sys.meta_path.insert(0, _Begun(package))
+        _leave_begun(package)
+
+
+@contextmanager
+def _without_datasets(wanted: bool) -> Iterator[None]:
+    """timm's models take a few numbers from its datasets and augmentations, which import torchvision; and a process of
+    vfx's own needs neither the parts that timm cuts networks into with torchvision, nor its way to weights on a hub.
+    """
+    package: Any = _unbegun("timm.data", within="timm") if wanted else None
+    if package is None:
+        yield
+        return
+    frozen = _late("torchvision.ops.misc", "FrozenBatchNorm2d")
+    made = [_stand_in("torchvision", {}), _stand_in("torchvision.ops.misc", {"FrozenBatchNorm2d": frozen})]
+    made = [module for module in made if "torchvision" not in sys.modules]
+    hub: Any = None  # as if it were not installed
+    without = {"huggingface_hub": hub} if "huggingface_hub" not in sys.modules else {}
+    sys.modules.update({package.__name__: package, **{module.__name__: module for module in made}, **without})
+    try:
+        config = importlib.import_module("timm.data.config")  # the numbers are in it
+        vars(package).update({name: value for name, value in vars(config).items() if not name.startswith("_")})
+        yield
+        vars(sys.modules["timm"])["data"] = package
+    finally:
+        for module in made:
+            _withdraw(module)
+        for name in without:
+            del sys.modules[name]
+        _leave_begun(package)
+
+
+def _unbegun(name: str, *, within: str | None = None) -> ModuleType | None:
+    """A package that is yet to be imported, as an empty module whose parts can be; None where there is none."""
+    parent = PathFinder.find_spec(within) if within else None
+    spec = PathFinder.find_spec(name, parent.submodule_search_locations if parent else None)
+    return None if spec is None or name in sys.modules else module_from_spec(spec)
+
+
+def _leave_begun(package: ModuleType) -> None:
+    del sys.modules[package.__name__]
+    sys.meta_path.insert(0, _Begun(package))
 
 
 class _Begun(MetaPathFinder):
@@ -202,7 +240,7 @@ class _Begun(MetaPathFinder):
         if name != self._package.__name__:
             return None
         sys.meta_path.remove(self)
-        spec = PathFinder.find_spec(name)
+        spec = PathFinder.find_spec(name, path)
         if spec is not None and spec.loader is not None:
             spec.loader.create_module = lambda _: self._package  # type: ignore
         return spec

@@ -11,8 +11,6 @@ from typing import Any, Literal, cast
 from unittest.mock import patch
 from urllib.parse import urlparse
 
-import huggingface_hub
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 from torch import Tensor, nn
 
 from vfx import lean
@@ -22,8 +20,6 @@ from vfx.models.weights import Published, StateDict, cache_path, construct, load
 from vfx.transforms import Transform
 
 timm = lean.load("timm")
-# HfHubHTTPError stands on that of its HTTP client, which is another one by version: catch what it stands on.
-NETWORK_ERRORS: tuple[type[Exception], ...] = (OSError, *cast(Any, HfHubHTTPError.__bases__))
 
 
 def build(
@@ -136,6 +132,8 @@ def _convert(state: StateDict, *, network: nn.Module, timms: dict[str, Any]) -> 
 def _published(cfg: dict[str, Any]) -> Published | None:
     licence = cfg.get("license") or "unknown"
     if cfg.get("hf_hub_id"):
+        import huggingface_hub  # late, as most networks do without
+
         url = huggingface_hub.hf_hub_url(cfg["hf_hub_id"], "model.safetensors")
         return Published(url, licence, cache_path(f"{cfg['hf_hub_id'].replace('/', '--')}.safetensors"), _from_hub)
     return Published.at(cfg["url"], licence=licence) if cfg.get("url") else None
@@ -143,7 +141,12 @@ def _published(cfg: dict[str, Any]) -> Published | None:
 
 def _from_hub(published: Published) -> Path:
     """The file in the Hugging Face cache, fetched if need be: `model.safetensors`, or the older pickle."""
+    import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+
     repository = "/".join(PurePosixPath(urlparse(published.url).path).parts[1:3])
+    # HfHubHTTPError stands on that of its HTTP client, which is another one by version: catch what it stands on.
+    network_errors: tuple[type[Exception], ...] = (OSError, *cast(Any, HfHubHTTPError.__bases__))
     try:
         try:
             return Path(huggingface_hub.hf_hub_download(repository, "model.safetensors"))
@@ -151,6 +154,6 @@ def _from_hub(published: Published) -> Path:
             if isinstance(error, LocalEntryNotFoundError):  # not in the cache, and no network: no answer at all
                 raise
             return Path(huggingface_hub.hf_hub_download(repository, "pytorch_model.bin"))
-    except NETWORK_ERRORS as error:
+    except network_errors as error:
         reason = str(error).partition("\n")[0]
         raise published.unreachable(reason) from error
