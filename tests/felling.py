@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
-from vfx.clips import Clip
+from vfx.clips import Clip, Prepares
 from vfx.collection import Source
 from vfx.datamodules import Read, VideoDataModule
-from vfx.transforms import Prepare
 
 LIBC = ctypes.CDLL(None)
 
@@ -18,7 +17,7 @@ LIBC = ctypes.CDLL(None)
 class Felling(VideoDataModule):
     """Videos whose decoder does, after their first clip, what their id says: segfaults, aborts, hangs, eats, trusts."""
 
-    def read_by(self, prepares: Sequence[Prepare]) -> Read:
+    def read_by(self, prepares: Prepares) -> Read:
         return partial(felling, read=super().read_by(prepares))
 
 
@@ -46,7 +45,7 @@ def felling(source: Source, *, read: Read) -> Iterator[Clip]:
 class Crashing(VideoDataModule):
     """Videos of which the piece with the fourth stretch takes its decoder down, after its first clip."""
 
-    def read_by(self, prepares: Sequence[Prepare]) -> Read:
+    def read_by(self, prepares: Prepares) -> Read:
         return partial(crashing, read=super().read_by(prepares))
 
 

@@ -1,6 +1,9 @@
 """Frames cut before are read as pictures, and as nothing else."""
 
 import io
+import threading
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +11,11 @@ import pytest
 from PIL import Image
 
 from tests.conftest import TOYDATA
+from vfx import pulse
 from vfx.clips import read_frames, read_video
 from vfx.collection import Source
-from vfx.sampling import all_frames
+from vfx.promise import Promise
+from vfx.sampling import all_frames, half_second
 from vfx.transforms import Prepare, Transform
 
 PREPARE = Prepare(Transform(resize=8, crop=8, interpolation="bilinear", mean=(0, 0, 0), std=(1, 1, 1)), ten_crop=False)
@@ -57,3 +62,45 @@ def test_clips_say_how_much_of_their_video_has_come(tmp_path: Path) -> None:
     assert total > 32
     # the frame that begins the next clip has come too
     assert [clip.share for clip in clips[:-1]] == [(16 * n + 1) / total for n in range(1, len(clips))]
+
+
+def test_before_it_is_known_how_to_prepare_frames_a_clips_bytes_of_them_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    for i in range(40):
+        Image.new("RGB", (10, 10), (i, i, i)).save(folder / f"a_{i}.png.jpg", "PNG")
+        (folder / f"a_{i}.png.jpg").rename(folder / f"a_{i}.jpg")
+    source = Source("a", str(folder), 40)
+    monkeypatch.setattr("vfx.clips.CLIP_BYTES", 25 * 10 * 10 * 3)
+    beats: list[str] = []
+    monkeypatch.setattr(pulse, "beat", lambda: beats.append("frame"))
+    with closing(Promise[Sequence[Prepare]]()) as promise:
+
+        def rest() -> None:
+            beats.append("waits")
+            keeper.start()
+
+        keeper = threading.Timer(0.5, promise.keep, [[PREPARE]])
+        monkeypatch.setattr(pulse, "rest", rest)
+        ahead = list(read_frames(source, sample=all_frames, prepares=promise))
+    assert beats[:26] == ["frame"] * 25 + ["waits"]
+    assert sum(clip.busy for clip in ahead) < 0.4, "waiting is no work"
+    plain = list(read_frames(source, sample=all_frames, prepares=[PREPARE]))
+    assert [len(clip) for clip in ahead] == [len(clip) for clip in plain]
+    for one, other in zip(ahead, plain, strict=True):
+        assert (one.first, one.last, one.failures) == (other.first, other.last, other.failures)
+        np.testing.assert_array_equal(one.index, other.index)
+        np.testing.assert_array_equal(one.views, other.views)
+
+
+def test_a_video_that_ends_before_it_is_known_how_to_prepare_frames(tmp_path: Path) -> None:
+    cat = Source("cat", str(TOYDATA / "VideoData/cat.mp4"), 1)
+    with closing(Promise[Sequence[Prepare]]()) as promise:
+        threading.Timer(1, promise.keep, [[PREPARE]]).start()
+        ahead = list(read_video(cat, sample=half_second, decoder="auto", prepares=promise))
+    plain = list(read_video(cat, sample=half_second, decoder="auto", prepares=[PREPARE]))
+    assert sum(map(len, ahead)) == sum(map(len, plain)) > 0
+    for one, other in zip(ahead, plain, strict=True):
+        np.testing.assert_array_equal(one.views, other.views)

@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -491,26 +493,55 @@ def test_lists_of_models_that_make_no_sense(overrides: list[str], text: str, tmp
 
 
 @pytest.mark.dear
-def test_processes_read_while_the_network_is_made_ready(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    ready = Encoder.ready
+def test_processes_read_while_the_network_is_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Before it is, where nothing is done yet; then all that reading may need is known but how frames are prepared."""
     at_work: list[int] = []
 
-    def counted(self: Encoder, *arguments: str, **options: Any) -> None:
+    def counted(self: Encoder, *arguments: str, of: Callable[..., None], **options: Any) -> None:
         at_work.append(len(multiprocessing.active_children()))
-        ready(self, *arguments, **options)
+        of(self, *arguments, **options)
 
-    monkeypatch.setattr(Encoder, "ready", counted)
+    for name in ("__init__", "ready"):
+        monkeypatch.setattr(Encoder, name, partialmethod(counted, of=getattr(Encoder, name)))
     assert len(run(tmp_path, "dataset.num_workers=2")) == 8
+    assert at_work == [2, 2]
     run(tmp_path / "two", "dataset.num_workers=0")
-    assert at_work == [2, 0]
+    run(tmp_path, "dataset.num_workers=2")  # which is done
+    assert at_work[2:] == [0, 0, 0]
+    kept = (tmp_path / "toydata/efficientnet_lite0,avgpool/features.h5").read_bytes()
+    run(tmp_path, "dataset.num_workers=2", "overwrite=true")
+    assert at_work[5:] == [0, 2]
+    assert (tmp_path / "toydata/efficientnet_lite0,avgpool/features.h5").read_bytes() != kept
 
-    def refused(self: Encoder, *arguments: str, **options: Any) -> None:
-        assert len(multiprocessing.active_children()) == 2
-        raise UsageError("not ready")
+    for name in ("__init__", "ready"):
 
-    monkeypatch.setattr(Encoder, "ready", refused)
-    with pytest.raises(UsageError, match=r"^not ready$"):
-        run(tmp_path / "three", "dataset.num_workers=2")
+        def refused(self: Encoder, *arguments: str, **options: Any) -> None:
+            assert len(multiprocessing.active_children()) == 2
+            raise UsageError("not ready")
+
+        with monkeypatch.context() as patched, pytest.raises(UsageError, match=r"^not ready$"):
+            patched.setattr(Encoder, name, refused)
+            run(tmp_path / "three", "dataset.num_workers=2")
+        assert multiprocessing.active_children() == []
+
+
+@pytest.mark.dear
+def test_what_another_run_has_done_by_the_time_the_network_is_there_is_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, few: Path
+) -> None:
+    """Though this one has begun to read."""
+    first = Encoder.__init__
+
+    def later(self: Encoder, *arguments: Any, **options: Any) -> None:
+        monkeypatch.setattr(Encoder, "__init__", first)
+        kept.append(run(tmp_path, collection=few).features[:])
+        first(self, *arguments, **options)
+
+    kept: list[NDArray[Any]] = []
+    monkeypatch.setattr(Encoder, "__init__", later)
+    file = run(tmp_path, "dataset.num_workers=1", collection=few)
+    np.testing.assert_array_equal(file.features[:], kept[0])
+    assert "nothing to do" in (tmp_path / few.name / "efficientnet_lite0,avgpool/extract.log").read_text()
     assert multiprocessing.active_children() == []
 
 

@@ -117,7 +117,8 @@ def test_an_extraction_imports_what_it_runs_and_no_more(model: list[str], one_vi
     outputs = tmp_path / "outputs"
     modules = imported("extract", f"collection={one_video}", f"output_dir={outputs}", "trainer=cpu", *model)
     assert list(outputs.rglob("features.h5"))
-    assert modules >= {"torch", "pytorch_lightning", "torchvision"}
+    assert modules >= {"torch", "pytorch_lightning"}
+    assert modules & {"timm", "torchvision", "huggingface_hub"} == {"torchvision" if model else "timm"}
     assert not modules & (BESIDES | {lean.META_KERNELS})
 
 
@@ -180,6 +181,29 @@ def metrics_are_plotted() -> None:
     MetricCollection({"accuracy": accuracy}).plot()
 
 
+def datasets_are_whole() -> None:
+    timm = lean.load("timm")
+    assert timm.data.resolve_data_config is sys.modules["timm.data.config"].resolve_data_config
+    assert timm.data.IMAGENET_DEFAULT_MEAN
+    assert not sys.modules.keys() & {"torchvision", "huggingface_hub", "timm.data.transforms"}
+    network = timm.create_model("resnet18")
+    import timm.data as data
+    from torchvision.ops.misc import FrozenBatchNorm2d
+
+    assert data is timm.data is sys.modules["timm.data"]
+    assert data.create_transform(224) is not None
+    assert importlib.import_module("huggingface_hub").hf_hub_download is not None
+    # timm knows that class by its stand-in, and still by it when it has been imported
+    assert not isinstance(network.bn1, sys.modules["timm.layers.create_norm"].FrozenBatchNorm2d)
+    assert isinstance(FrozenBatchNorm2d(3), sys.modules["timm.layers.create_norm"].FrozenBatchNorm2d)
+
+
+def timm_is_as_it_was() -> None:
+    lean.load("timm")
+    assert sys.modules.keys() >= {"torchvision", "huggingface_hub", "timm.data.transforms"}
+    assert sys.modules["timm.layers._fx"].has_fx_feature_extraction
+
+
 def compilers_are_whole() -> None:
     lightning, torchvision = lean.load("pytorch_lightning"), lean.load("torchvision")
     lean.load("timm")
@@ -226,6 +250,8 @@ def compilers_are_whole() -> None:
         (metrics_are_plotted, False),
         (compilers_are_whole, False),
         (compilers_are_whole, True),
+        (datasets_are_whole, True),
+        (timm_is_as_it_was, False),
     ],
 )
 def test_what_was_left_out_is_whole_when_it_is_asked_for(check: Callable[[], None], own: bool) -> None:
@@ -329,6 +355,44 @@ def test_ctrl_c_during_imports_says_one_line(one_video: Path, tmp_path: Path) ->
         "error: ended by Ctrl-C; what was finished is kept: the same command goes on from there"
     ]
     assert not (tmp_path / "outputs").exists()
+
+
+# Runs commands in one process, and tells of which server of workers was begun.
+SERVERS = """
+import json, sys
+from vfx import app, extract, workers
+begun = []
+workers.warm_up = lambda: begun.append(sys.argv[1:])
+workers.end_server_at_exit = lambda: None
+for sys.argv in json.loads(sys.argv[1]):
+    try:
+        app.command(lambda config: None, "extract", early=extract.early)
+    except (SystemExit, Exception):  # of what follows
+        pass
+print(json.dumps(begun))
+"""
+
+
+def test_workers_are_prepared_for_where_there_will_be_some() -> None:
+    some = [["collection=x"], ["--config-dir", "/x", "--config-name", "y"]]
+    none = [["--help"], ["--cfg", "job", "collection=x"], ["-m", "a=1"], ["dataset.num_workers=0", "collection=x"]]
+    done = python("-c", SERVERS, json.dumps([["vfx.extract", *arguments] for arguments in (*none, *some)]))
+    assert json.loads(done.stdout.splitlines()[-1]) == some
+
+
+@pytest.mark.dear
+def test_an_error_is_not_held_up_by_what_was_begun() -> None:
+    """The server that workers would come from imports for seconds, and has this process's standard error."""
+    begun = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "vfx.extract", "no_such_key=1"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    ended = time.monotonic() - begun
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: vfx.extract has no key no_such_key; python -m vfx.extract --help lists them\n"
+    begun = time.monotonic()
+    python("-c", "import vfx.preload")
+    assert ended < time.monotonic() - begun
 
 
 @pytest.mark.slow

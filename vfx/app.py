@@ -66,11 +66,12 @@ Result = TypeVar("Result")  # the path that an app wrote, or what it found
 App = Callable[[DictConfig], Result]
 
 
-def command(app: App[Any], name: str) -> None:
+def command(app: App[Any], name: str, *, early: Callable[[list[str]], None] | None = None) -> None:
     """Run an app from the command line, and end the process. Its result is the last line on standard output; an error
-    of vfx is a message and exit code 1, or 128 and the number of the signal that ended it."""
+    of vfx is a message and exit code 1, or 128 and the number of the signal that ended it. `early`: what may be begun
+    before Hydra has composed the config, unless it is to do something else with it than to run the app once."""
     try:
-        _run(app, name)
+        _run(app, name, early)
     except SystemExit as ended:
         if isinstance(ended.code, int):
             end_process(ended.code)
@@ -78,7 +79,7 @@ def command(app: App[Any], name: str) -> None:
     end_process(0)
 
 
-def _run(app: App[Any], name: str) -> None:
+def _run(app: App[Any], name: str, early: Callable[[list[str]], None] | None) -> None:
     _log_to_terminal()
     lean.own_process()
     begun = False
@@ -96,6 +97,9 @@ def _run(app: App[Any], name: str) -> None:
     except UsageError as error:
         log.error("error: %s", error)
         sys.exit(1)
+
+    if early is not None and not any(_is_other_work(argument) for argument in sys.argv[1:]):
+        early(sys.argv[1:])
 
     # Until the app begins, Hydra raises what it refuses, and does not print it: see vfx/mistakes.py.
     asked = os.environ.get(FULL_ERROR)
@@ -136,6 +140,11 @@ def _run(app: App[Any], name: str) -> None:
         sys.exit(128 + signal.SIGINT)
     if code:
         sys.exit(code)
+
+
+def _is_other_work(argument: str) -> bool:
+    """Whether it is an option as --help, --cfg and -m are, and not one that says where configs are."""
+    return argument.startswith("-") and not argument.startswith("--config-")
 
 
 def _print(results: list[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from vfx.collection import FORMATS, FRAME_SUFFIXES, Piece, Source, video_id
 from vfx.decoding import Frame, PieceReading, Reading, remembered
 from vfx.errors import SamplerError, VideoError
 from vfx.limits import Limits
+from vfx.promise import Promise
 from vfx.store import Failure
 from vfx.timeline import Timeline
 from vfx.transforms import Prepare
@@ -24,6 +26,8 @@ CLIP_FRAMES = 16  # at most; native frames of 4K are 25 MB each and wait here fo
 CLIP_BYTES = 64 << 20
 
 Sampler = Callable[[Timeline], NDArray[np.int64]]
+# The ways in which frames are prepared, which reading may begin without.
+Prepares = Sequence[Prepare] | Promise[Sequence[Prepare]]
 # How reading a video ended: what failed, which decoder served, and whether all frames that came are void.
 Outcome = tuple[list[Failure], str, bool]
 
@@ -58,7 +62,7 @@ class Clip:
 
 
 def read_video(
-    source: Source, *, sample: Sampler, decoder: str, prepares: Sequence[Prepare], limits: Limits | None = None
+    source: Source, *, sample: Sampler, decoder: str, prepares: Prepares, limits: Limits | None = None
 ) -> Iterator[Clip]:
     """The clips of a video file, decoded by `decoder` (see `decoding.Reading`), or of a piece of it, decoded by PyAV.
 
@@ -80,9 +84,7 @@ def read_video(
     yield from _clips(source, reading, prepares, lambda: _outcome(source.id, reading), share)
 
 
-def read_frames(
-    source: Source, *, sample: Sampler, prepares: Sequence[Prepare], limits: Limits | None = None
-) -> Iterator[Clip]:
+def read_frames(source: Source, *, sample: Sampler, prepares: Prepares, limits: Limits | None = None) -> Iterator[Clip]:
     """The clips of a folder of frames `<video id>_<index>.jpg`.
 
     Their presentation times are those of the video that they were cut from, NaN where that is not at hand.
@@ -130,7 +132,7 @@ def read_frames(
 def _clips(
     source: Source,
     frames: Iterable[Frame],
-    prepares: Sequence[Prepare],
+    prepares: Prepares,
     end: Callable[[], Outcome],
     share: Callable[[], float],
 ) -> Iterator[Clip]:
@@ -138,13 +140,36 @@ def _clips(
     clock = time.perf_counter()
     first = True
     waiting: list[Frame] = []
+    ways: Sequence[Prepare] = ()
+
+    def prepared() -> Iterator[Frame]:
+        """The frames, when it is known how they are to be prepared: meanwhile a clip's bytes of them are read."""
+        nonlocal clock, ways
+        if not isinstance(prepares, Promise):
+            ways = prepares
+            yield from frames
+            return
+        coming = iter(frames)
+        ahead: deque[Frame] = deque()
+        room = CLIP_BYTES
+        while room > 0 and not prepares.is_kept() and (frame := next(coming, None)) is not None:
+            ahead.append(frame)
+            room -= frame.pixels.nbytes
+        pulse.rest()
+        begun = time.perf_counter()
+        ways = prepares.value()
+        clock += time.perf_counter() - begun
+        pulse.beat()
+        while ahead:
+            yield ahead.popleft()
+        yield from coming
 
     def clip() -> Clip:
         nonlocal clock, first
         pixels = np.stack([f.pixels for f in waiting]) if waiting else None
         made = Clip(
             source.id,
-            [] if pixels is None else [prepare(pixels).numpy() for prepare in prepares],
+            [] if pixels is None else [prepare(pixels).numpy() for prepare in ways],
             np.array([f.index for f in waiting], np.int64),
             np.array([f.seconds for f in waiting], np.float64),
             first=first,
@@ -156,14 +181,14 @@ def _clips(
         waiting.clear()
         return made
 
-    for frame in frames:
+    for frame in prepared():
         if frame.first and not first:  # the reading starts over
             first = True
             waiting.clear()
         if waiting and (
             waiting[0].pixels.shape != frame.pixels.shape
             or len(waiting) == CLIP_FRAMES
-            or len(waiting) * max(frame.pixels.nbytes, sum(p.nbytes(frame.pixels) for p in prepares)) > CLIP_BYTES
+            or len(waiting) * max(frame.pixels.nbytes, sum(p.nbytes(frame.pixels) for p in ways)) > CLIP_BYTES
         ):
             yield clip()
             clock = time.perf_counter()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator
 from collections.abc import Collection as Container
 from functools import partial
 
@@ -13,7 +14,7 @@ from pytorch_lightning import LightningDataModule
 
 from vfx import checks
 from vfx.batches import Batch, Batches, Reader, divide, share
-from vfx.clips import Clip, Sampler, read_frames, read_video
+from vfx.clips import Clip, Prepares, Sampler, read_frames, read_video
 from vfx.collection import Collection, Piece, Source
 from vfx.cores import cores
 from vfx.decoding import PieceReading, check_decoder
@@ -21,7 +22,6 @@ from vfx.extractor import Extractor
 from vfx.limits import Limits
 from vfx.tally import Tally
 from vfx.timeline import Timeline
-from vfx.transforms import Prepare
 
 log = logging.getLogger(__name__)
 Read = Callable[[Source], Iterator[Clip]]
@@ -72,12 +72,13 @@ class SourceDataModule(LightningDataModule):
         self._begun: Container[tuple[str, Piece]] = frozenset()
         self._copying: torch.cuda.Stream | None = None
         self._reader: Reader | None = None
+        self._pieces: Counter[str] = Counter()  # of each video that is divided
 
     def sources(self) -> list[Source]:
         """All that the collection holds, sorted by id."""
         raise NotImplementedError
 
-    def read_by(self, prepares: Sequence[Prepare]) -> Read:
+    def read_by(self, prepares: Prepares) -> Read:
         """How a worker reads one source, for networks that want frames in these ways; pickled to the workers."""
         raise NotImplementedError
 
@@ -85,11 +86,16 @@ class SourceDataModule(LightningDataModule):
         self, sources: list[Source], *, done: Container[str], pieces: Container[tuple[str, Piece]] = frozenset()
     ) -> None:
         """What remains of the sources, of some a few `pieces` less; on the first rank, whose list all work from."""
-        self.planned = [s for s in sources if s.id not in done]
-        self._begun = pieces
+        planned = [s for s in sources if s.id not in done]
+        if planned != self.planned or pieces != self._begun:
+            self.close()  # what was begun is out of date
+        self.planned, self._begun = planned, pieces
 
-    def begin(self, prepares: Sequence[Prepare]) -> None:
-        """Start to read ahead, for a run that has one rank: while its network is made ready, cores are idle."""
+    def begin(self, prepares: Prepares) -> None:
+        """Start to read ahead, where that was not begun, for a run that has one rank: while its network is made ready,
+        or not even known, cores are idle."""
+        if self._reader is not None:
+            return
         self.todo = share(self._divided(ranks=1, ranks_here=1), 0, 1)
         self._reader = self._made_reader(prepares)
         self._reader.begin()
@@ -122,11 +128,10 @@ class SourceDataModule(LightningDataModule):
             return self.planned
         consumers = max(1, self.num_workers) * ranks
         todo = divide(self.planned, consumers, piece_cost=self.piece_cost, begun=self._begun)
-        if pieces := [source for source in todo if source.piece is not None]:
-            log.info("%d long videos are read in %d pieces", len({source.id for source in pieces}), len(pieces))
+        self._pieces = Counter(source.id for source in todo if source.piece is not None)
         return todo
 
-    def _made_reader(self, prepares: Sequence[Prepare]) -> Reader:
+    def _made_reader(self, prepares: Prepares) -> Reader:
         assert self.num_workers is not None
         return Reader(
             self.todo,
@@ -144,6 +149,8 @@ class SourceDataModule(LightningDataModule):
         if self.batch_size is None:
             self.batch_size = extractor.default_batch_size()
         if self.trainer.is_global_zero:
+            if self._pieces:
+                log.info("%d long videos are read in %d pieces", len(self._pieces), self._pieces.total())
             log.info("%s, %s, %d frames a batch", self._reader.placed, extractor.placed, self.batch_size)
         return Batches(self._reader, self.batch_size, pinned=extractor.device.type == "cuda")
 
@@ -178,7 +185,7 @@ class VideoDataModule(SourceDataModule):
     def sources(self) -> list[Source]:
         return self.collection.videos()
 
-    def read_by(self, prepares: Sequence[Prepare]) -> Read:
+    def read_by(self, prepares: Prepares) -> Read:
         return partial(read_video, sample=self._sample, decoder=self._decoder, prepares=prepares, limits=self._limits)
 
 
@@ -193,7 +200,7 @@ class FrameDataModule(SourceDataModule):
     def sources(self) -> list[Source]:
         return self.collection.frame_folders()
 
-    def read_by(self, prepares: Sequence[Prepare]) -> Read:
+    def read_by(self, prepares: Prepares) -> Read:
         return partial(read_frames, sample=self._sample, prepares=prepares, limits=self._limits)
 
 

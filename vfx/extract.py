@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,10 @@ from vfx.errors import ExtractionError, UsageError
 from vfx.files import write_text, writing
 
 if TYPE_CHECKING:
-    from vfx.collection import Source
-    from vfx.output import Output
+    from vfx.collection import Collection, Source
+    from vfx.models import Network
+    from vfx.output import Output, Recipe
+    from vfx.transforms import Prepare
 
 log = logging.getLogger("vfx.extract")  # not __name__, which is __main__ when run
 
@@ -29,6 +32,14 @@ def main(*overrides: str) -> Path | list[Path]:
     Raises VfxError and its kin, see vfx/errors.py.
     """
     return app.call(extract, "extract", overrides)
+
+
+def early(arguments: Sequence[str]) -> None:
+    """What a command can begin before its config is composed: the server from which workers will come imports torch as
+    this process does, which takes them about as long."""
+    if "dataset.num_workers=0" not in arguments:
+        workers.warm_up()
+        workers.end_server_at_exit()
 
 
 def extract(config: DictConfig) -> Path | list[Path]:
@@ -60,7 +71,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
     from vfx.meeting import explained
     from vfx.output import Output, Shard
     from vfx.progress import Progress, summary
-    from vfx.provenance import provenance, recipe
+    from vfx.promise import Promise
     from vfx.segments import check_videos
     from vfx.tally import Tally
 
@@ -80,48 +91,35 @@ def extract(config: DictConfig) -> Path | list[Path]:
         check=interruption.check,
     )
     lead = ranks.first_rank()
+    # Else others, or another process, will read.
+    single = trainer.world_size == 1 and trainer.strategy.launcher is None
     sources = data.sources() if lead else []  # before the network, which takes long to load
     if lead and "file" in config.sampler:
         check_videos(config.sampler.file, {source.id for source in sources})
-    networks = [app.build(each.model, leave_out=("compile",)) for each in configs]
+    mine = sources if shard is None else share(sources, shard[0] - 1, shard[1])
     wholes = [Output(Path(config.output_dir) / collection.name / each.feature) for each in configs]
     outputs = [whole if shard is None else Shard(whole, *shard) for whole in wholes]
-    recipes = [
-        recipe(
-            network,
-            collection=collection.root,
-            dataset=data.kind,
-            sampler=app.options(config.sampler),
-            oversample=config.oversample,
-            dtype=config.writer.dtype,
-            precision=config.trainer.precision,
-            tf32=config.tf32,
-            compiler=each.model.compile,
-        )
-        for each, network in zip(configs, networks, strict=True)
-    ]
-    attributes = [
-        {
-            "feature": each.feature,
-            "collection": collection.name,
-            "config": OmegaConf.to_yaml(each),
-            "provenance": json.dumps(provenance(network) | {"recipe": making}),
-        }
-        for each, network, making in zip(configs, networks, recipes, strict=True)
-    ]
-    encoders = [
-        Encoder(network, oversample=config.oversample, compiler=each.model.compile)
-        for each, network in zip(configs, networks, strict=True)
-    ]
-    extractor = Extractor(encoders, num_threads=config.num_threads, tf32=config.tf32, tally=tally)
     with ExitStack() as stack:
+        prepares: Promise[Sequence[Prepare]] = stack.enter_context(closing(Promise()))
+        stack.callback(data.close)
+        if single and mine and all(output.is_blank() for output in outputs):
+            data.plan(mine, done=())
+            data.begin(prepares)
+        networks = [app.build(each.model, leave_out=("compile",)) for each in configs]
+        recipes = [_recipe(*each, collection, data.kind) for each in zip(configs, networks, strict=True)]
+        attributes = [_attributes(*each, collection) for each in zip(configs, networks, recipes, strict=True)]
+        encoders = [
+            Encoder(network, oversample=config.oversample, compiler=each.model.compile)
+            for each, network in zip(configs, networks, strict=True)
+        ]
+        extractor = Extractor(encoders, num_threads=config.num_threads, tf32=config.tf32, tally=tally)
+        prepares.keep(extractor.prepares)
         writer = app.build(config.writer, outputs=outputs, attributes=attributes, tally=tally, check=interruption.check)
         if lead:
             for output, making in zip(outputs, recipes, strict=True):
                 stack.enter_context(output.alone())
                 output.prepare(making, overwrite=overwrite)
             app.log_to(*(output.log for output in outputs))
-            mine = sources if shard is None else share(sources, shard[0] - 1, shard[1])
             data.plan(
                 mine,
                 done=set.intersection(*(output.done() for output in outputs)),
@@ -140,8 +138,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
                 write_text(output.folder / "config.yaml", carried["config"])
         stack.callback(extractor.close)
         trainer.callbacks += [writer, Progress(tally), interruption]
-        stack.callback(data.close)
-        if trainer.world_size == 1 and trainer.strategy.launcher is None:  # else others, or another process, will read
+        if single:
             data.begin(extractor.prepares)
         with explained():
             trainer.predict(extractor, datamodule=data, return_predictions=False)
@@ -189,6 +186,34 @@ def _by_model(config: DictConfig) -> list[DictConfig]:
             f"models of one name would write one feature: {', '.join(names)}; extract them singly, with feature=<name>"
         )
     return configs
+
+
+def _recipe(config: DictConfig, network: Network, collection: Collection, dataset: str) -> Recipe:
+    from vfx.provenance import recipe
+
+    return recipe(
+        network,
+        collection=collection.root,
+        dataset=dataset,
+        sampler=app.options(config.sampler),
+        oversample=config.oversample,
+        dtype=config.writer.dtype,
+        precision=config.trainer.precision,
+        tf32=config.tf32,
+        compiler=config.model.compile,
+    )
+
+
+def _attributes(config: DictConfig, network: Network, making: Recipe, collection: Collection) -> dict[str, str]:
+    """Those of a feature file."""
+    from vfx.provenance import provenance
+
+    return {
+        "feature": config.feature,
+        "collection": collection.name,
+        "config": OmegaConf.to_yaml(config),
+        "provenance": json.dumps(provenance(network) | {"recipe": making}),
+    }
 
 
 def _one_or_all(paths: list[Path]) -> Path | list[Path]:
@@ -254,4 +279,4 @@ def _list_failures(output: Output) -> str:
 
 
 if __name__ == "__main__":
-    app.command(extract, "extract")
+    app.command(extract, "extract", early=early)

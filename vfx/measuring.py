@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -28,7 +28,7 @@ from vfx import apart, usage, workers
 from vfx import material as materials
 from vfx.background import Pending
 from vfx.benching import Cost
-from vfx.clips import Clip, Sampler
+from vfx.clips import Clip, Prepares, Sampler
 from vfx.collection import Source
 from vfx.datamodules import Read, SourceDataModule
 from vfx.encoder import Encoder
@@ -37,6 +37,7 @@ from vfx.extractor import Extractor, float32_by_tf32
 from vfx.limits import Limits
 from vfx.material import Material, Size
 from vfx.output import Output, PartWriter
+from vfx.promise import Promise
 from vfx.store import FeatureFile
 from vfx.transforms import Prepare
 
@@ -136,7 +137,8 @@ class ReadyFrames(SourceDataModule):
         self._material = material
         self.plan(material.sources, done=())
 
-    def read_by(self, prepares: Sequence[Prepare]) -> Read:
+    def read_by(self, prepares: Prepares) -> Read:
+        assert not isinstance(prepares, Promise)
         natives = self._material.stock.items()
         stock = {size: [prepare(frames).numpy() for prepare in prepares] for size, frames in natives}
         return partial(self._clips, stock)

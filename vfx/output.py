@@ -169,6 +169,10 @@ class Output:
         paths = [self.features] if self.features.exists() else []
         return [FeatureFile(path) for path in (*paths, *self._part_paths())]
 
+    def is_blank(self) -> bool:
+        """Whether nothing has been committed yet."""
+        return not self.files()
+
     def done(self) -> set[str]:
         """The videos that need not be read again: those with rows, and those that are known to have none."""
         files = self.files()

@@ -11,7 +11,6 @@ import resource
 import signal
 import struct
 import sys
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -26,6 +25,7 @@ from typing import Any, Generic, TypeVar
 
 from vfx import pulse
 from vfx.errors import ExtractionError
+from vfx.promise import anonymous_file
 
 Task = TypeVar("Task")
 Item = TypeVar("Item")
@@ -264,12 +264,8 @@ class _Shared:
 
     @classmethod
     def made(cls) -> _Shared:
-        """A new piece, which has no name and needs no /dev/shm: that of a container is often 64 MB."""
-        if hasattr(os, "memfd_create"):
-            descriptor = os.memfd_create("vfx")
-        else:
-            with tempfile.TemporaryFile() as file:
-                descriptor = os.dup(file.fileno())
+        """A new piece."""
+        descriptor = anonymous_file("vfx")
         os.ftruncate(descriptor, _HEADER + AHEAD * SLOT_BYTES)
         shared = cls(descriptor)
         shared.number = -1
@@ -427,6 +423,18 @@ def warm_up(preload: Sequence[str] = PRELOAD) -> None:
     context(preload)
     with without_main():
         forkserver.ensure_running()
+
+
+def end_server_at_exit() -> None:
+    """Have the server end with this process, and not when it has done with its imports: what it has of this process's
+    standard output and error would hold up whoever reads these to their end."""
+    server: Any = forkserver._forkserver
+    Finalize(None, _kill, args=(server._forkserver_pid,), exitpriority=-1)  # after workers have ended
+
+
+def _kill(process: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
 
 
 @contextmanager

@@ -1,0 +1,67 @@
+"""Workers are given a value when their process has long begun."""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from vfx.promise import Promise
+from vfx.workers import Down, run
+
+DESCRIPTORS = Path("/proc/self/fd")
+
+
+def telling(task: int, promise: Promise[str]) -> Iterator[tuple[bool, str, bool]]:
+    yield promise.is_kept(), promise.value() * task, promise.is_kept()
+
+
+def test_workers_wait_for_it_and_those_that_come_later_have_it_at_once() -> None:
+    with closing(Promise[str]()) as promise:
+        work = partial(telling, promise=promise)
+        running = run([1, 2, 3, 4], work, processes=2, patience=60, memory=1 << 30, preload=["vfx.promise"])
+        time.sleep(0.5)  # in which nothing may come: `is_kept` below tells
+        assert not promise.is_kept()
+        promise.keep("yes")
+        assert promise.is_kept()
+        assert promise.value() == "yes"
+        said: dict[int, tuple[bool, str, bool]] = {}
+        for task, item in running:
+            assert not isinstance(item, Down)
+            said[task] = item
+    assert {task: (word, after) for task, (_, word, after) in said.items()} == {
+        1: ("yes", True), 2: ("yesyes", True), 3: ("yesyesyes", True), 4: ("yesyesyesyes", True)
+    }  # fmt: skip
+    assert [said[task][0] for task in (1, 2)] == [False, False]
+
+
+def breaking(task: int, promise: Promise[str]) -> Iterator[str]:
+    yield "waits"
+    try:
+        yield promise.value()
+    except EOFError:
+        yield "broken"
+
+
+def test_one_that_is_broken_is_waited_for_no_more() -> None:
+    promise: Promise[str] = Promise()
+    work = partial(breaking, promise=promise)
+    with closing(run([1], work, processes=1, patience=60, memory=1 << 30, preload=["vfx.promise"])) as running:
+        assert next(running) == (1, "waits")
+        promise.close()
+        assert list(running) == [(1, "broken")]
+    promise.close()
+
+
+@pytest.mark.skipif(not DESCRIPTORS.exists(), reason="needs /proc")
+def test_it_holds_no_descriptors_when_it_is_closed() -> None:
+    before = len(list(DESCRIPTORS.iterdir()))
+    for kept in (False, True):
+        promise: Promise[int] = Promise()
+        if kept:
+            promise.keep(1)
+        assert len(list(DESCRIPTORS.iterdir())) > before
+        promise.close()
+    assert len(list(DESCRIPTORS.iterdir())) == before

@@ -1,0 +1,63 @@
+"""A value that this process will have, for workers that are started before it has."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from multiprocessing import connection, reduction
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Promise(Generic[T]):
+    """Is given to workers as an argument of their process; `keep` lets all of them have the value, now and later.
+
+    Who made it must close it in the end. It is broken if not kept by then, or by the end of the process.
+    """
+
+    def __init__(self) -> None:
+        self._file = anonymous_file("vfx-promise")
+        # Readers of a pipe learn, all at once and without taking anything from each other, that its end is closed.
+        self._open, self._closes = os.pipe()
+
+    def keep(self, value: T) -> None:
+        """Make it known, once."""
+        written = pickle.dumps(value)
+        assert os.pwrite(self._file, written, 0) == len(written)
+        os.close(self._closes)
+        self._closes = -1
+
+    def is_kept(self) -> bool:
+        return bool(connection.wait([self._open], 0))
+
+    def value(self) -> T:
+        """Wait for it. Raises EOFError where it is broken."""
+        connection.wait([self._open])
+        made: T = pickle.loads(os.pread(self._file, os.fstat(self._file).st_size, 0))
+        return made
+
+    def close(self) -> None:
+        for descriptor in (self._file, self._open, self._closes):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._file = self._open = self._closes = -1
+
+    def __reduce__(self) -> Any:
+        return _received, (reduction.DupFd(self._file), reduction.DupFd(self._open))
+
+
+def _received(file: Any, opened: Any) -> Promise[Any]:
+    made: Promise[Any] = Promise.__new__(Promise)
+    made._file, made._open, made._closes = file.detach(), opened.detach(), -1
+    return made
+
+
+def anonymous_file(name: str) -> int:
+    """The descriptor of a file without a name, in memory where the system has such: no need for /dev/shm, which in a
+    container is often 64 MB."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create(name)
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
