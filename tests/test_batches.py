@@ -14,6 +14,7 @@ from vfx.batches import MOST_STRETCHES, Batch, Batches, Reader, divide, regroup,
 from vfx.clips import Clip
 from vfx.collection import Piece, Source
 from vfx.errors import UsageError, VideoError
+from vfx.promise import BrokenPromise
 from vfx.store import Failure
 from vfx.tally import Tally
 
@@ -115,6 +116,16 @@ def test_what_was_begun_before_is_read_once() -> None:
     batches.reader.begin()
     batches.reader.close()
     assert collect(iter(batches)) == WANTED
+
+
+def broken(source: Source) -> Iterator[Clip]:
+    yield clip(source.id, 0, 1)
+    raise BrokenPromise
+
+
+def test_a_broken_promise_is_no_fault_of_a_video() -> None:
+    with pytest.raises(BrokenPromise):
+        list(batches_of(SOURCES, broken, 2))
 
 
 def test_nothing_to_read_is_no_batch() -> None:

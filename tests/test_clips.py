@@ -64,8 +64,9 @@ def test_clips_say_how_much_of_their_video_has_come(tmp_path: Path) -> None:
     assert [clip.share for clip in clips[:-1]] == [(16 * n + 1) / total for n in range(1, len(clips))]
 
 
-def test_before_it_is_known_how_to_prepare_frames_a_clips_bytes_of_them_are_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("bound", [("CLIP_BYTES", 25 * 10 * 10 * 3), ("AHEAD_FRAMES", 25)])
+def test_before_it_is_known_how_to_prepare_frames_some_are_read(
+    bound: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "a"
     folder.mkdir()
@@ -73,7 +74,8 @@ def test_before_it_is_known_how_to_prepare_frames_a_clips_bytes_of_them_are_read
         Image.new("RGB", (10, 10), (i, i, i)).save(folder / f"a_{i}.png.jpg", "PNG")
         (folder / f"a_{i}.png.jpg").rename(folder / f"a_{i}.jpg")
     source = Source("a", str(folder), 40)
-    monkeypatch.setattr("vfx.clips.CLIP_BYTES", 25 * 10 * 10 * 3)
+    name, most = bound
+    monkeypatch.setattr(f"vfx.clips.{name}", most)
     beats: list[str] = []
     monkeypatch.setattr(pulse, "beat", lambda: beats.append("frame"))
     with closing(Promise[Sequence[Prepare]]()) as promise:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vfx.promise import Promise
+from vfx.promise import BrokenPromise, Promise
 from vfx.workers import Down, run
 
 DESCRIPTORS = Path("/proc/self/fd")
@@ -41,7 +41,7 @@ def breaking(task: int, promise: Promise[str]) -> Iterator[str]:
     yield "waits"
     try:
         yield promise.value()
-    except EOFError:
+    except BrokenPromise:
         yield "broken"
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,8 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
 # Runs an app as a profiler, a debugger or a notebook does.
 BELOW = "import runpy; runpy.run_module('vfx.probe', run_name='__main__', alter_sys=True)"
+# Runs a command that has no standard output.
+CLOSED = "import os, sys; os.close(1); os.execv(sys.argv[1], sys.argv[1:])"
 # What others may have left in a process for its end, and what that is too much trouble for.
 AT_THE_END = """
 import atexit, os, sys, threading
@@ -363,7 +366,7 @@ import json, sys
 from vfx import app, extract, workers
 begun = []
 workers.warm_up = lambda: begun.append(sys.argv[1:])
-workers.end_server_at_exit = lambda: None
+workers.kill_server_at_exit = lambda: None
 for sys.argv in json.loads(sys.argv[1]):
     try:
         app.command(lambda config: None, "extract", early=extract.early)
@@ -375,24 +378,54 @@ print(json.dumps(begun))
 
 def test_workers_are_prepared_for_where_there_will_be_some() -> None:
     some = [["collection=x"], ["--config-dir", "/x", "--config-name", "y"]]
-    none = [["--help"], ["--cfg", "job", "collection=x"], ["-m", "a=1"], ["dataset.num_workers=0", "collection=x"]]
+    none = [
+        ["--help"],
+        ["--cfg", "job", "collection=x"],
+        ["-m", "a=1"],
+        ["hydra.mode=MULTIRUN", "a=1"],
+        ["dataset.num_workers=0", "collection=x"],
+    ]
     done = python("-c", SERVERS, json.dumps([["vfx.extract", *arguments] for arguments in (*none, *some)]))
     assert json.loads(done.stdout.splitlines()[-1]) == some
 
 
-@pytest.mark.dear
-def test_an_error_is_not_held_up_by_what_was_begun() -> None:
+def children(process: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+@pytest.mark.skipif(not Path(f"/proc/self/task/{os.getpid()}/children").exists(), reason="needs /proc")
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_an_end_is_not_held_up_by_what_was_begun(interrupted: bool) -> None:
     """The server that workers would come from imports for seconds, and has this process's standard error."""
-    begun = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "vfx.extract", "no_such_key=1"], cwd=ROOT, capture_output=True, text=True, check=False
+    run = subprocess.Popen(
+        [sys.executable, "-m", "vfx.extract", "no_such_key=1"], cwd=ROOT, stderr=subprocess.PIPE, text=True
     )
-    ended = time.monotonic() - begun
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "error: vfx.extract has no key no_such_key; python -m vfx.extract --help lists them\n"
+    assert run.stderr is not None
+    while not (servers := [c for c in children(run.pid) if b"forkserver" in Path(f"/proc/{c}/cmdline").read_bytes()]):
+        time.sleep(0.001)
+    if interrupted:
+        run.send_signal(signal.SIGINT)
+    assert run.wait(60) == (130 if interrupted else 1)
+    os.kill(servers[0], 0)  # a process that has ended is there until its parent's parent has noticed
     begun = time.monotonic()
-    python("-c", "import vfx.preload")
-    assert ended < time.monotonic() - begun
+    said = run.stderr.read()
+    assert time.monotonic() - begun < 0.5
+    assert said.startswith("error: ended by Ctrl-C" if interrupted else "error: vfx.extract has no key no_such_key")
+    run.stderr.close()
+
+
+def test_workers_have_the_environment_that_hydra_sets(one_video: Path, tmp_path: Path) -> None:
+    (tmp_path / "site/").mkdir()
+    (tmp_path / "site/sitecustomize.py").write_text(
+        "import os, sys, time\n"
+        f"if sys.argv[0] == '-c': open({str(tmp_path / 'told')!r}, 'a').write(os.environ.get('ASKED', 'none') + ' ')\n"
+    )
+    env = os.environ | {"PYTHONPATH": f"{tmp_path / 'site'}:{ROOT}"}
+    command = ["vfx.extract", f"collection={one_video}", f"output_dir={tmp_path / 'outputs'}", "trainer=cpu"]
+    command += ["+hydra.job.env_set.ASKED=yes", "dataset.num_workers=1"]
+    subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=env, check=True)
+    assert list((tmp_path / "outputs").rglob("features.h5"))
+    assert (tmp_path / "told").read_text().split()[-1] == "yes"
 
 
 @pytest.mark.slow
@@ -413,16 +446,38 @@ def test_commands_begin_soon(one_video: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("key", "code"), [("--help", 0), ("no_such_key=1", 1)])
 def test_a_command_ends_at_once_but_for_what_others_want_of_its_end(key: str, code: int, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(AT_THE_END)
+    (tmp_path / "profiler.py").write_text(BELOW)
     env = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    env.pop("PYTHONUNBUFFERED", None)
 
-    def run(*command: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, *command], cwd=ROOT, env=env, capture_output=True, text=True, check=False
-        )
+    def run(*command: str, **options: Any) -> "subprocess.CompletedProcess[str]":
+        given = {"cwd": ROOT, "env": env, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.run([sys.executable, *command], check=False, **(given | options))
 
-    alone = run("-m", "vfx.probe", key)
+    alone = run("-X", "dev", "-W", "ignore", "-m", "vfx.probe", key)
     assert alone.returncode == code
     assert alone.stderr.splitlines()[-2:] == ["worked to its end", "registered"]
     assert ("vfx.probe" in alone.stdout) == (code == 0)
     if code == 0:
-        assert "taken apart" in run("-c", BELOW, key).stderr
+        for below in (["-c", BELOW, key], [str(tmp_path / "profiler.py"), "-m", "vfx.probe", key]):
+            assert "taken apart" in run(*below).stderr
+    else:
+        closed = run("-c", CLOSED, sys.executable, "-m", "vfx.probe", key)
+        assert closed.returncode == code
+        assert "Traceback" not in closed.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_result_that_cannot_be_printed_is_an_error() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "vfx.probe", "--help"],
+            cwd=ROOT,
+            env={k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 120
+    assert "No space left on device" in done.stderr

@@ -66,10 +66,11 @@ Result = TypeVar("Result")  # the path that an app wrote, or what it found
 App = Callable[[DictConfig], Result]
 
 
-def command(app: App[Any], name: str, *, early: Callable[[list[str]], None] | None = None) -> None:
+def command(app: App[Any], name: str, *, early: Callable[[list[str]], Callable[[], None] | None] | None = None) -> None:
     """Run an app from the command line, and end the process. Its result is the last line on standard output; an error
     of vfx is a message and exit code 1, or 128 and the number of the signal that ended it. `early`: what may be begun
-    before Hydra has composed the config, unless it is to do something else with it than to run the app once."""
+    before Hydra has composed the config, unless it is to do something else with it than to run the app once; it may
+    return what undoes it, for a command that Ctrl-C ends before the app begins."""
     try:
         _run(app, name, early)
     except SystemExit as ended:
@@ -79,15 +80,18 @@ def command(app: App[Any], name: str, *, early: Callable[[list[str]], None] | No
     end_process(0)
 
 
-def _run(app: App[Any], name: str, early: Callable[[list[str]], None] | None) -> None:
+def _run(app: App[Any], name: str, early: Callable[[list[str]], Callable[[], None] | None] | None) -> None:
     _log_to_terminal()
     lean.own_process()
     begun = False
+    undo: Callable[[], None] | None = None
 
     def interrupted(number: int, frame: FrameType | None) -> None:
         if (begun or multirun.is_outlived()) and not _imports(frame):
             raise KeyboardInterrupt
         log.error(ENDED)
+        if undo is not None:
+            undo()
         os._exit(128 + number)  # an exception might be taken for a module that is not there
 
     signal.signal(signal.SIGINT, interrupted)
@@ -99,7 +103,7 @@ def _run(app: App[Any], name: str, early: Callable[[list[str]], None] | None) ->
         sys.exit(1)
 
     if early is not None and not any(_is_other_work(argument) for argument in sys.argv[1:]):
-        early(sys.argv[1:])
+        undo = early(sys.argv[1:])
 
     # Until the app begins, Hydra raises what it refuses, and does not print it: see vfx/mistakes.py.
     asked = os.environ.get(FULL_ERROR)
@@ -143,8 +147,10 @@ def _run(app: App[Any], name: str, early: Callable[[list[str]], None] | None) ->
 
 
 def _is_other_work(argument: str) -> bool:
-    """Whether it is an option as --help, --cfg and -m are, and not one that says where configs are."""
-    return argument.startswith("-") and not argument.startswith("--config-")
+    """Whether it is an option as --help, --cfg and -m are, and not one that says where configs are; or what makes a
+    sweep without -m."""
+    option = argument.startswith("-") and not argument.startswith("--config-")
+    return option or argument.lstrip("+").startswith("hydra.mode=")
 
 
 def _print(results: list[Any]) -> None:

@@ -24,6 +24,7 @@ from vfx.clips import Clip
 from vfx.collection import Piece, Source
 from vfx.errors import UsageError, VideoError
 from vfx.limits import Limits
+from vfx.promise import BrokenPromise
 from vfx.store import Failure
 from vfx.tally import Tally
 
@@ -210,7 +211,7 @@ def _guarded(source: Source, *, read: Callable[[Source], Iterator[Clip]]) -> Ite
     """The clips of a source, or one that says why there are none."""
     try:
         yield from read(source)
-    except UsageError:
+    except (UsageError, BrokenPromise):
         raise  # not this video's fault
     except VideoError as error:
         yield given_up(source, str(error)) if source.piece is None else in_trouble(source, str(error))

@@ -24,6 +24,7 @@ from vfx.transforms import Prepare
 
 CLIP_FRAMES = 16  # at most; native frames of 4K are 25 MB each and wait here for their resize
 CLIP_BYTES = 64 << 20
+AHEAD_FRAMES = 4 * CLIP_FRAMES  # that are read before it is known how they are to be prepared
 
 Sampler = Callable[[Timeline], NDArray[np.int64]]
 # The ways in which frames are prepared, which reading may begin without.
@@ -143,7 +144,8 @@ def _clips(
     ways: Sequence[Prepare] = ()
 
     def prepared() -> Iterator[Frame]:
-        """The frames, when it is known how they are to be prepared: meanwhile a clip's bytes of them are read."""
+        """The frames, when it is known how they are to be prepared: meanwhile a few clips of them are read, which
+        take no more memory than one may."""
         nonlocal clock, ways
         if not isinstance(prepares, Promise):
             ways = prepares
@@ -152,7 +154,9 @@ def _clips(
         coming = iter(frames)
         ahead: deque[Frame] = deque()
         room = CLIP_BYTES
-        while room > 0 and not prepares.is_kept() and (frame := next(coming, None)) is not None:
+        while room > 0 and len(ahead) < AHEAD_FRAMES and not prepares.is_kept():
+            if (frame := next(coming, None)) is None:
+                break
             ahead.append(frame)
             room -= frame.pixels.nbytes
         pulse.rest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,12 +34,14 @@ def main(*overrides: str) -> Path | list[Path]:
     return app.call(extract, "extract", overrides)
 
 
-def early(arguments: Sequence[str]) -> None:
+def early(arguments: Sequence[str]) -> Callable[[], None] | None:
     """What a command can begin before its config is composed: the server from which workers will come imports torch as
-    this process does, which takes them about as long."""
-    if "dataset.num_workers=0" not in arguments:
-        workers.warm_up()
-        workers.end_server_at_exit()
+    this process does, which takes them about as long. Returns what undoes it."""
+    if "dataset.num_workers=0" in arguments:
+        return None
+    workers.warm_up()
+    workers.kill_server_at_exit()
+    return workers.kill_server
 
 
 def extract(config: DictConfig) -> Path | list[Path]:
@@ -59,6 +61,8 @@ def extract(config: DictConfig) -> Path | list[Path]:
     if multirun.is_job() and _starts_ranks(config):
         return _one_or_all(multirun.run_apart("extract", config))
     if config.dataset.num_workers != 0:
+        if multirun.sets_environment():
+            workers.stop_server()  # it began without
         workers.warm_up()
     memory.take_large_pages()
     # Late, so that --help and a mistyped key need not wait for torch.
@@ -137,6 +141,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
                 output.check_alone()
                 write_text(output.folder / "config.yaml", carried["config"])
         stack.callback(extractor.close)
+        stack.callback(data.close)  # first of all: nobody takes any more
         trainer.callbacks += [writer, Progress(tally), interruption]
         if single:
             data.begin(extractor.prepares)

@@ -1,5 +1,5 @@
 """Imports libraries without what they import for uses that vfx has not: torch's compilers, all of torchmetrics, and in
-vfx's own processes torch's kernels for tensors without data."""
+vfx's own processes torch's kernels for tensors without data, and timm's datasets, torchvision and hub."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ _own = False
 
 def own_process() -> None:
     """Say that nobody but vfx uses torch in this process: its import then leaves out the kernels of the device "meta",
-    a quarter of the time, until a compiler is imported. Without one, torch refuses what would need them.
+    a quarter of the time, until a compiler is imported. Without one, torch refuses what would need them. And timm takes
+    it that neither torchvision nor a hub is installed, and refuses what would need these, until the process ends.
     """
     global _own
     _own = True
@@ -219,10 +220,13 @@ def _without_datasets(wanted: bool) -> Iterator[None]:
 
 
 def _unbegun(name: str, *, within: str | None = None) -> ModuleType | None:
-    """A package that is yet to be imported, as an empty module whose parts can be; None where there is none."""
+    """A package that is yet to be imported, as an empty module whose parts can be; None where it has been, or there is
+    none."""
     parent = PathFinder.find_spec(within) if within else None
+    if name in sys.modules or (within and parent is None):
+        return None
     spec = PathFinder.find_spec(name, parent.submodule_search_locations if parent else None)
-    return None if spec is None or name in sys.modules else module_from_spec(spec)
+    return None if spec is None else module_from_spec(spec)
 
 
 def _leave_begun(package: ModuleType) -> None:

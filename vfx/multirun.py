@@ -76,6 +76,11 @@ def is_outlived() -> bool:
     return _sweep is not None and _sweep.outlived
 
 
+def sets_environment() -> bool:
+    """Whether Hydra has set variables of the environment for this job (`hydra.job.env_set`)."""
+    return bool(HydraConfig.initialized() and HydraConfig.get().job.env_set)
+
+
 def launcher() -> str:
     """The name of what runs the jobs of this sweep: basic, joblib, slurm."""
     return str(HydraConfig.get().runtime.choices["hydra/launcher"])

@@ -170,8 +170,11 @@ class Output:
         return [FeatureFile(path) for path in (*paths, *self._part_paths())]
 
     def is_blank(self) -> bool:
-        """Whether nothing has been committed yet."""
-        return not self.files()
+        """Whether nothing has been committed yet; False where another run is just tidying up."""
+        try:
+            return not self.files()
+        except FileNotFoundError:
+            return False
 
     def done(self) -> set[str]:
         """The videos that need not be read again: those with rows, and those that are known to have none."""

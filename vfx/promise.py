@@ -11,6 +11,10 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
+class BrokenPromise(Exception):
+    """There is no value, and there will be none."""
+
+
 class Promise(Generic[T]):
     """Is given to workers as an argument of their process; `keep` lets all of them have the value, now and later.
 
@@ -24,8 +28,8 @@ class Promise(Generic[T]):
 
     def keep(self, value: T) -> None:
         """Make it known, once."""
-        written = pickle.dumps(value)
-        assert os.pwrite(self._file, written, 0) == len(written)
+        with open(self._file, "wb", closefd=False) as file:
+            pickle.dump(value, file)
         os.close(self._closes)
         self._closes = -1
 
@@ -33,9 +37,12 @@ class Promise(Generic[T]):
         return bool(connection.wait([self._open], 0))
 
     def value(self) -> T:
-        """Wait for it. Raises EOFError where it is broken."""
+        """Wait for it. Raises BrokenPromise."""
         connection.wait([self._open])
-        made: T = pickle.loads(os.pread(self._file, os.fstat(self._file).st_size, 0))
+        written = os.pread(self._file, os.fstat(self._file).st_size, 0)  # wherever another process is reading
+        if not written:
+            raise BrokenPromise("who was to keep it has ended, or has given it up")
+        made: T = pickle.loads(written)
         return made
 
     def close(self) -> None:

@@ -425,16 +425,23 @@ def warm_up(preload: Sequence[str] = PRELOAD) -> None:
         forkserver.ensure_running()
 
 
-def end_server_at_exit() -> None:
-    """Have the server end with this process, and not when it has done with its imports: what it has of this process's
-    standard output and error would hold up whoever reads these to their end."""
+def kill_server() -> None:
+    """End the server, also while it imports: what it has of this process's standard output and error would hold up
+    whoever reads these to their end. Workers that it started live on."""
     server: Any = forkserver._forkserver
-    Finalize(None, _kill, args=(server._forkserver_pid,), exitpriority=-1)  # after workers have ended
+    if server._forkserver_pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(server._forkserver_pid, signal.SIGKILL)
 
 
-def _kill(process: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(process, signal.SIGKILL)
+def stop_server() -> None:
+    """Kill the server and wait for its end, so that the next worker comes from a new one."""
+    kill_server()
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+
+
+def kill_server_at_exit() -> None:
+    Finalize(None, kill_server, exitpriority=-1)  # after workers have ended
 
 
 @contextmanager
