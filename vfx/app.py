@@ -11,7 +11,7 @@ from collections.abc import Callable, Container, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -66,11 +66,18 @@ Result = TypeVar("Result")  # the path that an app wrote, or what it found
 App = Callable[[DictConfig], Result]
 
 
-def command(app: App[Any], name: str, *, early: Callable[[list[str]], Callable[[], None] | None] | None = None) -> None:
+class Early(NamedTuple):
+    """What a command with these arguments can begin before its config is composed, and what undoes that, begun or not:
+    for a command that Ctrl-C ends before the app begins."""
+
+    begin: Callable[[list[str]], None]
+    undo: Callable[[], None]
+
+
+def command(app: App[Any], name: str, *, early: Early | None = None) -> None:
     """Run an app from the command line, and end the process. Its result is the last line on standard output; an error
-    of vfx is a message and exit code 1, or 128 and the number of the signal that ended it. `early`: what may be begun
-    before Hydra has composed the config, unless it is to do something else with it than to run the app once; it may
-    return what undoes it, for a command that Ctrl-C ends before the app begins."""
+    of vfx is a message and exit code 1, or 128 and the number of the signal that ended it. `early` is begun
+    unless Hydra is to do something else with the config than to run the app once."""
     try:
         _run(app, name, early)
     except SystemExit as ended:
@@ -80,18 +87,17 @@ def command(app: App[Any], name: str, *, early: Callable[[list[str]], Callable[[
     end_process(0)
 
 
-def _run(app: App[Any], name: str, early: Callable[[list[str]], Callable[[], None] | None] | None) -> None:
+def _run(app: App[Any], name: str, early: Early | None) -> None:
     _log_to_terminal()
     lean.own_process()
     begun = False
-    undo: Callable[[], None] | None = None
 
     def interrupted(number: int, frame: FrameType | None) -> None:
         if (begun or multirun.is_outlived()) and not _imports(frame):
             raise KeyboardInterrupt
         log.error(ENDED)
-        if undo is not None:
-            undo()
+        if early is not None:
+            early.undo()
         os._exit(128 + number)  # an exception might be taken for a module that is not there
 
     signal.signal(signal.SIGINT, interrupted)
@@ -103,7 +109,7 @@ def _run(app: App[Any], name: str, early: Callable[[list[str]], Callable[[], Non
         sys.exit(1)
 
     if early is not None and not any(_is_other_work(argument) for argument in sys.argv[1:]):
-        undo = early(sys.argv[1:])
+        early.begin(sys.argv[1:])
 
     # Until the app begins, Hydra raises what it refuses, and does not print it: see vfx/mistakes.py.
     asked = os.environ.get(FULL_ERROR)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,14 +34,14 @@ def main(*overrides: str) -> Path | list[Path]:
     return app.call(extract, "extract", overrides)
 
 
-def early(arguments: Sequence[str]) -> Callable[[], None] | None:
-    """What a command can begin before its config is composed: the server from which workers will come imports torch as
-    this process does, which takes them about as long. Returns what undoes it."""
-    if "dataset.num_workers=0" in arguments:
-        return None
-    workers.warm_up()
-    workers.kill_server_at_exit()
-    return workers.kill_server
+def _begin_early(arguments: list[str]) -> None:
+    """Start the server from which workers will come: it imports torch, which takes it as long as this process."""
+    if "dataset.num_workers=0" not in arguments:
+        workers.warm_up()
+        workers.kill_server_at_exit()
+
+
+EARLY = app.Early(_begin_early, workers.kill_server)
 
 
 def extract(config: DictConfig) -> Path | list[Path]:
@@ -284,4 +284,4 @@ def _list_failures(output: Output) -> str:
 
 
 if __name__ == "__main__":
-    app.command(extract, "extract", early=early)
+    app.command(extract, "extract", early=EARLY)
