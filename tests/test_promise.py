@@ -1,6 +1,5 @@
 """Workers are given a value when their process has long begun."""
 
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
@@ -9,32 +8,32 @@ from pathlib import Path
 import pytest
 
 from vfx.promise import BrokenPromise, Promise
-from vfx.workers import Down, run
+from vfx.workers import run
 
 DESCRIPTORS = Path("/proc/self/fd")
 
 
-def telling(task: int, promise: Promise[str]) -> Iterator[tuple[bool, str, bool]]:
-    yield promise.is_kept(), promise.value() * task, promise.is_kept()
+def telling(task: int, promise: Promise[str]) -> Iterator[object]:
+    yield promise.is_kept()
+    yield promise.value() * task
 
 
 def test_workers_wait_for_it_and_those_that_come_later_have_it_at_once() -> None:
+    said: dict[int, list[object]] = {1: [], 2: [], 3: [], 4: []}
     with closing(Promise[str]()) as promise:
         work = partial(telling, promise=promise)
-        running = run([1, 2, 3, 4], work, processes=2, patience=60, memory=1 << 30, preload=["vfx.promise"])
-        time.sleep(0.5)  # in which nothing may come: `is_kept` below tells
+        running = run(list(said), work, processes=2, patience=60, memory=1 << 30, preload=["vfx.promise"])
+        for _ in range(2):
+            task, item = next(running)
+            said[task].append(item)
         assert not promise.is_kept()
         promise.keep("yes")
         assert promise.is_kept()
         assert promise.value() == "yes"
-        said: dict[int, tuple[bool, str, bool]] = {}
         for task, item in running:
-            assert not isinstance(item, Down)
-            said[task] = item
-    assert {task: (word, after) for task, (_, word, after) in said.items()} == {
-        1: ("yes", True), 2: ("yesyes", True), 3: ("yesyesyes", True), 4: ("yesyesyesyes", True)
-    }  # fmt: skip
-    assert [said[task][0] for task in (1, 2)] == [False, False]
+            said[task].append(item)
+    assert [word for _, word in said.values()] == ["yes", "yesyes", "yesyesyes", "yesyesyesyes"]
+    assert sorted(kept for kept, _ in said.values()) == [False, False, True, True]
 
 
 def breaking(task: int, promise: Promise[str]) -> Iterator[str]:

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -39,11 +38,12 @@ BELOW = "import runpy; runpy.run_module('vfx.probe', run_name='__main__', alter_
 CLOSED = "import os, sys; os.close(1); os.execv(sys.argv[1], sys.argv[1:])"
 # What others may have left in a process for its end, and what that is too much trouble for.
 AT_THE_END = """
-import atexit, os, sys, threading
+import atexit, ctypes, os, sys, threading
 class Large:
     def __del__(self, write=os.write):
         write(2, b"taken apart\\n")
 sys.large = Large()
+ctypes.CDLL(None).puts(b"by a library in C")
 atexit.register(lambda: print("registered", file=sys.stderr))
 main = threading.main_thread()
 threading.Thread(target=lambda: (main.join(), print("worked to its end", file=sys.stderr))).start()
@@ -412,9 +412,9 @@ def test_an_end_is_not_held_up_by_what_was_begun(interrupted: bool) -> None:
 
 
 def test_workers_have_the_environment_that_hydra_sets(one_video: Path, tmp_path: Path) -> None:
-    (tmp_path / "site/").mkdir()
+    (tmp_path / "site").mkdir()
     (tmp_path / "site/sitecustomize.py").write_text(
-        "import os, sys, time\n"
+        "import os, sys\n"
         f"if sys.argv[0] == '-c': open({str(tmp_path / 'told')!r}, 'a').write(os.environ.get('ASKED', 'none') + ' ')\n"
     )
     env = os.environ | {"PYTHONPATH": f"{tmp_path / 'site'}:{ROOT}"}
@@ -447,14 +447,16 @@ def test_a_command_ends_at_once_but_for_what_others_want_of_its_end(key: str, co
     env = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
     env.pop("PYTHONUNBUFFERED", None)
 
-    def run(*command: str, **options: Any) -> "subprocess.CompletedProcess[str]":
-        given = {"cwd": ROOT, "env": env, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.run([sys.executable, *command], check=False, **(given | options))
+    def run(*command: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, *command], cwd=ROOT, env=env, capture_output=True, text=True, check=False
+        )
 
     alone = run("-X", "dev", "-W", "ignore", "-m", "vfx.probe", key)
     assert alone.returncode == code
     assert alone.stderr.splitlines()[-2:] == ["worked to its end", "registered"]
     assert ("vfx.probe" in alone.stdout) == (code == 0)
+    assert "by a library in C" in alone.stdout
     if code == 0:
         for below in (["-c", BELOW, key], [str(tmp_path / "profiler.py"), "-m", "vfx.probe", key]):
             assert "taken apart" in run(*below).stderr
