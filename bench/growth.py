@@ -93,6 +93,8 @@ def main() -> None:
         "main MiB", "others MiB",
     )  # fmt: skip
     print("".join(f"{name:>12}" for name in head))
+    if chosen.folder:
+        Path(chosen.folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=chosen.folder) as work:
         clips = footage.made(Path(work), formats=[TINY], frames=FRAMES)
         one = None

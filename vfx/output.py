@@ -411,7 +411,7 @@ def _merged(
     for n, file in enumerate(files):
         with file:
             pieces.append(_pieces(file))
-            entries.append([(str(video), n) for video in file.videos])
+            entries.append(zip(map(str, file.videos), itertools.repeat(n)))
     for video, group in itertools.groupby(heapq.merge(*entries), key=itemgetter(0)):
         there = [n for _, n in group]
         if video in joined:

@@ -177,9 +177,7 @@ class FeatureWriter(BasePredictionWriter):
         for output, attributes in zip(self._outputs, self._attributes, strict=True):
             if output.is_whole():
                 continue
-            done = output.done()
-            missing = [source.id for source in planned if source.id not in done]
-            if missing:
+            if missing := output.missing(source.id for source in planned):
                 named = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
                 raise ExtractionError(
                     f"{len(missing)} of {len(planned)} videos were not delivered ({named}); the others are kept:"
