@@ -1,6 +1,7 @@
 """The apps' common ground: commas in names, what a config may call, and what is refused before anything runs."""
 
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -119,7 +120,9 @@ def test_the_config_in_a_feature_file_is_read_by_people_alone(toy_features: Feat
 
 
 def test_what_a_config_may_call_is_called() -> None:
-    assert build(OmegaConf.create({"_target_": "vfx.sampling.fps", "_partial_": True, "fps": 2})).keywords == {"fps": 2}
+    made = build(OmegaConf.create({"_target_": "vfx.sampling.fps", "_partial_": True, "fps": 2}))
+    assert made.keywords == {"fps": 2}
+    assert b"hydra" not in pickle.dumps(made), "workers would import Hydra, and ask it for each video"
 
 
 @pytest.mark.parametrize(

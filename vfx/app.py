@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Container, Iterator
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, TypeVar
@@ -363,7 +364,9 @@ def build(node: DictConfig, *, leave_out: Container[str] = (), **arguments: Any)
             raise error.__cause__ from None
         raise UsageError(f"config: {error}; --cfg job shows the whole config") from error
     if node.get("_partial_", False):
-        return part
+        # Hydra's own kind of partial judges its target anew at each call, half a millisecond for each video, and
+        # workers would have to import Hydra for it.
+        return partial(part.func, *part.args, **part.keywords)
     try:
         # Called here, not by Hydra, which would turn our objects into configs.
         return part(**arguments)
