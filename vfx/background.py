@@ -77,7 +77,7 @@ class _Copies:
         self._host = [torch.empty(f.shape, dtype=f.dtype, pin_memory=True) for f in features]
         for host, device in zip(self._host, features, strict=True):
             host.copy_(device, non_blocking=True)
-        self._end = torch.cuda.Event()
+        self._end = torch.cuda.Event(blocking=True)  # else waiting keeps a core busy, which decoders need
         self._end.record()
 
     def result(self) -> tuple[Arrays, float]:

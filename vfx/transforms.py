@@ -5,6 +5,7 @@ The arithmetic is torchvision's, and tests hold it to that; torchvision itself t
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,9 +79,16 @@ def ten_crop(frames: torch.Tensor, transform: Transform) -> torch.Tensor:
 
 def normalize(crops: torch.Tensor, transform: Transform) -> torch.Tensor:
     """Crops (B,h,w,3) uint8 -> (B,3,h,w) float32 in channels_last memory, as ToTensor and Normalize give it."""
-    scale = torch.tensor(transform.std, device=crops.device) * 255
-    shift = torch.tensor(transform.mean, device=crops.device) * 255
-    return ((crops.float() - shift) / scale).permute(0, 3, 1, 2)
+    shift, scale = _levels(transform, crops.device)
+    return (crops - shift).div_(scale).permute(0, 3, 1, 2)
+
+
+@functools.cache
+def _levels(transform: Transform, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation of each channel, in levels; kept, for a GPU waits for all its work to take a new one."""
+    with torch.inference_mode(False):
+        mean, std = (torch.tensor(values, device=device) * 255 for values in (transform.mean, transform.std))
+    return mean, std
 
 
 @dataclass(frozen=True)
