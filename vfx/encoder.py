@@ -49,16 +49,19 @@ class Encoder(nn.Module):
         self.body = network.body
         self._run: list[Run] = [self.body]  # in a list, by which it is no module of this one
 
-    def ready(self, device: str, *, precision: str, threads: int) -> None:
-        """Make the network faster for a kind of device and a precision, both as Lightning names them, and on a
-        processor for `threads` threads: the same features but for rounding.
+    def ready(self, device: str, *, precision: str, threads: int, tf32: bool = False) -> None:
+        """Make the network faster for a kind of device and a precision, both as Lightning names them, with `tf32` where
+        that has it, and on a processor for `threads` threads: the same features but for rounding.
 
         Raises UsageError where it cannot be compiled as wanted.
         """
         check_compiler(self._compiler, device)
         fold(self.body, self._transform.crop)
-        if device == "cpu" and not self._compiler:  # compilers pad without a copy
-            pad_inside(self.body, self._transform.crop)
+        if not self._compiler:  # compilers do this without a copy, and that by themselves
+            if device == "cpu":
+                pad_inside(self.body, self._transform.crop)
+            elif device == "cuda":
+                self._fuse(by_matrix_units=tf32 or precision != "32-true")
         self.body.to(memory_format=self._memory_format)
         lower = LOWER.get(precision)
         if self._compiler == "openvino":
@@ -73,8 +76,18 @@ class Encoder(nn.Module):
             return
         if lower is not None:
             self.lower(lower)
-        if self._compiler:
-            self._run[0] = by_torch(self.body)
+        self._run[0] = by_torch(self.body) if self._compiler else self.body
+
+    def _fuse(self, *, by_matrix_units: bool) -> None:
+        """Spare a GPU's memory. Without its matrix units products are faster than what cuDNN fuses, else slower."""
+        from vfx.models.fusing import fuse, multiply  # late, as torch.fx is not needed elsewhere
+
+        channels_last = self._memory_format is torch.channels_last
+        if channels_last and not by_matrix_units:
+            multiply(self.body)
+        self.body = fuse(self.body, self._transform.crop)
+        if channels_last:
+            multiply(self.body)
 
     @property
     def compiles(self) -> bool:

@@ -78,7 +78,7 @@ class Extractor(LightningModule):
         if self.num_threads is None:
             self.num_threads = max(1, cores() // self.trainer.num_devices)
         for encoder in self._encoders:
-            encoder.ready(device.type, precision=precision, threads=self.num_threads)
+            encoder.ready(device.type, precision=precision, threads=self.num_threads, tf32=self._tf32)
         self._restore.enter_context(without_helpers())
         self._background = background(device, self.num_threads)
         self.depth = self._background.depth
