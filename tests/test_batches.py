@@ -2,15 +2,17 @@
 
 import ctypes
 import heapq
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from tests.conftest import LIMITS
-from vfx.batches import MOST_STRETCHES, Batch, Batches, Reader, divide, regroup, share
+from vfx.batches import MOST_STRETCHES, Batch, Batches, Reader, divide, joined, one_ahead, regroup, share
 from vfx.clips import Clip
 from vfx.collection import Piece, Source
 from vfx.errors import UsageError, VideoError
@@ -92,6 +94,35 @@ def test_any_number_of_workers_reads_each_source_once(num_workers: int) -> None:
     assert collect(iter(batches)) == WANTED
     assert tally.done_cost == sum(s.cost for s in SOURCES)
     assert tally.waiting > 0
+
+
+def test_batches_joined_one_ahead_are_the_same_in_order() -> None:
+    batches = list(regroup((c for s in SOURCES for c in clips_of(s)), 4))
+    begun = []
+
+    def drawn() -> Iterator[Batch]:
+        for n, batch in enumerate(batches):
+            begun.append(n)
+            yield batch
+
+    ahead = one_ahead(drawn(), joined)
+    first = next(ahead)
+    assert begun == [0, 1]
+    found = [first, *ahead]
+    assert collect(iter(found)) == WANTED
+    for batch, wanted in zip(found, map(joined, batches), strict=True):
+        torch.testing.assert_close(batch.views, wanted.views)
+        assert all(len(view) == 1 for view in batch.views)
+    assert list(one_ahead(iter([]), joined)) == []
+
+
+def test_what_fails_in_joining_ahead_is_raised() -> None:
+    def fail(batch: Batch) -> Batch:
+        raise MemoryError("pinned")
+
+    with pytest.raises(MemoryError, match="pinned"):
+        list(one_ahead(regroup(clips_of(SOURCES[0]), 4), fail))
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("join")]
 
 
 def test_what_is_read_of_a_video_counts_before_it_ends() -> None:

@@ -9,6 +9,7 @@ import math
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -195,7 +196,10 @@ class Batches:
     pinned: bool = False
 
     def __iter__(self) -> Iterator[Batch]:
-        return regroup(iter(self.reader), self.batch_size, pinned=self.pinned)
+        batches = regroup(iter(self.reader), self.batch_size)
+        if self.pinned:
+            return one_ahead(batches, partial(joined, pinned=True))
+        return (joined(batch) for batch in batches)
 
 
 def _in_turn(
@@ -246,9 +250,8 @@ def _place(error: Exception) -> str:
     return f"{Path(last.filename).name}:{last.lineno}"
 
 
-def regroup(clips: Iterator[Clip], batch_size: int, *, pinned: bool = False) -> Iterator[Batch]:
-    """Cut and join clips to batches of exactly `batch_size` frames, the last one excepted; `pinned` says in which
-    memory."""
+def regroup(clips: Iterator[Clip], batch_size: int) -> Iterator[Batch]:
+    """Cut clips and lay them side by side to batches of exactly `batch_size` frames, the last one excepted."""
     pieces: list[list[torch.Tensor]] = []  # of clips, each in all views
     spans: list[Span] = []
     count = 0
@@ -274,20 +277,35 @@ def regroup(clips: Iterator[Clip], batch_size: int, *, pinned: bool = False) -> 
             count += stop - at
             at = stop
             if count == batch_size or len(spans) == MOST_SPANS:
-                yield Batch(_joined(pieces, pinned), spans)
+                yield Batch(list(map(list, zip(*pieces, strict=True))), spans)
                 pieces, spans, count = [], [], 0
             if at == len(clip):
                 break
     if spans:
-        yield Batch(_joined(pieces, pinned), spans)
+        yield Batch(list(map(list, zip(*pieces, strict=True))), spans)
 
 
-def _joined(pieces: list[list[torch.Tensor]], pinned: bool) -> list[list[torch.Tensor]]:
-    """By view, the pieces in order, neighbours of one size made one."""
-    return [
+def joined(batch: Batch, *, pinned: bool = False) -> Batch:
+    """The batch with runs that are neighbours and of one size made one; `pinned` says in which memory."""
+    views = [
         [_cat(list(run), pinned) for _, run in itertools.groupby(view, key=lambda piece: piece.shape[1:])]
-        for view in zip(*pieces, strict=True)
+        for view in batch.views
     ]
+    return replace(batch, views=views)
+
+
+def one_ahead(batches: Iterator[Batch], join: Callable[[Batch], Batch]) -> Iterator[Batch]:
+    """The batches joined, each by a thread while the one before is in use: to join a batch takes about as long as a
+    fast GPU takes to run it."""
+    with ThreadPoolExecutor(1, "join", initializer=torch.set_num_threads, initargs=(1,)) as thread:
+        ahead: Future[Batch] | None = None
+        for batch in batches:
+            joining = thread.submit(join, batch)
+            if ahead is not None:
+                yield ahead.result()
+            ahead = joining
+        if ahead is not None:
+            yield ahead.result()
 
 
 def _cat(run: list[torch.Tensor], pinned: bool) -> torch.Tensor:
