@@ -1,21 +1,32 @@
 """Extraction on a GPU gives the features of the processor, and loses no batch; needs a GPU that CUDA drives."""
 
+import copy
 import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from numpy.typing import NDArray
+from torch import nn
 
 from tests.conftest import ROOT, TOYDATA
+from tests.models.test_folding import random_norms
 from vfx import bench, extract
+from vfx.background import Pending
+from vfx.batches import Batch
 from vfx.benching import Result
+from vfx.encoder import Encoder
+from vfx.extractor import Extractor, float32_by_tf32
+from vfx.models import Network, Weights
+from vfx.models.fusing import Fused
 from vfx.store import FeatureFile
+from vfx.transforms import Transform
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 # The largest difference to the processor's features, as a part of the largest value; measured on an H100 with torch
@@ -79,6 +90,36 @@ def test_ten_crops_are_those_of_the_processor(tmp_path: Path) -> None:
         assert difference(*files) < EXACT
 
 
+@pytest.mark.parametrize("make", [torchvision.models.resnet50, torchvision.models.resnext50_32x4d])
+@pytest.mark.parametrize(
+    ("precision", "tf32", "bound"),
+    [("32-true", False, EXACT), ("32-true", True, TF32), ("bf16-mixed", False, BF16), ("16-mixed", False, FP16)],
+)
+def test_what_is_fused_gives_the_same_features(
+    make: Callable[[], nn.Module], precision: str, tf32: bool, bound: float
+) -> None:
+    body = random_norms(make())
+    body.fc = nn.Identity()
+    transform = Transform(resize=256, crop=224, interpolation="bilinear", mean=(0.4, 0.4, 0.4), std=(0.2, 0.2, 0.2))
+    network = Network("n", "avgpool", body, None, 2048, transform, Weights("made here", "none"))
+    plain, made = Encoder(copy.deepcopy(network)).cuda(), Encoder(network)
+    made.ready("cuda", precision=precision, threads=1, tf32=tf32)
+    made.cuda()
+    lower = {"bf": torch.bfloat16, "16": torch.float16}.get(precision[:2])
+    images = torch.randint(0, 256, (8, 224, 224, 3), dtype=torch.uint8, device="cuda")
+    with torch.inference_mode():
+        with float32_by_tf32(False):
+            wanted = plain([images])
+        with float32_by_tf32(tf32), torch.autocast("cuda", lower, enabled=lower is not None):
+            found = made([images])
+    fused = [module for module in made.modules() if isinstance(module, Fused)]
+    assert len(fused) > 16
+    assert all(module.at_once for module in fused)
+    off = float((found - wanted).abs().max() / wanted.abs().max())
+    print(f"{precision}, tf32 {tf32}: off by {off:.2g}")
+    assert off < bound
+
+
 def test_several_networks_in_each_layout(tmp_path: Path) -> None:
     """resnest50 has another transform and memory layout than the others."""
     models = [
@@ -93,6 +134,30 @@ def test_several_networks_in_each_layout(tmp_path: Path) -> None:
 
 def test_a_compiled_network_gives_the_same_features(tmp_path: Path, toy_features: FeatureFile) -> None:
     assert difference(run(tmp_path, "model.compile=true"), toy_features) < EXACT
+
+
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
+@pytest.mark.parametrize("oversample", ["false", "true"])
+def test_the_loop_waits_for_nothing(oversample: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches after the first are submitted without waiting for the GPU: torch raises where it would."""
+    submit, batches = Extractor.predict_step, 0
+
+    def watched(self: Extractor, batch: Batch, batch_idx: int) -> Pending:
+        nonlocal batches
+        batches += 1
+        torch.cuda.set_sync_debug_mode("error" if batch_idx else "default")
+        try:
+            return submit(self, batch, batch_idx)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(Extractor, "predict_step", watched)
+    run(tmp_path, "batch_size=16", f"oversample={oversample}")
+    assert batches > 2
+    with pytest.raises(RuntimeError, match="synchroniz"):
+        torch.cuda.set_sync_debug_mode("error")
+        torch.tensor([1.0], device="cuda")
+    torch.cuda.set_sync_debug_mode("default")
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_not_lost(
