@@ -66,3 +66,16 @@ def test_a_shape_that_would_fill_memory_is_refused() -> None:
     transform = Transform(256, 224, "bilinear", MEAN, STD)
     with pytest.raises(VideoError, match=r"a frame of 8000x2 is too long to be a picture: resized, 1024000x256"):
         resize(torch.zeros(1, 2, 8000, 3, dtype=torch.uint8), transform)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_normalize_is_in_float32_whatever_torch_makes_by_default(device: str) -> None:
+    """Lightning has bf16 made by default for bf16-true, and what normalize keeps would stay so."""
+    before = torch.get_default_dtype()
+    transform = Transform(256, 200, "bilinear", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))  # of no other test
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        assert normalize(frames(LANDSCAPE).to(device), transform).dtype is torch.float32
+    finally:
+        torch.set_default_dtype(before)
+    assert normalize(frames(LANDSCAPE).to(device), transform).dtype is torch.float32

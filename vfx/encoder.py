@@ -11,8 +11,10 @@ from torch import nn
 
 from vfx.compiling import Compiler, Run, by_openvino, by_torch, check_compiler
 from vfx.errors import ExtractionError
+from vfx.memory import is_out_of_memory
 from vfx.models import Network
 from vfx.models.folding import fold
+from vfx.models.fusing import ByCudnn, ByOneDnn, ByProduct, fuse, wrap
 from vfx.models.padding import pad_inside
 from vfx.transforms import Prepare, normalize, ten_crop
 
@@ -57,11 +59,8 @@ class Encoder(nn.Module):
         """
         check_compiler(self._compiler, device)
         fold(self.body, self._transform.crop)
-        if not self._compiler:  # compilers do this without a copy, and that by themselves
-            if device == "cpu":
-                pad_inside(self.body, self._transform.crop)
-            elif device == "cuda":
-                self._fuse(by_matrix_units=tf32 or precision != "32-true")
+        if not self._compiler:  # compilers do this by themselves
+            self._fuse(device, by_matrix_units=tf32 or precision != "32-true")
         self.body.to(memory_format=self._memory_format)
         lower = LOWER.get(precision)
         if self._compiler == "openvino":
@@ -78,16 +77,20 @@ class Encoder(nn.Module):
             self.lower(lower)
         self._run[0] = by_torch(self.body) if self._compiler else self.body
 
-    def _fuse(self, *, by_matrix_units: bool) -> None:
-        """Spare a GPU's memory. Without its matrix units products are faster than what cuDNN fuses, else slower."""
-        from vfx.models.fusing import fuse, multiply  # late, as torch.fx is not needed elsewhere
-
-        channels_last = self._memory_format is torch.channels_last
-        if channels_last and not by_matrix_units:
-            multiply(self.body)
-        self.body = fuse(self.body, self._transform.crop)
-        if channels_last:
-            multiply(self.body)
+    def _fuse(self, device: str, *, by_matrix_units: bool) -> None:
+        """Have as few kernels as there can be. Without a GPU's matrix units products are faster than what cuDNN fuses,
+        with them slower."""
+        side, channels_last = self._transform.crop, self._memory_format is torch.channels_last
+        if device == "cpu":
+            pad_inside(self.body, side)
+            self.body = fuse(self.body, side, ByOneDnn)
+            wrap(self.body, ByOneDnn)
+        elif device == "cuda":
+            if channels_last and not by_matrix_units:
+                wrap(self.body, ByProduct)
+            self.body = fuse(self.body, side, ByCudnn)
+            if channels_last:
+                wrap(self.body, ByProduct)
 
     @property
     def compiles(self) -> bool:
@@ -128,7 +131,7 @@ class Encoder(nn.Module):
             try:
                 return torch.cat([self._pass(some) for some in crops.split(most)])
             except RuntimeError as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 most = max(most, self._filled or 0)
                 if most == 1:
@@ -166,7 +169,3 @@ class Encoder(nn.Module):
         if torch.is_autocast_enabled(next(self.body.parameters()).device.type):
             return torch.float32
         return next(self.body.parameters()).dtype
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "allocate" in str(error)

@@ -87,8 +87,9 @@ def normalize(crops: torch.Tensor, transform: Transform) -> torch.Tensor:
 def _levels(transform: Transform, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and deviation of each channel, in levels; kept, for a GPU waits for all its work to take a new one."""
     with torch.inference_mode(False):
-        mean, std = (torch.tensor(values, device=device) * 255 for values in (transform.mean, transform.std))
-    return mean, std
+        # Not in torch's default dtype, which Lightning makes another for bf16-true.
+        made = [torch.tensor(values, dtype=torch.float32, device=device) for values in (transform.mean, transform.std)]
+        return made[0] * 255, made[1] * 255
 
 
 @dataclass(frozen=True)
