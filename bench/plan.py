@@ -1,6 +1,6 @@
 """What a large collection costs, in hours of cores and GPUs, disk and files, from the numbers of a bench.
 
-    python bench/plan.py bench/results/2026-11-24-epyc-2-cores.json bench/results/2026-11-26-h100-*.json
+    python bench/plan.py bench/results/2026-11-27-epyc-avx512-2-cores.json bench/results/2026-11-26-h100-*.json
 
 The first file is of a bench on processors, the others are of benches on a GPU, a model each. Per hour of video: source
 frames by what `decode` measured of a core. Per sampled frame: what `network` measured for its model, core seconds in
