@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.errors import UsageError
-from vfx.store import FeatureFile, Rows
+from vfx.store import FeatureFile, Rows, Sweep
 from vfx.storing import FeatureFileWriter
 
 SHOWN = 5
 BLOCK_ROWS = 1024
+INDEX_BLOCK = 1 << 20  # frames whose index is compared at once
 
 
 class Concatenation:
@@ -35,6 +36,8 @@ class Concatenation:
             )
         self.shape = (*files[0].features.shape[1:-1], sum(file.features.shape[-1] for file in files))
         self._sweeps = [file.sweep() for file in files]
+        beside = [files[0].sweep("index"), files[0].sweep("seconds")] if files[0].level == "frame" else []
+        self._beside: list[Sweep] = beside
         self._orders = [None, *(_order(files[0], other) for other in files[1:])]
 
     def __enter__(self) -> Concatenation:
@@ -60,10 +63,9 @@ class Concatenation:
         writer.add_failures(sorted({failure for file in self.files for failure in file.failures}))
 
     def _frames(self, start: int, stop: int) -> Iterator[Rows]:
-        first = self.files[0]
         for at in range(start, stop, BLOCK_ROWS):
             end = min(at + BLOCK_ROWS, stop)
-            yield Rows(self._rows(at, end), first.index[at:end], first.seconds[at:end])
+            yield Rows(self._rows(at, end), *(column.between(at, end) for column in self._beside))
 
     def _rows(self, start: int, stop: int) -> NDArray[np.float32]:
         """Rows [start, stop) of the first with those of the others beside them."""
@@ -86,11 +88,9 @@ def _unit(rows: NDArray[Any]) -> NDArray[np.float32]:
 
 def _order(first: FeatureFile, other: FeatureFile) -> NDArray[np.int64] | None:
     """For each id of the first its row in the other; None where the order is the same, as it mostly is."""
-    if first.level == "frame" and all(
-        # not the ids: as text those of millions of frames would fill the memory
-        np.array_equal(*sides)
-        for sides in [(first.videos, other.videos), (first.offsets, other.offsets), (first.index, other.index)]
-    ):
+    # Not the ids: as text those of millions of frames would fill the memory.
+    alike = [(first.videos, other.videos), (first.offsets, other.offsets)] if first.level == "frame" else []
+    if alike and all(np.array_equal(*sides) for sides in alike) and _same_index(first, other):
         return None
     if len(first.ids) == len(other.ids) and (first.ids == other.ids).all():
         return None
@@ -103,6 +103,14 @@ def _order(first: FeatureFile, other: FeatureFile) -> NDArray[np.int64] | None:
             f" {_told(sorted(extra))} only in the second; extract both of the same videos by the same sampler"
         )
     return np.array([position[id] for id in first.ids], np.int64)
+
+
+def _same_index(first: FeatureFile, other: FeatureFile) -> bool:
+    """Whether frames of files of equally many are the same, a block at a time."""
+    total = first.features.shape[0]
+    a, b = first.sweep("index"), other.sweep("index")
+    blocks = ((at, min(at + INDEX_BLOCK, total)) for at in range(0, total, INDEX_BLOCK))
+    return all(np.array_equal(a.between(*block), b.between(*block)) for block in blocks)
 
 
 def _told(ids: list[str]) -> str:

@@ -80,10 +80,10 @@ def pool_segments(file: FeatureFile, pooling: Pooling, table: Table) -> Iterator
 
     Raises UsageError where the times of a video are unknown.
     """
-    sweep = file.sweep()
+    sweep, times = file.sweep(), file.sweep("seconds")
     for v, video in enumerate(file.videos):
         start, stop = int(file.offsets[v]), int(file.offsets[v + 1])
-        seconds = file.seconds[start:stop]
+        seconds = times.between(start, stop)
         if video in table and np.isnan(seconds).any():
             raise UsageError(
                 f"segments of {video} cannot be pooled: the times of its frames are unknown; extract it from"

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -247,12 +247,11 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
         """
         first, last = self.span(video)
         for start in range(first, last, size):
-            pieces = [list(window.rows(start, min(start + size, last))) for window in self._windows]
-            yield Rows(*(found[0] if len(found) == 1 else np.concatenate(found) for found in pieces))
+            yield Rows(*(window.between(start, min(start + size, last)) for window in self._windows))
 
-    def sweep(self) -> Sweep:
+    def sweep(self, column: Literal["features", "index", "seconds"] = "features") -> Sweep:
         """A reader of all rows in ascending order, for what goes through the whole file."""
-        return Sweep(self.features, self.path)
+        return Sweep(self.features if column == "features" else self._file[column], self.path)
 
     def __getitem__(self, id: str) -> NDArray[Any]:
         """Raises UnknownIdError, which is a KeyError and tells which ids there are."""
@@ -379,3 +378,8 @@ class Sweep:
             end = min(stop, self._start + len(self._block))
             yield self._block[start - self._start : end - self._start]
             start = end
+
+    def between(self, start: int, stop: int) -> NDArray[Any]:
+        """Rows [start, stop) as one array."""
+        found = list(self.rows(start, stop))
+        return found[0] if len(found) == 1 else np.concatenate([self._block[:0], *found])

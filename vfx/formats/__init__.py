@@ -72,8 +72,9 @@ def frame_ids(file: FeatureFile) -> Iterator[str]:
 
 def frames_by_video(file: FeatureFile) -> Iterator[tuple[str, list[str]]]:
     """Frame level: each video and the ids of its frames, by index."""
-    for video, (start, stop) in zip(map(str, file.videos), itertools.pairwise(file.offsets), strict=True):
-        yield video, [f"{video}_{i}" for i in file.index[start:stop]]
+    index = file.sweep("index")
+    for video, (start, stop) in zip(map(str, file.videos), itertools.pairwise(map(int, file.offsets)), strict=True):
+        yield video, [f"{video}_{i}" for i in index.between(start, stop)]
 
 
 def check_id(id: str, where: str | Path) -> None:

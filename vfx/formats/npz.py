@@ -31,14 +31,15 @@ def write(file: FeatureFile, target: Path) -> None:
                     _add(archive, "features", row.dtype, row.shape, iter([row]))
                     _add_array(archive, "ids", np.array(id))
         return
+    index, seconds = file.sweep("index"), file.sweep("seconds")
     for video, ids in frames_by_video(file):
         check_id(video, file.path)
         start, stop = file.span(video)
         with ZipFile(target / f"{video}.npz", "w") as archive:
             shape = (stop - start, *file.features.shape[1:])
             _add(archive, "features", file.features.dtype, shape, _parts(file, start, stop))
-            _add_array(archive, "index", file.index[start:stop])
-            _add_array(archive, "seconds", file.seconds[start:stop])
+            _add_array(archive, "index", index.between(start, stop))
+            _add_array(archive, "seconds", seconds.between(start, stop))
             _add_array(archive, "ids", np.array(ids))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,6 +21,7 @@ FILES: tuple[str, ...] = ()
 CROPS = False
 
 
+BESIDE: tuple[Literal["index", "seconds"], ...] = ("index", "seconds")  # columns at frame level
 RECORDS = 4096  # a row group of `write_records`
 
 
@@ -42,17 +43,15 @@ def write(file: FeatureFile, target: Path) -> None:
     fields.append(pyarrow.field("features", pyarrow.list_(pyarrow.float32(), dims)))
     kept = {key: file.attributes[key] for key in ("schema", "level", "feature", "collection", "provenance")}
     schema = pyarrow.schema(fields, metadata=kept)
+    beside = {column: file.sweep(column) for column in BESIDE} if file.level == "frame" else {}
     start = 0
     with pyarrow.parquet.ParquetWriter(target, schema) as writer:
         for block in blocks(file):
             stop = start + len(block.ids)
             columns: dict[str, Any] = {"id": block.ids}
             if file.level == "frame":
-                columns |= {
-                    "video": [id.rpartition("_")[0] for id in block.ids],
-                    "index": file.index[start:stop],
-                    "seconds": file.seconds[start:stop],
-                }
+                columns["video"] = [id.rpartition("_")[0] for id in block.ids]
+            columns |= {column: sweep.between(start, stop) for column, sweep in beside.items()}
             values = pyarrow.array(np.ascontiguousarray(block.features, np.float32).reshape(-1))
             columns["features"] = pyarrow.FixedSizeListArray.from_arrays(values, dims)
             writer.write_table(pyarrow.table(columns, schema=schema))
