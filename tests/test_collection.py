@@ -27,6 +27,22 @@ def test_rootpath_comes_before_the_working_directory(tmp_path: Path, monkeypatch
     assert find_collection("../here/other/", tmp_path / "root").name == "other"
 
 
+@pytest.mark.parametrize(
+    ("path", "name"), [(".", "here"), ("./", "here"), ("..", ""), ("./in", "in"), ("../here", "here")]
+)
+def test_a_path_from_here_is_not_looked_for_under_the_rootpath(
+    path: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "root" / "in").mkdir(parents=True)
+    (tmp_path / "here" / "in").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    found = find_collection(path, tmp_path / "root")
+    assert found.root.resolve() == (tmp_path / "here" / path).resolve()
+    assert found.name == (name or tmp_path.name)
+    with pytest.raises(CollectionError, match=r"here/nowhere is no folder; set rootpath"):
+        find_collection("./nowhere", tmp_path / "root")
+
+
 def test_a_missing_collection_names_both_places(tmp_path: Path) -> None:
     with pytest.raises(CollectionError) as error:
         find_collection("nowhere", tmp_path / "root")
@@ -127,6 +143,15 @@ def test_folders_of_frames_know_the_video_they_were_cut_from(tmp_path: Path) -> 
     a, b = find_collection(str(tmp_path), tmp_path).frame_folders()
     assert (a.id, a.cost, a.video) == ("a", 2, str(tmp_path / "VideoData/a.mp4"))
     assert (b.id, b.cost, b.video) == ("b", 1, None)
+
+
+def test_frames_of_which_two_files_may_be_the_video_are_refused(tmp_path: Path) -> None:
+    for name in ["VideoData/cat.mp4", "VideoData/sub/cat.AVI", "VideoData/dog.mp4", "VideoData/dog.avi"]:
+        touch(tmp_path / name)
+    touch(tmp_path / "ImageData/cat/cat_0.jpg")
+    with pytest.raises(CollectionError, match=r"1 ids are those of two files.*cat\.mp4 and .*sub/cat\.AVI") as error:
+        find_collection(str(tmp_path), tmp_path).frame_folders()
+    assert "dog" not in str(error.value), "whose frames nobody has"
 
 
 def test_no_frames_says_where_they_are_wanted(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from torchvision import transforms
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
 from tests.conftest import ROOT, TOYDATA
-from vfx import extract
+from vfx import extract, frames
 from vfx.decoding import Reading
 from vfx.encoder import Encoder
 from vfx.errors import CollectionError, ExtractionError, OutputError, SamplerError, UsageError
@@ -316,6 +316,31 @@ def test_frames_of_unknown_times_fail_alone_where_times_are_asked_for(tmp_path: 
     assert list(file) == ["cat"]
     assert [(f.id, f.stage) for f in file.failures] == [("retina", "decode")]
     assert "sampler=all" in file.failures[0].error
+
+
+def test_frames_beyond_their_video_are_told(tmp_path: Path) -> None:
+    folder = tmp_path / "c" / "ImageData" / "cat"
+    folder.mkdir(parents=True)
+    for index in (0, 25, 99_999):
+        shutil.copy(TOYDATA / "ImageData/cat/cat_0.jpg", folder / f"cat_{index}.jpg")
+    shutil.copytree(TOYDATA / "VideoData", tmp_path / "c/VideoData")
+    file = run(tmp_path, "dataset=frame", collection=tmp_path / "c")
+    assert np.isnan(file.seconds).tolist() == [False, False, True]
+    (failure,) = file.failures
+    assert (failure.id, failure.stage) == ("cat", "open")
+    assert failure.error.startswith("1 frames, the first 99999, lie beyond the ")
+    assert file.provenance["recipe"]["frames"] == "unknown"
+
+
+def test_frames_that_were_cut_anew_are_another_recipe(tmp_path: Path, few: Path) -> None:
+    cut = [f"collection={few}", "sampler=uniform", "sampler.num_frames=1", "num_workers=0"]
+    frames.main(*cut)
+    made = run(tmp_path, "dataset=frame", collection=few)
+    assert made.provenance["recipe"]["frames"]["format"] == "jpg"
+    run(tmp_path, "dataset=frame", collection=few)
+    frames.main(*cut, "format=png", "overwrite=true")
+    with pytest.raises(OutputError, match=r"frames\.format: jpg there, png here"):
+        run(tmp_path, "dataset=frame", collection=few)
 
 
 @pytest.mark.dear

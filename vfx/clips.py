@@ -240,4 +240,8 @@ def _seconds(indices: NDArray[np.int64], source: Source, failures: list[Failure]
             return seconds
         inside = indices < len(known)
         seconds[inside] = known[indices[inside]]
+        if not inside.all():
+            beyond = f"{(~inside).sum()} frames, the first {indices[~inside][0]}, lie beyond the {len(known)} of"
+            why = f"{beyond} {source.video}, and their times are unknown: were they cut from it?"
+            failures.append(Failure(source.id, "open", why))
     return seconds

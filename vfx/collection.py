@@ -106,7 +106,7 @@ class Collection:
     def frame_folders(self) -> list[Source]:
         """The folders of frames in `ImageData`, `<video id>/<video id>_<index>.jpg`, sorted by video id.
 
-        Raises CollectionError as `videos` does.
+        Raises CollectionError as `videos` does, and where two videos share the id of a folder.
         """
         folder = self.root / "ImageData"
         counts: dict[str, int] = {}
@@ -119,9 +119,20 @@ class Collection:
                 f"collection {self.name}: no frame in {folder}; wanted {folder}/<video id>/<video id>_<index>.jpg"
                 " (dataset=video reads the videos themselves)"
             )
-        videos = {_stem(v.name): v.path for v in _walk(self._video_folder(), VIDEO_SUFFIXES)}
         folders = [(Path(path).name, path, count) for path, count in counts.items()]
+        ids = {id for id, *_ in folders}
+        walked = ((_stem(entry.name), entry.path) for entry in _walk(self._video_folder(), VIDEO_SUFFIXES))
+        videos = {v.id: v.path for v in _apart([Source(id, path, 0) for id, path in walked if id in ids], self.name)}
         return _checked([Source(id, path, n, videos.get(id)) for id, path, n in folders], self.name)
+
+
+def first_frames(collection: Path) -> Path | None:
+    """The first folder by name in a collection's `ImageData`; None where there is none."""
+    images = collection / "ImageData"
+    if not images.is_dir():
+        return None
+    with os.scandir(images) as entries:
+        return min((Path(e.path) for e in entries if not e.name.startswith(".") and _is_folder(e)), default=None)
 
 
 def collection_name(collection: str | Path) -> str:
@@ -130,17 +141,21 @@ def collection_name(collection: str | Path) -> str:
 
 
 def find_collection(collection: str, rootpath: str | Path) -> Collection:
-    """The collection of that name under `rootpath`, else at that path from the working directory.
+    """The collection of that name under `rootpath`, else at that path from the working directory; `.` and what begins
+    with `./` or `../` is such a path alone.
 
-    Raises CollectionError that names both places where it is in neither.
+    Raises CollectionError that names the places where it is not.
     """
     places = [Path(rootpath).expanduser() / collection, Path(collection).expanduser()]
+    if collection.split("/")[0] in (".", ".."):
+        places = places[1:]
     for place in places:
         if place.is_dir():
             return Collection(name=collection_name(place), root=place)
+    tried = [str(place.absolute()) for place in places]
+    told = f"{tried[0]} is no folder" if len(tried) == 1 else f"neither {tried[0]} nor {tried[1]} is a folder"
     raise CollectionError(
-        f"collection {collection}: neither {places[0]} nor {places[1].absolute()} is a folder;"
-        " set rootpath=<folder of collections> or give the collection's path"
+        f"collection {collection}: {told}; set rootpath=<folder of collections> or give the collection's path"
     )
 
 
@@ -213,6 +228,11 @@ def _checked(sources: list[Source], name: str) -> list[Source]:
             " which no reader of feature files could take as an id; rename: "
             + ", ".join(repr(s.path) for s in bad[:SHOWN])
         )
+    return _apart(sources, name)
+
+
+def _apart(sources: list[Source], name: str) -> list[Source]:
+    """The sources, sorted. Raises CollectionError where two share an id."""
     sources.sort()
     twice = [(a, b) for a, b in itertools.pairwise(sources) if a.id == b.id]
     if twice:

@@ -99,6 +99,14 @@ class Pictures:
         path.write_bytes(file.getbuffer())
 
 
+def how_cut(folder: str | Path) -> dict[str, Any] | str:
+    """The recipe by which vfx cut a folder of frames, "unknown" where someone else did."""
+    try:
+        return dict(json.loads((Path(folder) / RECORD).read_text())["recipe"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return "unknown"
+
+
 @dataclass(frozen=True)
 class Cutter:
     """Cuts a video to its folder in `images`, where no frame of it may be yet. Can be pickled.

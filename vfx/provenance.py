@@ -44,11 +44,13 @@ def recipe(
     precision: str | int,
     tf32: bool = False,
     compiler: bool | str = False,
+    frames: Mapping[str, Any] | str | None = None,
 ) -> dict[str, Any]:
     """All that changes the numbers of a feature file, and nothing that does not: what a resumed run must share.
 
     `collection`: its folder, since two collections may have one name. `compiler`: torch's own keeps the precision's
     features to rounding, and is none of it; OpenVINO rounds elsewhere in bf16. `tf32`: as the Extractor has it.
+    `frames`: how those were cut that are read; None where videos are.
     """
     made = {
         "model": {
@@ -64,7 +66,8 @@ def recipe(
         "dtype": dtype,
         "precision": PRECISIONS.get(str(precision), str(precision)),
     }
-    return made | ({"tf32": True} if tf32 else {}) | ({"compile": compiler} if compiler == "openvino" else {})
+    others = {"tf32": tf32 or None, "compile": "openvino" if compiler == "openvino" else None, "frames": frames}
+    return made | {key: value for key, value in others.items() if value is not None}
 
 
 def versions() -> dict[str, str]:
