@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vfx import app, lean, memory, multirun, ranks, sweeps, workers
 from vfx.errors import ExtractionError, UsageError
-from vfx.files import write_text, writing
+from vfx.files import write_text
 
 if TYPE_CHECKING:
     from vfx.collection import Collection, Source
@@ -194,8 +194,12 @@ def _by_model(config: DictConfig) -> list[DictConfig]:
 
 
 def _recipe(config: DictConfig, network: Network, collection: Collection, dataset: str) -> Recipe:
+    from vfx.collection import first_frames
+    from vfx.cutting import how_cut
     from vfx.provenance import recipe
 
+    # Of the first folder, for all: a million records take minutes to read, on each rank.
+    first = first_frames(collection.root) if dataset == "frame" else None
     return recipe(
         network,
         collection=collection.root,
@@ -206,6 +210,7 @@ def _recipe(config: DictConfig, network: Network, collection: Collection, datase
         precision=config.trainer.precision,
         tf32=config.tf32,
         compiler=config.model.compile,
+        frames=how_cut(first) if first else None,
     )
 
 
@@ -252,35 +257,15 @@ def _finish(outputs: list[Output], sources: list[Source], strict: bool) -> Path 
             whole = output.whole
             if not whole.merge_if_complete([source.id for source in sources]):
                 paths.append(output.folder)
+                if failures := output.failures():
+                    listed.append(f"{len(failures)} failures in this shard, the first: {': '.join(failures[0])}")
                 continue
         paths.append(whole.features)
-        if said := _list_failures(whole):
+        if said := whole.list_failures():
             listed.append(said)
     if strict and listed:
         raise ExtractionError(f"strict=true and {'; '.join(listed)}; strict=false accepts them")
     return _one_or_all(paths)
-
-
-def _list_failures(output: Output) -> str:
-    """Count the rows of a finished output, write a list of its failures, and say where it is; "" if there are none."""
-    from vfx.store import FeatureFile
-
-    with FeatureFile(output.features) as file:
-        failures = file.failures
-        log.info(
-            "%s: %d rows of %d videos, %d failures", output.features, file.features.shape[0], len(file), len(failures)
-        )
-    listing = output.folder / "failures.tsv"
-    if not failures:
-        if listing.exists():
-            with writing(listing):
-                listing.unlink()
-        return ""
-    lines = ["\t".join(" ".join(text.split()) for text in failure) for failure in failures]
-    write_text(listing, "id\tstage\terror\n" + "\n".join(lines) + "\n")
-    said = f"{len(failures)} failures, listed in {listing}"
-    log.warning("%s; the first: %s", said, ": ".join(failures[0]))
-    return said
 
 
 if __name__ == "__main__":

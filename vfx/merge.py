@@ -20,7 +20,8 @@ log = logging.getLogger("vfx.merge")  # not __name__, which is __main__ when run
 def main(*overrides: str) -> Path:
     """Merge as the command line does, `main("collection=toydata", "feature=...")`; returns the file.
 
-    Raises ExtractionError where videos are missing, and OutputError where there is nothing or a shard is at work.
+    Raises ExtractionError where videos are missing, or have failed and `strict=true`, and OutputError where there is
+    nothing or a shard is at work.
     """
     return app.call(merge, "merge", overrides)
 
@@ -38,7 +39,7 @@ def merge(config: DictConfig) -> Path:
         if output.is_whole():
             log.info("%s is whole, nothing to do", output.features)
             sweeps.tell(state="nothing to do")
-            return output.features
+            return _finished(output, config.strict)
         sources = collection.frame_folders() if recipe["dataset"] == "frame" else collection.videos()
         missing = output.missing([source.id for source in sources])
         if missing and not config.partial:
@@ -49,6 +50,14 @@ def merge(config: DictConfig) -> Path:
             )
         output.merge()
         log.info("%s: assembled, %d videos are missing", output.features, len(missing))
+        return _finished(output, config.strict)
+
+
+def _finished(output: Output, strict: bool) -> Path:
+    """Say what the file holds. Raises ExtractionError for failures where `strict`."""
+    said = output.list_failures()
+    if strict and said:
+        raise ExtractionError(f"strict=true and {said}; strict=false accepts them")
     return output.features
 
 

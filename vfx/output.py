@@ -115,7 +115,7 @@ class Output:
 
     def _set_damaged_aside(self) -> None:
         """Set the parts aside that are not as they were written; all of them are read for it."""
-        paths = self._part_paths()
+        paths = self.part_paths()
         for path in paths:
             path.open("rb").close()  # no permission is no damage
         for path, finding in integrity.survey(paths, look=integrity.altered):
@@ -158,16 +158,16 @@ class Output:
 
     def is_whole(self) -> bool:
         """Whether `features.h5` is there and holds all that has been committed."""
-        return self.features.exists() and not self._part_paths()
+        return self.features.exists() and not self.part_paths()
 
-    def _part_paths(self) -> list[Path]:
+    def part_paths(self) -> list[Path]:
         """The parts, those of shards too."""
         return sorted([*self.parts.glob("part-*.h5"), *self.shards.glob("*/parts/part-*.h5")])
 
     def files(self) -> list[FeatureFile]:
         """What has been committed: the finished file if there is one, and the parts."""
         paths = [self.features] if self.features.exists() else []
-        return [FeatureFile(path) for path in (*paths, *self._part_paths())]
+        return [FeatureFile(path) for path in (*paths, *self.part_paths())]
 
     def is_blank(self) -> bool:
         """Whether nothing has been committed yet; False where another run is just tidying up."""
@@ -241,7 +241,7 @@ class Output:
         """
         attributes: dict[str, str] = {}
         recipe: Recipe | None = None
-        for path in self._part_paths():
+        for path in self.part_paths():
             with FeatureFile(path) as part:
                 found = part.provenance["recipe"]
                 if recipe is not None and (changed := differences(recipe, found)):
@@ -253,6 +253,24 @@ class Output:
                 attributes = {name: part.attributes[name] for name in CARRIED}
         self.assemble(attributes)
         write_text(self.folder / "config.yaml", attributes["config"])
+
+    def list_failures(self) -> str:
+        """Count the rows of a finished output, write `failures.tsv`, and say where it is; "" if there are none."""
+        with FeatureFile(self.features) as file:
+            failures = file.failures
+            rows, videos = file.features.shape[0], len(file)
+        log.info("%s: %d rows of %d videos, %d failures", self.features, rows, videos, len(failures))
+        listing = self.folder / "failures.tsv"
+        if not failures:
+            if listing.exists():
+                with writing(listing):
+                    listing.unlink()
+            return ""
+        lines = ["\t".join(" ".join(text.split()) for text in failure) for failure in failures]
+        write_text(listing, "id\tstage\terror\n" + "\n".join(lines) + "\n")
+        said = f"{len(failures)} failures, listed in {listing}"
+        log.warning("%s; the first: %s", said, ": ".join(failures[0]))
+        return said
 
     def _merge(self, attributes: Mapping[str, str]) -> None:
         files = self.files()
@@ -319,6 +337,11 @@ class Shard(Output):
     def files(self) -> list[FeatureFile]:
         """What has been committed by any job."""
         return self.whole.files()
+
+    def failures(self) -> list[Failure]:
+        """Those of this share's own videos, so far."""
+        files = [FeatureFile(path) for path in sorted(self.parts.glob("part-*.h5"))]
+        return _failures(files, {})
 
     def recipe(self) -> Recipe | None:
         return self._read_recipe([self.parts / "recipe.json"])

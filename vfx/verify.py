@@ -73,7 +73,7 @@ def _files(config: DictConfig) -> tuple[Path, list[Path]]:
 def _of(folder: Path) -> list[Path]:
     """The finished file of a feature, and the parts of an unfinished one."""
     output = Output(folder)
-    return [path for path in (output.features, *sorted(output.parts.glob("part-*.h5"))) if path.is_file()]
+    return [path for path in (output.features, *output.part_paths()) if path.is_file()]
 
 
 if __name__ == "__main__":
