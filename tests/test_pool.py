@@ -74,6 +74,11 @@ def test_a_second_run_does_nothing_and_a_new_source_is_refused(outputs: Path) ->
     assert pooled(outputs, "overwrite=true").path.stat().st_ino != before
 
 
+def test_the_folder_holds_the_config(outputs: Path) -> None:
+    for file in (pooled(outputs), joined(outputs, f"{NAME}+{NAME}")):
+        assert (file.path.parent / "config.yaml").read_text() == file.attributes["config"]
+
+
 def test_a_feature_that_is_not_there_lists_those_that_are(outputs: Path) -> None:
     with pytest.raises(OutputError, match=rf"no .*nothing/features\.h5; .* has {NAME}: feature=<one of these>$"):
         pool.main("collection=toydata", "feature=nothing", f"output_dir={outputs}")

@@ -30,8 +30,9 @@ from vfx.logs import LogFile, Printable
 
 log = logging.getLogger("vfx")
 
-# What a config may instantiate: everything else is refused, so that no config, however it came here, can call what it
-# likes. What such a name leads to must be defined where the name says, not imported there.
+# What vfx instantiates of a config: everything else is refused, so that no config can have vfx call what it likes. What
+# such a name leads to must be defined where the name says, not imported there. What stands below `hydra` Hydra
+# instantiates before vfx begins.
 ALLOWED = (
     "vfx.datamodules.*DataModule",
     "vfx.limits.Limits",

@@ -296,7 +296,7 @@ def joined(batch: Batch, *, pinned: bool = False) -> Batch:
 
 def one_ahead(batches: Iterator[Batch], join: Callable[[Batch], Batch]) -> Iterator[Batch]:
     """The batches joined, each by a thread while the one before is in use: to join a batch takes about as long as a
-    fast GPU takes to run it."""
+    fast GPU takes to run it. A batch comes when the next is there; an error of `batches` costs the one that waits."""
     with ThreadPoolExecutor(1, "join", initializer=torch.set_num_threads, initargs=(1,)) as thread:
         ahead: Future[Batch] | None = None
         for batch in batches:

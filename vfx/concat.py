@@ -14,6 +14,7 @@ from vfx.collection import collection_name
 from vfx.concatenation import Concatenation
 from vfx.derive import is_made, open_feature, source
 from vfx.errors import UsageError
+from vfx.files import write_text
 from vfx.output import Output
 from vfx.storing import FeatureFileWriter
 
@@ -57,6 +58,7 @@ def concat(config: DictConfig) -> Path:
                 "config": OmegaConf.to_yaml(config),
                 "provenance": json.dumps(provenance),
             }
+            write_text(output.folder / "config.yaml", attributes["config"])
             with FeatureFileWriter(
                 output.features, level=first.level, shape=joint.shape, attributes=attributes
             ) as writer:

@@ -20,6 +20,7 @@ from vfx import app
 from vfx.collection import collection_name, video_id
 from vfx.derive import is_made
 from vfx.errors import OutputError, UsageError
+from vfx.files import write_text
 from vfx.formats import BLOCK_BYTES, Matrix, bigfile
 from vfx.formats.lineage import Source, find_source
 from vfx.hdf5 import LEVELS, Level
@@ -65,6 +66,7 @@ def import_bigfile(config: DictConfig) -> Path:
                     }
                 ),
             }
+            write_text(output.folder / "config.yaml", attributes["config"])
             with FeatureFileWriter(output.features, level=level, shape=(matrix.dims,), attributes=attributes) as writer:
                 ids = bigfile.read_ids(folder)
                 failures = (add_frames if level == "frame" else add_rows)(writer, ids, matrix)

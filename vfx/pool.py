@@ -14,7 +14,7 @@ from vfx import app
 from vfx.collection import collection_name
 from vfx.derive import Pooled, is_made, open_feature, pool_segments, pool_videos, source, without_rows
 from vfx.errors import UsageError
-from vfx.files import sha256
+from vfx.files import sha256, write_text
 from vfx.output import Output
 from vfx.segments import read_segments
 from vfx.storing import FeatureFileWriter
@@ -61,6 +61,7 @@ def pool(config: DictConfig) -> Path:
                 "config": OmegaConf.to_yaml(config),
                 "provenance": json.dumps(file.provenance | {"recipe": making}),
             }
+            write_text(output.folder / "config.yaml", attributes["config"])
             rows = pool_segments(file, pooling, table) if table else pool_videos(file, pooling)
             total = sum(map(len, table.values())) if table else len(file)
             with FeatureFileWriter(

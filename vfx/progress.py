@@ -22,6 +22,7 @@ class Progress(Callback):
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
         self._bar: tqdm[Any] | None = None
+        self._whose = ""
         self._videos = 0
         self._cost = 1
         self._start = 0.0
@@ -30,6 +31,8 @@ class Progress(Callback):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
+        if trainer.world_size > 1:
+            self._whose = f"rank 1 of {trainer.world_size}: "
         todo = trainer.datamodule.todo  # type: ignore[attr-defined]
         self._videos, self._cost = sum(s.counts for s in todo), max(1, sum(s.cost for s in todo))
         self._start = self._last_line = time.monotonic()
@@ -67,7 +70,7 @@ class Progress(Callback):
             self._bar = None
 
     def _counts(self) -> str:
-        return f"{self._tally.videos}/{self._videos} videos, {self._tally.frames} frames"
+        return f"{self._whose}{self._tally.videos}/{self._videos} videos, {self._tally.frames} frames"
 
     def _rates(self, now: float) -> str:
         rate = self._tally.frames / max(1e-9, now - self._start)
