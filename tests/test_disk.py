@@ -236,13 +236,14 @@ def run(name: str, root: Path) -> Path:
 
 
 def content(root: Path) -> dict[str, bytes]:
-    """What the files in a folder hold, but for the filler and the logs; of a feature file, the rows."""
+    """What the files in a folder hold, but for the filler, the logs and the configs, which name the folder; of a feature
+    file, the rows."""
     found = {}
     for path in map(root.joinpath, names(root)):
         if path.suffix == ".h5":
             with FeatureFile(path) as file:
                 found[str(path.relative_to(root))] = file.features[:].tobytes()
-        elif path.is_file():
+        elif path.is_file() and path.name != "config.yaml":
             found[str(path.relative_to(root))] = path.read_bytes()
     return found
 

@@ -154,7 +154,7 @@ def test_what_a_killed_import_left_goes_with_the_next(tmp_path: Path) -> None:
     (left / "feature.bin").write_bytes(b"half")
     (tmp_path / "id.feature.txt").write_text("a_1_0 1 2\n")
     run(tmp_path / "id.feature.txt", "level=frame").close()
-    assert sorted(p.name for p in left.parent.iterdir()) == ["features.h5", "import_bigfile.log"]
+    assert sorted(p.name for p in left.parent.iterdir()) == ["config.yaml", "features.h5", "import_bigfile.log"]
 
 
 def test_run_again_it_does_nothing_and_another_source_is_refused(
