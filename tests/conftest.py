@@ -15,8 +15,8 @@ TOYDATA = ROOT / "toydata"
 # Those of conf/limits/default.yaml
 LIMITS = Limits(**{k: v for k, v in OmegaConf.load(CONF_DIR / "limits/default.yaml").items() if k != "_target_"})
 
-SHARE = 0.1  # of the dear tests, in a run of all
-SEED = 28  # whose sample takes about a tenth of their time, as others do not
+SHARE = 0.05  # of the dear tests, in a run of all
+SEED = 28  # whose sample takes about a twentieth of their time, as others do not
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

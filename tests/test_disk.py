@@ -236,8 +236,8 @@ def run(name: str, root: Path) -> Path:
 
 
 def content(root: Path) -> dict[str, bytes]:
-    """What the files in a folder hold, but for the filler, the logs and the configs, which name the folder; of a feature
-    file, the rows."""
+    """What the files in a folder hold, but for the filler, the logs, and the configs, which name the folder; of feature
+    files, the rows."""
     found = {}
     for path in map(root.joinpath, names(root)):
         if path.suffix == ".h5":

@@ -79,6 +79,7 @@ def test_run_anew_it_tells_the_same(kept: nbformat.NotebookNode, anew: nbformat.
     np.testing.assert_allclose(*([float(n) for n in NUMBER.findall(t)] for t in (was, is_)), atol=1.01)
 
 
+@pytest.mark.dear
 def test_the_clips_are_called_what_they_show(anew: nbformat.NotebookNode) -> None:
     named = {line.split()[0]: line for line in text(anew, "names").splitlines()[2:]}
     assert len(named) == 8
@@ -89,6 +90,7 @@ def test_the_clips_are_called_what_they_show(anew: nbformat.NotebookNode) -> Non
     assert "space shuttle" in named["shuttle"]
 
 
+@pytest.mark.dear
 def test_it_finds_the_cut_and_the_cat_and_learns(anew: nbformat.NotebookNode) -> None:
     assert "launch is cut before 2.00 s" in text(anew, "cut")
     nearest = text(anew, "neighbours").partition("nearest: ")[2].split()
@@ -99,10 +101,12 @@ def test_it_finds_the_cut_and_the_cat_and_learns(anew: nbformat.NotebookNode) ->
     assert int(right) >= 25
 
 
+@pytest.mark.dear
 def test_the_file_shows_itself(anew: nbformat.NotebookNode) -> None:
     assert "59 × 1,280 float32" in text(anew, "file", "text/html")
 
 
+@pytest.mark.dear
 @pytest.mark.parametrize("id", ["similarity", "map", "neighbours", "bars"])
 def test_every_figure_is_drawn(run: ModuleType, anew: nbformat.NotebookNode, id: str) -> None:
     (cell,) = (cell for cell in anew.cells if cell.id == id)

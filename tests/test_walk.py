@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.conftest import ROOT, TOYDATA
 from vfx import concat, export, extract, frames, pool
@@ -16,6 +17,7 @@ VIDEOS = Path(os.environ.get("VFX_TEST_VIDEOS", ROOT.parent / "shared" / "videos
 LINEAGE = VIDEOS / "lineage" / "VideoData" / "shot00001_1.webm"  # its own toy clip, where it is at hand
 
 
+@pytest.mark.dear
 def test_all_four_steps_and_the_bridge(tmp_path: Path) -> None:
     collection = tmp_path / "walk"
     (collection / "VideoData").mkdir(parents=True)
