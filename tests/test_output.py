@@ -16,7 +16,7 @@ import pytest
 from vfx import digests, integrity
 from vfx.collection import Piece
 from vfx.errors import ExtractionError, OutputError
-from vfx.output import Output, PartWriter, differences
+from vfx.output import Output, PartWriter, conflicts, differences
 from vfx.store import Failure, FeatureFile
 
 RECIPE = {"model": {"name": "m"}, "sampler": {"name": "fps", "fps": 2}}
@@ -165,6 +165,13 @@ def test_no_video_at_all_is_an_error(output: Output) -> None:
     with pytest.raises(ExtractionError, match=r"not one of 1 videos could be read.*bad: empty file"):
         output.assemble(ATTRIBUTES)
     assert not output.features.exists()
+
+
+def test_how_frames_were_cut_is_compared_where_both_know() -> None:
+    cut, other = {"frames": {"format": "jpg"}}, {"frames": {"format": "png"}}
+    assert conflicts(cut, other) == ["frames.format: jpg there, png here"]
+    assert conflicts(cut, {}) == conflicts({}, other) == []
+    assert conflicts({"dtype": "float16"}, other) == ["dtype: float16 there, nothing here"]
 
 
 def test_another_recipe_is_refused_with_what_differs(output: Output) -> None:

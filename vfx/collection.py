@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import os
 import re
@@ -126,13 +127,14 @@ class Collection:
         return _checked([Source(id, path, n, videos.get(id)) for id, path, n in folders], self.name)
 
 
-def first_frames(collection: Path) -> Path | None:
-    """The first folder by name in a collection's `ImageData`; None where there is none."""
+def first_frames(collection: Path, count: int) -> list[Path]:
+    """The first folders by name in a collection's `ImageData`, `count` at most."""
     images = collection / "ImageData"
     if not images.is_dir():
-        return None
+        return []
     with os.scandir(images) as entries:
-        return min((Path(e.path) for e in entries if not e.name.startswith(".") and _is_folder(e)), default=None)
+        folders = (Path(e.path) for e in entries if not e.name.startswith(".") and _is_folder(e))
+        return heapq.nsmallest(count, folders)
 
 
 def collection_name(collection: str | Path) -> str:

@@ -99,12 +99,12 @@ class Pictures:
         path.write_bytes(file.getbuffer())
 
 
-def how_cut(folder: str | Path) -> dict[str, Any] | str:
-    """The recipe by which vfx cut a folder of frames, "unknown" where someone else did."""
-    try:
-        return dict(json.loads((Path(folder) / RECORD).read_text())["recipe"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return "unknown"
+def how_cut(folders: Iterable[Path]) -> dict[str, Any] | None:
+    """The recipe by which vfx cut the first of these folders that it cut; None where it cut none."""
+    for folder in folders:
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            return dict(json.loads((folder / RECORD).read_text())["recipe"])
+    return None
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class Encoder(nn.Module):
         """
         check_compiler(self._compiler, device)
         fold(self.body, self._transform.crop)
-        if not self._compiler:  # compilers do this by themselves
+        if not self._compiler and precision != "64-true":  # compilers do it by themselves, and no library in float64
             self._fuse(device, by_matrix_units=tf32 or precision != "32-true")
         self.body.to(memory_format=self._memory_format)
         lower = LOWER.get(precision)

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from vfx.collection import Collection, Source
     from vfx.models import Network
     from vfx.output import Output, Recipe
+    from vfx.store import Failure
     from vfx.transforms import Prepare
+
+FOLDERS = 16  # of frames, that are asked how they were cut
 
 log = logging.getLogger("vfx.extract")  # not __name__, which is __main__ when run
 
@@ -134,9 +137,10 @@ def extract(config: DictConfig) -> Path | list[Path]:
             log.info("%s of %s%s: %s", features, collection.name, of_it, _state(len(mine), len(data.planned)))
             nothing = not data.planned and not ranks.started_by_others()
             if nothing and (shard is not None or all(output.is_whole() for output in outputs)):
+                failed = _failed(outputs)
                 stack.close()
                 sweeps.tell(state="nothing to do")
-                return _finish(outputs, sources, config.strict)
+                return _finish(outputs, sources, failed, config.strict)
             for output, carried in zip(outputs, attributes, strict=True):
                 output.check_alone()
                 write_text(output.folder / "config.yaml", carried["config"])
@@ -152,7 +156,8 @@ def extract(config: DictConfig) -> Path | list[Path]:
         seconds = time.monotonic() - start
         sweeps.tell(rate=writer.total.frames / seconds)
         log.info("%s", summary(writer.total, seconds, ranks=trainer.world_size))
-    return _finish(outputs, sources, config.strict)
+        failed = _failed(outputs)
+    return _finish(outputs, sources, failed, config.strict)
 
 
 def _starts_ranks(config: DictConfig) -> bool:
@@ -198,8 +203,8 @@ def _recipe(config: DictConfig, network: Network, collection: Collection, datase
     from vfx.cutting import how_cut
     from vfx.provenance import recipe
 
-    # Of the first folder, for all: a million records take minutes to read, on each rank.
-    first = first_frames(collection.root) if dataset == "frame" else None
+    # A few stand for all: a million records take minutes to read, on each rank.
+    some = first_frames(collection.root, FOLDERS) if dataset == "frame" else []
     return recipe(
         network,
         collection=collection.root,
@@ -210,7 +215,7 @@ def _recipe(config: DictConfig, network: Network, collection: Collection, datase
         precision=config.trainer.precision,
         tf32=config.tf32,
         compiler=config.model.compile,
-        frames=how_cut(first) if first else None,
+        frames=how_cut(some),
     )
 
 
@@ -246,18 +251,27 @@ def _shard(config: DictConfig) -> tuple[int, int] | None:
     return shard, count
 
 
-def _finish(outputs: list[Output], sources: list[Source], strict: bool) -> Path | list[Path]:
+def _failed(outputs: Sequence[Output]) -> list[list[Failure]]:
+    """The failures of a shard, by output, while it is held: once it is let go of, another may merge it away."""
+    from vfx.output import Shard
+
+    return [output.failures() if isinstance(output, Shard) else [] for output in outputs]
+
+
+def _finish(
+    outputs: list[Output], sources: list[Source], failed: list[list[Failure]], strict: bool
+) -> Path | list[Path]:
     """Say what is there and what is not. Raises ExtractionError for failures where `strict`."""
     from vfx.output import Shard
 
     listed, paths = [], []
-    for output in outputs:
+    for output, failures in zip(outputs, failed, strict=True):
         whole = output
         if isinstance(output, Shard):
             whole = output.whole
             if not whole.merge_if_complete([source.id for source in sources]):
                 paths.append(output.folder)
-                if failures := output.failures():
+                if failures:
                     listed.append(f"{len(failures)} failures in this shard, the first: {': '.join(failures[0])}")
                 continue
         paths.append(whole.features)

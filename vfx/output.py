@@ -131,7 +131,7 @@ class Output:
         found = self.recipe()
         if found is not None and not Path(found.get("collection", "")).is_dir():
             found = {**found, "collection": recipe.get("collection")}  # it has moved
-        changed = [] if found is None else differences(found, recipe)
+        changed = [] if found is None else conflicts(found, recipe)
         if changed:
             raise OutputError(
                 f"{self.folder} was made with another recipe; overwrite=true starts over, another output_dir or"
@@ -244,7 +244,7 @@ class Output:
         for path in self.part_paths():
             with FeatureFile(path) as part:
                 found = part.provenance["recipe"]
-                if recipe is not None and (changed := differences(recipe, found)):
+                if recipe is not None and (changed := conflicts(recipe, found)):
                     raise OutputError(
                         f"{path} was made with another recipe than others: {'; '.join(changed)};"
                         " extract its videos again, with overwrite=true"
@@ -274,7 +274,7 @@ class Output:
 
     def _merge(self, attributes: Mapping[str, str]) -> None:
         files = self.files()
-        joined = {video: [where[p] for p in _covering(where)] for video, where in _divided(files).items()}
+        joined = _joined(files)
         failures = _failures(files, joined)
         with ExitStack() as stack:
             for file in files:
@@ -341,7 +341,7 @@ class Shard(Output):
     def failures(self) -> list[Failure]:
         """Those of this share's own videos, so far."""
         files = [FeatureFile(path) for path in sorted(self.parts.glob("part-*.h5"))]
-        return _failures(files, {})
+        return _failures(files, _joined(files))
 
     def recipe(self) -> Recipe | None:
         return self._read_recipe([self.parts / "recipe.json"])
@@ -381,6 +381,11 @@ def _divided(files: list[FeatureFile]) -> dict[str, dict[Piece, int]]:
             for video in found.keys() & _whole(file):
                 del found[video]
     return found
+
+
+def _joined(files: list[FeatureFile]) -> dict[str, list[int]]:
+    """Of each video that is nowhere whole, the files whose pieces make it up, in order; none where some are missing."""
+    return {video: [where[p] for p in _covering(where)] for video, where in _divided(files).items()}
 
 
 def _covering(pieces: Collection[Piece]) -> list[Piece]:
@@ -452,6 +457,13 @@ def _rows(file: FeatureFile, video: str) -> Iterator[Rows]:
         if file.path.name == FEATURES:
             raise
         raise _DamagedPart(file.path, error) from error
+
+
+def conflicts(a: Recipe, b: Recipe) -> list[str]:
+    """In what two recipes differ, but for how frames were cut where one of them does not know."""
+    if "frames" not in a or "frames" not in b:
+        a, b = ({key: value for key, value in recipe.items() if key != "frames"} for recipe in (a, b))
+    return differences(a, b)
 
 
 def differences(a: Recipe, b: Recipe) -> list[str]:

@@ -44,13 +44,13 @@ def recipe(
     precision: str | int,
     tf32: bool = False,
     compiler: bool | str = False,
-    frames: Mapping[str, Any] | str | None = None,
+    frames: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """All that changes the numbers of a feature file, and nothing that does not: what a resumed run must share.
 
     `collection`: its folder, since two collections may have one name. `compiler`: torch's own keeps the precision's
     features to rounding, and is none of it; OpenVINO rounds elsewhere in bf16. `tf32`: as the Extractor has it.
-    `frames`: how those were cut that are read; None where videos are.
+    `frames`: how those were cut that are read; None where that is not known, or videos are read.
     """
     made = {
         "model": {

@@ -1,6 +1,7 @@
 """Fusing leaves the features as they are, and touches only what it may; tests/test_gpu.py does it where it counts."""
 
 import copy
+import pickle
 from collections.abc import Callable
 
 import pytest
@@ -142,16 +143,35 @@ def test_names_that_look_alike_stay_apart() -> None:
     torch.testing.assert_close(made(images()), wanted)
 
 
-@pytest.mark.parametrize("name", ["edgenext_xx_small", "xcit_nano_12_p16_224"])
-def test_networks_that_ask_a_convolution_for_its_weight(name: str) -> None:
-    """Timm's positions are encoded in the dtype of a layer's weight."""
+@pytest.mark.parametrize("name", ["edgenext_xx_small", "xcit_nano_12_p16_224", "davit_tiny"])
+def test_networks_that_ask_a_convolution_what_it_is(name: str) -> None:
+    """Timm's positions are encoded in the dtype of a layer's weight, or fitted to its kernel."""
     body = random_norms(timm.create_model(name))
     wanted = body(images(1).repeat(1, 1, 4, 4)[..., :224, :224])
+    counts = []
     for by in (ByProduct, ByOneDnn):
         made = copy.deepcopy(body)
-        assert wrap(made, by) > 0
+        counts.append(wrap(made, by))
         found = made(images(1).repeat(1, 1, 4, 4)[..., :224, :224])
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5 * float(wanted.abs().max()))
+    assert counts[1] > 0
+
+
+def test_without_a_librarys_kernel_nothing_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Net(lambda net, x: net.relu(net.a(x)))
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert fuse(net, 64, ByOneDnn) is net
+    assert wrap(net, ByOneDnn) == 0
+
+
+def test_a_fused_network_is_copied_and_pickled() -> None:
+    net = torchvision.models.resnet18().eval().requires_grad_(False)
+    fold(net, 64)
+    wanted = net(images())
+    made = fuse(net, 64, ByOneDnn)
+    wrap(made, ByOneDnn)
+    for again in (copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
+        torch.testing.assert_close(again(images()), wanted)
 
 
 def test_zeros_have_the_shape_of_what_a_convolution_makes() -> None:

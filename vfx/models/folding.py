@@ -13,6 +13,8 @@ from torch.nn.functional import batch_norm, conv2d
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 
+LARGE = 100_000_000  # parameters
+
 
 def fold(body: nn.Module, side: int) -> int:
     """Fold, in place, each batch norm whose input is the output of a convolution and goes nowhere else.
@@ -25,7 +27,7 @@ def fold(body: nn.Module, side: int) -> int:
         return 0
     convolutions = {id(m.weight): name for name, m in body.named_modules() if isinstance(m, nn.Conv2d)}
     some = next(body.parameters())
-    with torch.inference_mode(), one_thread(), _Trace() as trace:
+    with torch.inference_mode(), one_thread(body), _Trace() as trace:
         body(torch.zeros(1, 3, side, side, dtype=some.dtype, device=some.device))
     folded = 0
     for norm_name, convolution_name in trace.pairs(norms, convolutions):
@@ -40,10 +42,12 @@ def fold(body: nn.Module, side: int) -> int:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Threads that share so little work wait for each other, on a busy machine for seconds."""
+def one_thread(body: nn.Module) -> Iterator[None]:
+    """Run an image or two through a network in one thread, but for a very large one: threads that share so little work
+    wait for each other, on a busy machine for seconds."""
     count = torch.get_num_threads()
-    torch.set_num_threads(1)
+    if sum(parameter.numel() for parameter in body.parameters()) < LARGE:
+        torch.set_num_threads(1)
     try:
         yield
     finally:

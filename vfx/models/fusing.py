@@ -40,14 +40,17 @@ class Fused(nn.Module):
         """Whether the kernel should have a convolution that is as torch has it, with zeros for padding."""
         return True
 
-    @property
-    def weight(self) -> Tensor:
-        """As of a convolution, for networks that ask theirs for its dtype."""
-        return self.convolution.weight
+    @classmethod
+    def is_there(cls) -> bool:
+        """Whether this torch has the kernel."""
+        return True
 
-    @property
-    def bias(self) -> Tensor | None:
-        return self.convolution.bias
+    def __getattr__(self, name: str) -> Any:
+        """What else a convolution has, for networks that ask theirs for it, as timm's do for dtype and stride."""
+        modules = self.__dict__.get("_modules", {})
+        if name in modules or "convolution" not in modules:
+            return super().__getattr__(name)
+        return getattr(modules["convolution"], name)
 
     def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
         if not self.at_once:
@@ -129,6 +132,10 @@ class ByOneDnn(Fused):
         type(None): ("none", []),
     }
 
+    @classmethod
+    def is_there(cls) -> bool:
+        return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+
     def _at_once(self, x: Tensor, z: Tensor | None) -> Tensor:
         own, kernel = self.convolution, torch.ops.mkldnn._convolution_pointwise
         given = (own.weight, own.bias, own.padding, own.stride, own.dilation, own.groups)
@@ -158,7 +165,7 @@ def fuse(body: nn.Module, side: int, by: type[Fused]) -> nn.Module:
     features stay, and its modules are the result's too. A network is left as it is whose course depends on what it is
     given, which torch.fx cannot follow, or whose features would be others.
     """
-    if not any(isinstance(module, nn.Conv2d) for module in body.modules()):
+    if not by.is_there() or not any(isinstance(module, nn.Conv2d) for module in body.modules()):
         return body
     some = next(body.parameters())
     images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0)).to(some.device, some.dtype)
@@ -166,7 +173,7 @@ def fuse(body: nn.Module, side: int, by: type[Fused]) -> nn.Module:
         made = fx.GraphModule(body, _Tracer().trace(body)).eval()
         if not any(isinstance(_activation(node, made), by.activations) for node in made.graph.nodes):
             return body
-        with torch.inference_mode(), one_thread():
+        with torch.inference_mode(), one_thread(body):
             _Shapes(made).run(images)
             if not _fuse_all(made, by):
                 return body
@@ -190,6 +197,8 @@ def fuse(body: nn.Module, side: int, by: type[Fused]) -> nn.Module:
 
 def wrap(body: nn.Module, by: type[Fused]) -> int:
     """Have a library's kernel make convolutions that it suits and that are not fused, in place. Returns how many."""
+    if not by.is_there():
+        return 0
     fused = {id(module.convolution) for module in body.modules() if isinstance(module, Fused)}
     there = [(name, m) for name, m in body.named_modules() if _is_plain(m) and id(m) not in fused and by.suits(m)]
     for name, module in there:

@@ -34,7 +34,7 @@ def pad_inside(body: nn.Module, side: int) -> int:
 
     hooks = [module.register_forward_pre_hook(partial(note, name)) for name, module in there.items()]
     some = next(body.parameters())
-    with torch.inference_mode(), one_thread():
+    with torch.inference_mode(), one_thread(body):
         body(torch.zeros(1, 3, side, side, dtype=some.dtype, device=some.device))
     for hook in hooks:
         hook.remove()
