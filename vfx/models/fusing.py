@@ -216,10 +216,10 @@ class _Shapes(fx.Interpreter):
 
 
 class _Tracer(fx.Tracer):
-    """Does not look into convolutions: those of timm measure what they are given."""
+    """Does not look into convolutions: those of timm measure what they are given, and ours may fall back."""
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, nn.Conv2d) or super().is_leaf_module(module, name)
+        return isinstance(module, (nn.Conv2d, Fused)) or super().is_leaf_module(module, name)
 
 
 def _fuse_all(made: fx.GraphModule, by: type[Fused]) -> int:
