@@ -277,12 +277,16 @@ def regroup(clips: Iterator[Clip], batch_size: int) -> Iterator[Batch]:
             count += stop - at
             at = stop
             if count == batch_size or len(spans) == MOST_SPANS:
-                yield Batch(list(map(list, zip(*pieces, strict=True))), spans)
+                yield Batch(_by_view(pieces), spans)
                 pieces, spans, count = [], [], 0
             if at == len(clip):
                 break
     if spans:
-        yield Batch(list(map(list, zip(*pieces, strict=True))), spans)
+        yield Batch(_by_view(pieces), spans)
+
+
+def _by_view(pieces: list[list[torch.Tensor]]) -> list[list[torch.Tensor]]:
+    return [list(view) for view in zip(*pieces, strict=True)]
 
 
 def joined(batch: Batch, *, pinned: bool = False) -> Batch:
