@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from vfx import concat, pool
+from vfx import concat, export, pool
 from vfx.errors import OutputError, UsageError
 from vfx.store import Failure, FeatureFile, Rows
 from vfx.storing import FeatureFileWriter
@@ -55,6 +55,21 @@ def test_segments_of_a_table_are_pooled_in_one_file(outputs: Path, toy_features:
     np.testing.assert_array_equal(file["d"], cat[2])
     np.testing.assert_array_equal(file["c"], toy_features["coffee"].max(0))
     assert "1 segments hold no frame" in (file.path.parent / "pool.log").read_text()
+
+
+@pytest.mark.parametrize("format", ["bigfile", "npy", "npz", "parquet", "txt"])
+def test_no_column_of_frames_is_held_whole(outputs: Path, format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (outputs / "shots.tsv").write_text("shot\tvideo\tstart\tend\nb\tcat\t1\t2.5\n")
+    wanted = pooled(outputs, f"segments={outputs}/shots.tsv")["b"]
+    for column in ("index", "seconds", "ids"):
+        monkeypatch.setattr(FeatureFile, column, property(lambda file: pytest.fail("a whole column")))
+    shutil.copytree(outputs / "toydata" / NAME, outputs / "toydata" / "B")
+    where = ["collection=toydata", f"output_dir={outputs}"]
+    concat.main(*where, f"features={NAME}+B")
+    pool.main(*where, f"feature={NAME}", f"segments={outputs}/shots.tsv", "overwrite=true")
+    export.main(*where, f"feature={NAME}", f"format={format}", f"destination={outputs / 'made'}")
+    monkeypatch.undo()
+    np.testing.assert_array_equal(pooled(outputs, f"segments={outputs}/shots.tsv")["b"], wanted)
 
 
 def test_segments_of_unknown_videos_are_errors_with_their_lines(outputs: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What the user sees of a run: a bar in a terminal, lines elsewhere, and a summary."""
 
 import fcntl
+import logging
 import os
 import pty
 import struct
@@ -9,12 +10,16 @@ import sys
 import termios
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from pytorch_lightning import LightningModule, Trainer
 
 from tests.conftest import ROOT, TOYDATA
 from vfx import extract
-from vfx.progress import duration, summary
+from vfx.collection import Source
+from vfx.progress import Progress, duration, summary
 from vfx.tally import Tally
 
 
@@ -34,6 +39,23 @@ def test_the_summary_says_where_the_time_went() -> None:
         "waiting for decode 2.0 s (20 %), for the network 8.0 s (80 %), writing 0.2 s (2 %); workers read for 8.0 s,"
         " threads ran the network for 12.0 s",
     ]
+
+
+@pytest.mark.parametrize(
+    ("ranks", "begins"), [(1, "1/2 videos, 9 frames, "), (3, "rank 1 of 3: 1/2 videos, 9 frames, ")]
+)
+def test_of_several_ranks_it_is_the_first_whose_videos_are_counted(
+    ranks: int, begins: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("vfx.progress.LINE_SECONDS", -1)
+    monkeypatch.setattr(logging.getLogger("vfx"), "propagate", True)
+    data = SimpleNamespace(todo=[Source("a", "/a", 1), Source("b", "/b", 1)])
+    trainer = cast(Trainer, SimpleNamespace(is_global_zero=True, world_size=ranks, datamodule=data))
+    progress = Progress(Tally(videos=1, frames=9))
+    progress.on_predict_start(trainer, LightningModule())
+    with caplog.at_level(logging.INFO, "vfx"):
+        progress.on_predict_batch_end(trainer)
+    assert caplog.messages[-1].startswith(begins)
 
 
 @pytest.mark.dear
