@@ -1,35 +1,79 @@
-"""What networks hold on a processor lies in large pages."""
+"""What networks free on a processor is kept for what they take next, while they run."""
 
 import os
+import platform
+import resource
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from pytorch_lightning import Trainer
 
-ENABLED = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-WORK = """
+from tests.conftest import ROOT
+from vfx.encoder import Encoder
+from vfx.extractor import Extractor
+from vfx.models import efficientnet_lite
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library decides by itself")
+BYTES = 64 << 20  # glibc by itself keeps nothing of this size
+WORK = f"""
 import resource
+import threading
 from vfx import memory
 
-memory.take_large_pages()
-import torch
+def faults():
+    def take():
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+        b"x" * {BYTES}
+        taken.append(resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before)
 
-torch.ones(1)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-torch.ones(64 << 20, dtype=torch.uint8)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    taken = []
+    for _ in range(2):
+        thread = threading.Thread(target=take)
+        thread.start()
+        thread.join()
+    return taken[-1]
+
+memory.take_one_heap()
+before = faults()
+with memory.kept():
+    meanwhile = faults()
+print(before, meanwhile, faults())
 """
 
 
-@pytest.mark.dear
-@pytest.mark.skipif(not ENABLED.is_file() or "[never]" in ENABLED.read_text(), reason="this system has no large pages")
-def test_torch_touches_few_pages() -> None:
-    def faults(**environment: str) -> int:
-        clean = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
-        return int(subprocess.check_output([sys.executable, "-c", WORK], env=clean | environment))
+def clean() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_TUNABLES"))}
 
-    pages = (64 << 20) // 4096
-    if "[always]" not in ENABLED.read_text():
-        assert faults(THP_MEM_ALLOC_ENABLE="0") >= pages  # the user's word stands
-    assert faults() < pages / 4
+
+@pytest.mark.parametrize(
+    ("environment", "stands"),
+    [
+        ({}, False),
+        ({"MALLOC_TRIM_THRESHOLD_": "131072"}, True),
+        ({"GLIBC_TUNABLES": "glibc.malloc.mmap_max=65536"}, True),
+    ],
+)
+def test_it_is_kept_unless_the_user_has_decided(environment: dict[str, str], stands: bool) -> None:
+    printed = subprocess.check_output([sys.executable, "-c", WORK], env=clean() | environment, cwd=ROOT)
+    before, meanwhile, after = (int(count) for count in printed.split())
+    assert before > 16 < after  # of up to 4 MiB each
+    assert meanwhile > before / 2 if stands else meanwhile < before / 4
+
+
+def test_it_is_kept_from_the_networks_setup_to_their_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def faults() -> int:
+        b"x" * BYTES
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        b"x" * BYTES
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    monkeypatch.setattr(os, "environ", clean())
+    extractor = Extractor([Encoder(efficientnet_lite.build())])
+    extractor.trainer = Trainer(accelerator="cpu", devices=1, logger=False)
+    before = faults()
+    extractor.setup("predict")
+    meanwhile = faults()
+    extractor.close()
+    assert before > 16 < faults()
+    assert meanwhile < before / 4

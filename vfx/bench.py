@@ -43,7 +43,7 @@ def main(*overrides: str) -> Path | Result:
 def bench(config: DictConfig) -> Path | Result:
     """Measure as a resolved config of conf/bench.yaml says; returns what `main` does."""
     _check(config)
-    memory.take_large_pages()
+    memory.take_one_heap()
     # Late, so that --help and a mistyped key need not wait for torch.
     from vfx import measuring, stages
     from vfx.cores import cores

@@ -67,7 +67,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
         if multirun.sets_environment():
             workers.stop_server()  # it began without
         workers.warm_up()
-    memory.take_large_pages()
+    memory.take_one_heap()
     # Late, so that --help and a mistyped key need not wait for torch.
     lean.load("pytorch_lightning")
     from vfx.batches import share

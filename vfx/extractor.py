@@ -13,7 +13,7 @@ import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.plugins.precision import MixedPrecision
 
-from vfx import checks
+from vfx import checks, memory
 from vfx.background import Background, Pending, Work, background, without_helpers
 from vfx.batches import Batch
 from vfx.compiling import cache_folder
@@ -80,6 +80,8 @@ class Extractor(LightningModule):
         for encoder in self._encoders:
             encoder.ready(device.type, precision=precision, threads=self.num_threads, tf32=self._tf32)
         self._restore.enter_context(without_helpers())
+        if device.type == "cpu":
+            self._restore.enter_context(memory.kept())
         self._background = background(device, self.num_threads)
         self.depth = self._background.depth
 
