@@ -120,8 +120,8 @@ def test_what_is_fused_gives_the_same_features(
     assert off < bound
 
 
-def test_several_networks_in_each_layout(tmp_path: Path) -> None:
-    """resnest50 has another transform and memory layout than the others."""
+def test_several_networks_of_a_transform_each(tmp_path: Path) -> None:
+    """resnest50 has another transform than the other."""
     models = [
         "model=[resnest50,resnext101_32x8d]",
         *(f"models.{m}.weights=random" for m in ("resnest50", "resnext101_32x8d")),

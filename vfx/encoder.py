@@ -13,6 +13,7 @@ from vfx.compiling import Compiler, Run, by_openvino, by_torch, check_compiler
 from vfx.errors import ExtractionError
 from vfx.memory import is_out_of_memory
 from vfx.models import Network
+from vfx.models.attention import add_parts
 from vfx.models.folding import fold
 from vfx.models.fusing import ByCudnn, ByOneDnn, ByProduct, fuse, wrap
 from vfx.models.padding import pad_inside
@@ -59,6 +60,7 @@ class Encoder(nn.Module):
         """
         check_compiler(self._compiler, device)
         fold(self.body, self._transform.crop)
+        add_parts(self.body)
         if not self._compiler and precision != "64-true":  # compilers do it by themselves, and no library in float64
             self._fuse(device, by_matrix_units=tf32 or precision != "32-true")
         self.body.to(memory_format=self._memory_format)

@@ -11,6 +11,7 @@ import torchvision
 from torch import Tensor, nn
 
 from tests.models.test_folding import random_norms
+from vfx.models.attention import add_parts
 from vfx.models.folding import fold
 from vfx.models.fusing import ByCudnn, ByOneDnn, ByProduct, Fused, Zeros, fuse, wrap
 
@@ -23,6 +24,11 @@ def fused(body: nn.Module) -> int:
     return sum(isinstance(module, Fused) for module in body.modules())
 
 
+def adding(body: nn.Module) -> nn.Module:
+    assert add_parts(body)
+    return body
+
+
 @pytest.mark.parametrize(
     ("make", "relus", "products", "activations"),
     [
@@ -30,6 +36,7 @@ def fused(body: nn.Module) -> int:
         (lambda: torchvision.models.resnext50_32x4d(), 49, 4, 49),
         (lambda: timm.create_model("resnet26d"), 27, 4, 27),
         (lambda: timm.create_model("resnest14d"), 19, 8, 19),
+        (lambda: adding(timm.create_model("resnest14d")), 19, 8, 19),
         (lambda: timm.create_model("regnetx_002"), 40, 4, 40),
         (lambda: torchvision.models.densenet121(), 59, 0, 59),  # half of its ReLUs follow norms
         (lambda: torchvision.models.mobilenet_v3_small(), 11, 29, 32),  # Hardswish

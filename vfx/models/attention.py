@@ -1,0 +1,51 @@
+"""Split attention, as ResNeSt has it, its parts added to each other: to sum over an axis amid others takes torch many
+times as long."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class SplitAttention(nn.Module):
+    """timm's SplitAttn: (B,C,h,w) -> (B,D,h,w), of `radix` groups of D channels each a part, weighted by the softmax
+    over the parts. Formula: Zhang et al., ResNeSt: Split-Attention Networks, section 3.1 (arXiv 2004.08955).
+
+    `own`: timm's, whose layers it takes over.
+    """
+
+    def __init__(self, own: Any) -> None:
+        super().__init__()
+        self.own = own
+        self.radix = int(own.radix)
+
+    def forward(self, x: Tensor) -> Tensor:
+        own, radix = self.own, self.radix
+        parts = own.act0(own.drop(own.bn0(own.conv(x)))).chunk(radix, dim=1)
+        total = parts[0] + parts[1]
+        for i in range(2, radix):
+            total = total + parts[i]
+        squeezed = total.mean((2, 3), keepdim=True)
+        attention = own.rsoftmax(own.fc2(own.act1(own.bn1(own.fc1(squeezed)))))  # (B,radix*D)
+        # In what the parts are in: with autocast a GPU makes a softmax in float32, by which all that follows would be.
+        weights = attention.to(total.dtype)[:, :, None, None].chunk(radix, dim=1)
+        made = parts[0] * weights[0]
+        for i in range(1, radix):
+            made = torch.addcmul(made, parts[i], weights[i])
+        return made
+
+
+def add_parts(body: nn.Module) -> int:
+    """Replace, in place, timm's split attention of two parts or more. Returns how many were; the features are the same
+    but for rounding."""
+    there = [name for name, module in body.named_modules() if _is_split(module)]
+    for name in there:
+        body.set_submodule(name, SplitAttention(body.get_submodule(name)))
+    return len(there)
+
+
+def _is_split(module: Any) -> bool:
+    # timm's, which need not be imported to tell
+    return type(module).__name__ == "SplitAttn" and type(module).__module__.startswith("timm.") and module.radix > 1
