@@ -59,8 +59,8 @@ class Encoder(nn.Module):
         Raises UsageError where it cannot be compiled as wanted.
         """
         check_compiler(self._compiler, device)
-        fold(self.body, self._transform.crop)
         add_parts(self.body)
+        fold(self.body, self._transform.crop)
         if not self._compiler and precision != "64-true":  # compilers do it by themselves, and no library in float64
             self._fuse(device, by_matrix_units=tf32 or precision != "32-true")
         self.body.to(memory_format=self._memory_format)

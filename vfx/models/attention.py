@@ -20,6 +20,7 @@ class SplitAttention(nn.Module):
         super().__init__()
         self.own = own
         self.radix = int(own.radix)
+        self.groups = int(own.rsoftmax.cardinality)
 
     def forward(self, x: Tensor) -> Tensor:
         own, radix = self.own, self.radix
@@ -28,9 +29,10 @@ class SplitAttention(nn.Module):
         for i in range(2, radix):
             total = total + parts[i]
         squeezed = total.mean((2, 3), keepdim=True)
-        attention = own.rsoftmax(own.fc2(own.act1(own.bn1(own.fc1(squeezed)))))  # (B,radix*D)
+        attention = own.fc2(own.act1(own.bn1(own.fc1(squeezed))))  # (B,groups*radix*d,1,1), where groups*d is D
+        attention = attention.unflatten(1, (self.groups, radix, -1)).transpose(1, 2).softmax(1).flatten(1, 3)
         # In what the parts are in: with autocast a GPU makes a softmax in float32, by which all that follows would be.
-        weights = attention.to(total.dtype)[:, :, None, None].chunk(radix, dim=1)
+        weights = attention.to(total.dtype).chunk(radix, dim=1)
         made = parts[0] * weights[0]
         for i in range(1, radix):
             made = torch.addcmul(made, parts[i], weights[i])

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,24 +12,27 @@ from torch.nn.functional import batch_norm, conv2d
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 
-LARGE = 100_000_000  # parameters
+from vfx.models.trial import watch
 
 
 def fold(body: nn.Module, side: int) -> int:
     """Fold, in place, each batch norm whose input is the output of a convolution and goes nowhere else.
 
-    `body`: in eval mode, (1,3,side,side) -> features; it is run once to see what leads where. Returns how many were
-    folded. Features change by the rounding of float32 alone.
+    `body`: in eval mode, (B,3,side,side) -> features; it is run to see what leads where. Returns how many were folded.
+    Features change by the rounding of float32 alone.
     """
     norms = {id(m.running_mean): name for name, m in body.named_modules() if isinstance(m, nn.BatchNorm2d)}
     if not norms:
         return 0
     convolutions = {id(m.weight): name for name, m in body.named_modules() if isinstance(m, nn.Conv2d)}
-    some = next(body.parameters())
-    with torch.inference_mode(), one_thread(body), _Trace() as trace:
-        body(torch.zeros(1, 3, side, side, dtype=some.dtype, device=some.device))
+
+    def traced(images: torch.Tensor) -> _Trace:
+        with _Trace() as trace:
+            body(images)
+        return trace
+
     folded = 0
-    for norm_name, convolution_name in trace.pairs(norms, convolutions):
+    for norm_name, convolution_name in watch(body, side, traced).pairs(norms, convolutions):
         norm, convolution = body.get_submodule(norm_name), body.get_submodule(convolution_name)
         assert isinstance(norm, nn.BatchNorm2d)
         assert isinstance(convolution, nn.Conv2d)
@@ -39,19 +41,6 @@ def fold(body: nn.Module, side: int) -> int:
             body.set_submodule(norm_name, rest)
             folded += 1
     return folded
-
-
-@contextmanager
-def one_thread(body: nn.Module) -> Iterator[None]:
-    """Run an image or two through a network in one thread, but for a very large one: threads that share so little work
-    wait for each other, on a busy machine for seconds."""
-    count = torch.get_num_threads()
-    if sum(parameter.numel() for parameter in body.parameters()) < LARGE:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(count)
 
 
 def _without_norm(norm: Any) -> nn.Module | None:

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from torch.nn.functional import linear, relu
 
 from vfx.memory import is_out_of_memory
-from vfx.models.folding import one_thread
+from vfx.models.trial import one_thread, watch
 
 log = logging.getLogger(__name__)
 ADDITIONS = (operator.add, operator.iadd, torch.add)
@@ -168,16 +168,16 @@ def fuse(body: nn.Module, side: int, by: type[Fused]) -> nn.Module:
     if not by.is_there() or not any(isinstance(module, nn.Conv2d) for module in body.modules()):
         return body
     some = next(body.parameters())
-    images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0)).to(some.device, some.dtype)
+    image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)).to(some.device, some.dtype)
     try:
         made = fx.GraphModule(body, _Tracer().trace(body)).eval()
         if not any(isinstance(_activation(node, made), by.activations) for node in made.graph.nodes):
             return body
+        watch(body, side, _Shapes(made).run)
+        if not _fuse_all(made, by):
+            return body
         with torch.inference_mode(), one_thread(body):
-            _Shapes(made).run(images)
-            if not _fuse_all(made, by):
-                return body
-            wanted, found = body(images), made(images)
+            wanted, found = body(image), made(image)
     except Exception as error:  # noqa: BLE001  (of whatever kind, from the middle of a network's code)
         log.debug("not fused, for torch.fx cannot follow the network: %s", error)
         return body
@@ -208,6 +208,10 @@ def wrap(body: nn.Module, by: type[Fused]) -> int:
 
 class _Shapes(fx.Interpreter):
     """Notes the shape and dtype of what each node makes."""
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.extra_traceback = False  # for which sympy would be imported
 
     def run_node(self, n: fx.Node) -> Any:
         made = super().run_node(n)

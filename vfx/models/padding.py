@@ -6,11 +6,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import torch
 from torch import nn
 from torch.nn.functional import pad
 
-from vfx.models.folding import one_thread
+from vfx.models.trial import watch
 
 
 def pad_inside(body: nn.Module, side: int) -> int:
@@ -21,7 +20,7 @@ def pad_inside(body: nn.Module, side: int) -> int:
     zeros around it. Here the kernel begins with a row and a column of zeros instead, which meet the extra row and
     column above and left.
 
-    `body`: in eval mode, (1,3,side,side) -> features; it is run once to see the sizes. Returns how many were replaced.
+    `body`: in eval mode, (B,3,side,side) -> features; it is run to see the sizes. Returns how many were replaced.
     The features are the same; of a wider kernel that is not depthwise they would be too, but not sooner.
     """
     there = {name: module for name, module in body.named_modules() if _is_depthwise(module)}
@@ -33,9 +32,7 @@ def pad_inside(body: nn.Module, side: int) -> int:
         sides[name] |= set(inputs[0].shape[2:])
 
     hooks = [module.register_forward_pre_hook(partial(note, name)) for name, module in there.items()]
-    some = next(body.parameters())
-    with torch.inference_mode(), one_thread(body):
-        body(torch.zeros(1, 3, side, side, dtype=some.dtype, device=some.device))
+    watch(body, side, body)
     for hook in hooks:
         hook.remove()
     square = {name: seen for name, seen in sides.items() if len(seen) == 1}

@@ -1,0 +1,57 @@
+"""What a network does is seen over no images, and over one where it cannot do without."""
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from tests.models.test_folding import random_norms
+from vfx.models.folding import fold
+from vfx.models.fusing import ByOneDnn, Fused, fuse
+from vfx.models.trial import watch
+
+
+class Viewing(nn.Module):
+    """Asks for a size that nothing has: -1 of no values could be any."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.norm, self.relu = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu(self.norm(self.convolution(x))).view(x.size(0), -1)
+
+
+def noting(convolution: nn.Module) -> list[int]:
+    seen: list[int] = []
+    convolution.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    return seen
+
+
+def test_no_image_goes_through_where_none_is_needed() -> None:
+    body = random_norms(torchvision.models.resnet18())
+    seen = noting(body.conv1)
+    assert fold(body, 64) == 20
+    assert seen == [0]
+    fused = fuse(body, 64, ByOneDnn)
+    assert sum(isinstance(module, Fused) for module in fused.modules()) == 17
+
+
+def test_one_goes_through_where_it_is() -> None:
+    body = random_norms(Viewing())
+    images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    wanted = body(images)
+    seen = noting(body.convolution)
+    assert fold(body, 16) == 1
+    assert seen == [0, 1]
+    fused = fuse(body, 16, ByOneDnn)
+    assert sum(isinstance(module, Fused) for module in fused.modules()) == 1
+    torch.testing.assert_close(fused(images), wanted, rtol=0, atol=2e-6 * float(wanted.abs().max()))
+
+
+def test_what_fails_with_an_image_too_is_raised() -> None:
+    def run(images: Tensor) -> None:
+        raise ValueError(f"of {len(images)}")
+
+    with pytest.raises(ValueError, match="of 1"):
+        watch(nn.Conv2d(3, 3, 1), 8, run)
