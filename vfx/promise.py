@@ -30,8 +30,9 @@ class Promise(Generic[T]):
         """Make it known, once."""
         with open(self._file, "wb", closefd=False) as file:
             pickle.dump(value, file)
-        os.close(self._closes)
-        self._closes = -1
+        # Forgotten first: upon its end another thread may have the value, and close the rest, at once.
+        closes, self._closes = self._closes, -1
+        os.close(closes)
 
     def is_kept(self) -> bool:
         return bool(connection.wait([self._open], 0))
