@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torchvision
 from numpy.typing import NDArray
@@ -90,7 +92,11 @@ def test_ten_crops_are_those_of_the_processor(tmp_path: Path) -> None:
         assert difference(*files) < EXACT
 
 
-@pytest.mark.parametrize("make", [torchvision.models.resnet50, torchvision.models.resnext50_32x4d])
+@pytest.mark.parametrize(
+    "make",
+    [torchvision.models.resnet50, torchvision.models.resnext50_32x4d, partial(timm.create_model, "resnest14d")],
+    ids=["resnet50", "resnext50_32x4d", "resnest14d"],
+)
 @pytest.mark.parametrize(
     ("precision", "tf32", "bound"),
     [("32-true", False, EXACT), ("32-true", True, TF32), ("bf16-mixed", False, BF16), ("16-mixed", False, FP16)],

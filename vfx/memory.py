@@ -12,37 +12,46 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
-NEVER = 2**31 - 1
-# What glibc has of itself; the first once it has seen large blocks.
-TRIM_THRESHOLD, MMAP_MAX = 64 << 20, 1 << 16
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -3, -4, -8
+NEVER = -1
+# glibc's own, as they are once it has freed large blocks; before, it would have come to them step by step.
+TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = 64 << 20, 32 << 20, 1 << 16
 
 
 def take_one_heap() -> None:
-    """Let all threads of this process take memory from one heap, so that none keeps for itself what others could use.
+    """Let all threads of a command take memory from one heap, so that none keeps for itself what others could use.
 
-    glibc looks when it makes a thread's heap for the first time: call it before torch is imported, which has threads.
+    Call it before another thread than this one takes memory, as libraries' threads do: glibc looks when it makes the
+    first of further heaps, and leaves those that there are. Without it what is above 64 MiB is not kept.
     """
     if not _is_told("arena"):
-        _set(M_ARENA_MAX, 1)
+        _mallopt(M_ARENA_MAX, 1)
 
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """Meanwhile, let this process keep the memory that it frees.
+    """Meanwhile, let this process keep the memory that it frees; then it gives that back.
 
-    The most that it has had at one time it has to the end, so networks should have been loaded before.
+    What it has had at most it has until then, so networks should have been loaded before.
     """
     if _is_told("mmap", "trim"):
         yield
         return
-    _set(M_MMAP_MAX, 0)
-    _set(M_TRIM_THRESHOLD, NEVER)
+    _mallopt(M_MMAP_MAX, 0)
+    _mallopt(M_TRIM_THRESHOLD, NEVER)
     try:
         yield
     finally:
-        _set(M_MMAP_MAX, MMAP_MAX)
-        _set(M_TRIM_THRESHOLD, TRIM_THRESHOLD)
+        _mallopt(M_MMAP_MAX, MMAP_MAX)
+        _mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD)
+        _mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD)
+        give_back()
+
+
+def give_back() -> None:
+    """Have malloc return to the system what is free."""
+    with suppress(OSError, AttributeError):  # of another C library than GNU's
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _is_told(*words: str) -> bool:
@@ -51,7 +60,7 @@ def _is_told(*words: str) -> bool:
     return any(word in variable.lower() for word in words for variable in variables)
 
 
-def _set(parameter: int, value: int) -> None:
+def _mallopt(parameter: int, value: int) -> None:
     with suppress(OSError, AttributeError):  # of another C library than GNU's
         ctypes.CDLL(None).mallopt(parameter, value)
 

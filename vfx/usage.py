@@ -22,6 +22,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from vfx import memory
+
 PROC = Path("/proc")
 # Of <sys/prctl.h>: a process is sent a signal when its parent ends; orphans below a process become its own children.
 PDEATHSIG, SUBREAPER = 1, 36
@@ -87,8 +89,7 @@ def give_back_memory() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-    with suppress(OSError, AttributeError):  # of another C library than GNU's
-        ctypes.CDLL(None).malloc_trim(0)
+    memory.give_back()
 
 
 def run(command: Sequence[str]) -> tuple[subprocess.CompletedProcess[str], Usage]:

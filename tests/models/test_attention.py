@@ -1,4 +1,6 @@
-"""Split attention whose parts are added gives the same features, and is faster in the layout that convolutions like."""
+"""Split attention whose parts are added gives the same features, in the layout of what it is given."""
+
+from collections.abc import Callable
 
 import pytest
 import timm
@@ -33,6 +35,7 @@ def test_features_stay(architecture: str, replaced: int, layout: torch.memory_fo
             lower = body(images).float()
         assert count(body, SplitAttn) == replaced
         assert add_parts(body) == replaced == count(body, SplitAttention)
+        assert add_parts(body) == count(body, SplitAttn) == 0
         torch.testing.assert_close(body(images), wanted, rtol=0, atol=2e-6 * float(wanted.abs().max()))
         with torch.autocast("cpu", torch.bfloat16):
             found = body(images).float()
@@ -51,8 +54,9 @@ def test_what_comes_has_the_layout_and_dtype_of_what_goes_in(layout: torch.memor
     assert made.dtype is dtype
 
 
-@pytest.mark.parametrize("body", [nn.Sequential(SplitAttn(64, radix=1)), nn.Sequential(nn.Conv2d(3, 3, 1))])
-def test_others_are_left_alone(body: nn.Module) -> None:
+@pytest.mark.parametrize("make", [lambda: SplitAttn(64, radix=1), lambda: nn.Conv2d(3, 3, 1)], ids=["1 part", "none"])
+def test_others_are_left_alone(make: Callable[[], nn.Module]) -> None:
+    body = nn.Sequential(make())
     before = [*body.modules()]
     assert add_parts(body) == 0
     assert [*body.modules()] == before

@@ -1,4 +1,4 @@
-"""What a network does is seen over no images, and over one where it cannot do without."""
+"""What a network does is seen over no images, and over two where it cannot do without."""
 
 import pytest
 import torch
@@ -22,6 +22,17 @@ class Viewing(nn.Module):
         return self.relu(self.norm(self.convolution(x))).view(x.size(0), -1)
 
 
+class Adding(Viewing):
+    """Adds what it has for one image to all: nothing that may be taken for a shortcut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own = nn.Parameter(torch.randn(1, 8, 14, 14), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu(self.norm(self.convolution(x)) + self.own).view(x.size(0), -1)
+
+
 def noting(convolution: nn.Module) -> list[int]:
     seen: list[int] = []
     convolution.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
@@ -37,21 +48,27 @@ def test_no_image_goes_through_where_none_is_needed() -> None:
     assert sum(isinstance(module, Fused) for module in fused.modules()) == 17
 
 
-def test_one_goes_through_where_it_is() -> None:
+def test_two_go_through_where_they_are() -> None:
     body = random_norms(Viewing())
     images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     wanted = body(images)
     seen = noting(body.convolution)
     assert fold(body, 16) == 1
-    assert seen == [0, 1]
+    assert seen == [0, 2]
     fused = fuse(body, 16, ByOneDnn)
     assert sum(isinstance(module, Fused) for module in fused.modules()) == 1
     torch.testing.assert_close(fused(images), wanted, rtol=0, atol=2e-6 * float(wanted.abs().max()))
+
+
+def test_what_is_made_of_images_is_told_from_what_is_there() -> None:
+    body = random_norms(Adding())
+    fold(body, 16)
+    assert not any(isinstance(module, Fused) for module in fuse(body, 16, ByOneDnn).modules())
 
 
 def test_what_fails_with_an_image_too_is_raised() -> None:
     def run(images: Tensor) -> None:
         raise ValueError(f"of {len(images)}")
 
-    with pytest.raises(ValueError, match="of 1"):
+    with pytest.raises(ValueError, match="of 2"):
         watch(nn.Conv2d(3, 3, 1), 8, run)

@@ -18,24 +18,23 @@ class SplitAttention(nn.Module):
 
     def __init__(self, own: Any) -> None:
         super().__init__()
-        self.own = own
+        self.conv, self.bn0, self.drop, self.act0 = own.conv, own.bn0, own.drop, own.act0
+        self.fc1, self.bn1, self.act1, self.fc2 = own.fc1, own.bn1, own.act1, own.fc2
         self.radix = int(own.radix)
         self.groups = int(own.rsoftmax.cardinality)
 
     def forward(self, x: Tensor) -> Tensor:
-        own, radix = self.own, self.radix
-        parts = own.act0(own.drop(own.bn0(own.conv(x)))).chunk(radix, dim=1)
-        total = parts[0] + parts[1]
-        for i in range(2, radix):
-            total = total + parts[i]
-        squeezed = total.mean((2, 3), keepdim=True)
-        attention = own.fc2(own.act1(own.bn1(own.fc1(squeezed))))  # (B,groups*radix*d,1,1), where groups*d is D
-        attention = attention.unflatten(1, (self.groups, radix, -1)).transpose(1, 2).softmax(1).flatten(1, 3)
+        x = self.act0(self.drop(self.bn0(self.conv(x))))
+        # The mean of the sum of the parts, as the sum of their means: (B,D,1,1).
+        squeezed = x.mean((2, 3), keepdim=True).unflatten(1, (self.radix, -1)).sum(1)
+        weights = self.fc2(self.act1(self.bn1(self.fc1(squeezed))))  # (B,groups*radix*d,1,1), where groups*d is D
+        weights = weights.unflatten(1, (self.groups, self.radix, -1)).transpose(1, 2).softmax(1).flatten(1, 3)
         # In what the parts are in: with autocast a GPU makes a softmax in float32, by which all that follows would be.
-        weights = attention.to(total.dtype).chunk(radix, dim=1)
-        made = parts[0] * weights[0]
-        for i in range(1, radix):
-            made = torch.addcmul(made, parts[i], weights[i])
+        each = weights.to(x.dtype).chunk(self.radix, dim=1)
+        parts = x.chunk(self.radix, dim=1)
+        made = parts[0] * each[0]
+        for i in range(1, self.radix):
+            made = torch.addcmul(made, parts[i], each[i])
         return made
 
 

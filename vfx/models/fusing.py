@@ -211,7 +211,7 @@ class _Shapes(fx.Interpreter):
 
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
-        self.extra_traceback = False  # for which sympy would be imported
+        self.extra_traceback = False  # where a node fails; sympy would be imported for it
 
     def run_node(self, n: fx.Node) -> Any:
         made = super().run_node(n)
