@@ -2,18 +2,12 @@
 
 import os
 import platform
-import resource
 import subprocess
 import sys
 
 import pytest
-from pytorch_lightning import Trainer
 
 from tests.conftest import ROOT
-from vfx import memory
-from vfx.encoder import Encoder
-from vfx.extractor import Extractor
-from vfx.models import efficientnet_lite
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library decides by itself")
 BYTES = 64 << 20  # glibc by itself keeps nothing of this size
@@ -63,22 +57,36 @@ def test_it_is_kept_unless_the_user_has_decided(environment: dict[str, str], sta
     assert meanwhile > before / 2 if stands else meanwhile < before / 4
 
 
-@pytest.mark.skipif(clean() != {**os.environ}, reason="malloc is set up otherwise in this process")
 def test_it_is_kept_from_the_networks_setup_to_their_end() -> None:
-    def faults() -> int:
-        b"x" * BYTES
-        before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
-        b"x" * BYTES
-        return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
+    code = f"""
+import resource
+from vfx import lean, memory
 
-    memory.give_back()  # a hole of that size that other tests have left
-    extractor = Extractor([Encoder(efficientnet_lite.build())])
-    extractor.trainer = Trainer(accelerator="cpu", devices=1, logger=False)
-    before = faults()
-    extractor.setup("predict")
-    meanwhile = faults()
-    extractor.close()
-    assert before > 16 < faults()
+def faults():
+    b"x" * {BYTES}
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+    b"x" * {BYTES}
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
+
+lean.own_process()
+memory.take_one_heap()
+lean.load("pytorch_lightning")
+from pytorch_lightning import Trainer
+from vfx.encoder import Encoder
+from vfx.extractor import Extractor
+from vfx.models import efficientnet_lite
+
+extractor = Extractor([Encoder(efficientnet_lite.build())])
+extractor.trainer = Trainer(accelerator="cpu", devices=1, logger=False, enable_progress_bar=False)
+before = faults()
+extractor.setup("predict")
+meanwhile = faults()
+extractor.close()
+print(before, meanwhile, faults())
+"""
+    printed = subprocess.check_output([sys.executable, "-c", code], env=clean(), cwd=ROOT, stderr=subprocess.DEVNULL)
+    before, meanwhile, after = (int(count) for count in printed.split())
+    assert before > 16 < after
     assert meanwhile < before / 4
 
 
