@@ -4,10 +4,11 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, TOYDATA
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library decides by itself")
 BYTES = 64 << 20  # glibc by itself keeps nothing of this size
@@ -108,3 +109,20 @@ print(resident())
     during, after = map(int, subprocess.check_output([sys.executable, "-c", code], env=clean(), cwd=ROOT).split())
     assert during > 4 * BYTES
     assert after < BYTES
+
+
+def test_all_threads_of_an_extraction_have_one_heap(tmp_path: Path) -> None:
+    report = tmp_path / "heaps.xml"
+    code = f"""
+import ctypes
+from vfx import extract
+
+extract.main("collection={TOYDATA}", "sampler=uniform", "sampler.num_frames=1", "output_dir={tmp_path}")
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+file = ctypes.c_void_p(libc.fopen(b"{report}", b"w"))
+libc.malloc_info(0, file)
+libc.fclose(file)
+"""
+    subprocess.run([sys.executable, "-c", code], env=clean(), cwd=ROOT, check=True, capture_output=True)
+    assert report.read_text().count("<heap nr=") == 1
