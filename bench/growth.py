@@ -20,7 +20,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vfx import FeatureFile, footage, usage
+from vfx import FeatureFile, footage
+from vfx.system import process_usage
 
 DISTINCT = 50
 TINY = footage.Format("tiny", DISTINCT, 64, 48, 100_000)
@@ -63,13 +64,13 @@ def run(collection: Path, out: Path, videos: int) -> Run:
                 parts, seen.last_part = found, now
             if not seen.whole and any(out.glob("*/*/features.h5")):
                 seen.whole = now
-            taken = dict(usage.tree(process.pid))
+            taken = dict(process_usage.tree(process.pid))
             seen.processor = max(seen.processor, sum(taken.values()))
             for pid in taken:
                 if pid == process.pid:
-                    seen.main = max(seen.main, usage.peak_bytes(pid))
+                    seen.main = max(seen.main, process_usage.peak_bytes(pid))
                 else:
-                    seen.others[pid] = max(seen.others.get(pid, 0), usage.peak_bytes(pid))
+                    seen.others[pid] = max(seen.others.get(pid, 0), process_usage.peak_bytes(pid))
             time.sleep(TICK)
         seen.wall = time.monotonic() - start
         assert process.stderr is not None

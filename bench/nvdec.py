@@ -31,7 +31,7 @@ from decoders import LIST, by_vfx, encoded
 
 from vfx import footage
 from vfx.benching import table
-from vfx.cores import cores
+from vfx.system.cpu_count import cores
 
 CODECS = ("H.264", "HEVC")
 SAMPLING = {"all": Fraction(footage.RATE), "2 a second": Fraction(2)}  # frames a second

@@ -18,13 +18,14 @@ import time
 from functools import partial
 from pathlib import Path
 
-from vfx import footage, usage, workers
+from vfx import footage
 from vfx.batches import Batches, Reader, divide, share
 from vfx.clips import read_video
 from vfx.collection import Source, find_collection
 from vfx.datamodules import PIECE_BYTES
 from vfx.limits import Limits
 from vfx.sampling import half_second
+from vfx.system import process_usage, worker_pool
 from vfx.tally import Tally
 from vfx.transforms import Prepare, Transform
 
@@ -53,7 +54,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.start = self._looked = time.monotonic()
-        self._before = dict(usage.tree(os.getpid()))
+        self._before = dict(process_usage.tree(os.getpid()))
         self._seconds: dict[int, float] = {}
         self._ends: dict[int, float] = {}
 
@@ -62,7 +63,7 @@ class Watch:
         if now - self._looked < LOOK_SECONDS:
             return
         self._looked = now
-        for process, seconds in usage.tree(os.getpid()):
+        for process, seconds in process_usage.tree(os.getpid()):
             taken = seconds - self._before.get(process, 0.0)
             if process != os.getpid() and taken > self._seconds.get(process, 0.0):
                 self._seconds[process], self._ends[process] = taken, now - self.start
@@ -74,7 +75,7 @@ class Watch:
         return sum(ends) / num_workers / max(ends)
 
 
-def read(sources: list[Source], num_workers: int) -> tuple[int, float, usage.Usage, float]:
+def read(sources: list[Source], num_workers: int) -> tuple[int, float, process_usage.Usage, float]:
     """Read all; returns how many frames there were, how nearly together workers ended, what it took, and what others
     took meanwhile."""
     watch = Watch()
@@ -86,11 +87,11 @@ def read(sources: list[Source], num_workers: int) -> tuple[int, float, usage.Usa
         tally=Tally(),
         check=watch,
     )
-    own, machine = usage.processor_seconds(), usage.machine_seconds()
+    own, machine = process_usage.processor_seconds(), process_usage.machine_seconds()
     frames = sum(map(len, Batches(reader, batch_size=64)))
     wall = time.monotonic() - watch.start
-    own, machine = usage.processor_seconds() - own, usage.machine_seconds() - machine
-    return frames, watch.together(num_workers), usage.Usage(wall, own), machine - own
+    own, machine = process_usage.processor_seconds() - own, process_usage.machine_seconds() - machine
+    return frames, watch.together(num_workers), process_usage.Usage(wall, own), machine - own
 
 
 def main() -> None:
@@ -105,7 +106,7 @@ def main() -> None:
     divided = divide(whole, chosen.workers, piece_cost=PIECE_BYTES)
     print(f"{len(whole)} videos, {sum(s.cost for s in whole) / 1e6:.1f} MB, the largest {whole[0].cost / 1e6:.1f} MB;")
     print(f"divided: {len(divided) - len(whole) + 1} pieces; {chosen.workers} workers")
-    workers.warm_up()
+    worker_pool.warm_up()
     read(whole[1:9], chosen.workers)
     print(f"{'':8}{'wall s':>8}{'processor s':>13}{'efficiency':>12}{'together':>10}{'waste':>7}{'others s':>10}")
     for _ in range(chosen.rounds):

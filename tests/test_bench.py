@@ -16,9 +16,9 @@ from tests.clips import CLIPS, Clip, truncate
 from tests.conftest import ROOT, TOYDATA
 from vfx import bench
 from vfx.benching import Result
-from vfx.cores import cores
 from vfx.errors import UsageError
 from vfx.store import FeatureFile
+from vfx.system.cpu_count import cores
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what processes took")
 ROWS = 4 + 3  # 40 frames at 25 a second, and 30 at 25: every half second

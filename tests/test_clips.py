@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from tests.conftest import TOYDATA
-from vfx import pulse
 from vfx.clips import read_frames, read_video
 from vfx.collection import Source
 from vfx.promise import Promise
 from vfx.sampling import all_frames, half_second
+from vfx.system import heartbeat
 from vfx.transforms import Prepare, Transform
 
 PREPARE = Prepare(Transform(resize=8, crop=8, interpolation="bilinear", mean=(0, 0, 0), std=(1, 1, 1)), ten_crop=False)
@@ -77,7 +77,7 @@ def test_before_it_is_known_how_to_prepare_frames_some_are_read(
     name, most = bound
     monkeypatch.setattr(f"vfx.clips.{name}", most)
     beats: list[str] = []
-    monkeypatch.setattr(pulse, "beat", lambda: beats.append("frame"))
+    monkeypatch.setattr(heartbeat, "beat", lambda: beats.append("frame"))
     with closing(Promise[Sequence[Prepare]]()) as promise:
 
         def rest() -> None:
@@ -85,7 +85,7 @@ def test_before_it_is_known_how_to_prepare_frames_some_are_read(
             keeper.start()
 
         keeper = threading.Timer(0.5, promise.keep, [[PREPARE]])
-        monkeypatch.setattr(pulse, "rest", rest)
+        monkeypatch.setattr(heartbeat, "rest", rest)
         ahead = list(read_frames(source, sample=all_frames, prepares=promise))
     assert beats[:26] == ["frame"] * 25 + ["waits"]
     assert sum(clip.busy for clip in ahead) < 0.4, "waiting is no work"

@@ -19,11 +19,12 @@ from tests import damage
 from tests.clips import CLIPS, corrupt, paint
 from tests.conftest import LIMITS, ROOT, TOYDATA
 from tests.test_kills import session
-from vfx import extract, sampling, workers
+from vfx import extract, sampling
 from vfx.decoding import Reading, check_decoder, demux
 from vfx.decoding.reading import BACKENDS
 from vfx.errors import UsageError, VideoError
 from vfx.store import FeatureFile
+from vfx.system import worker_pool
 
 BATCH_COMPOSITION = 2e-5  # docs/schema.md
 MOST_MEMORY = {"main": 1500, "reading": 1500}  # MB of one process; limits.memory_gb allows those that read 4000 more
@@ -180,9 +181,9 @@ def test_no_frame_passes_for_another(
         folder.mkdir()
         made = damage.damage(folder, sources, count=count, seed=seed, kinds=kinds)
         tasks = [(d, decoder) for decoder in decoders for d in made]
-        run = partial(workers.run, processes=2, patience=LIMITS.patience, memory=LIMITS.memory, is_last=bool)
+        run = partial(worker_pool.run, processes=2, patience=LIMITS.patience, memory=LIMITS.memory, is_last=bool)
         for (d, decoder), found in run(tasks, damage.compared):
-            assert not isinstance(found, workers.Down), f"{d.path.name} ({d.note}): {found}"
+            assert not isinstance(found, worker_pool.Down), f"{d.path.name} ({d.note}): {found}"
             counts[decoder] += found
             if may_show_another(d):
                 excused += found["wrong"]

@@ -20,10 +20,10 @@ from tests.test_output import ATTRIBUTES, RECIPE, finish, parts, put
 from vfx import concat, export, extract, frames, pool
 from vfx.app import log_to
 from vfx.errors import OutputError
-from vfx.lock import alone_in
 from vfx.output import Output
 from vfx.store import FeatureFile, Rows
 from vfx.storing import FeatureFileWriter
+from vfx.system.folder_lock import alone_in
 
 KEPT = "Nothing half-written is left there, and what was finished before is kept: put the cause right and run the same"
 NOBODY = 65534

@@ -28,9 +28,9 @@ from vfx.cutting import Cut, Cutter, Pictures, cut_all
 from vfx.decoding import Reading
 from vfx.errors import ExtractionError, OutputError, SamplerError, UsageError, VfxError
 from vfx.listing import write_lists
-from vfx.lock import alone_in
 from vfx.sampling import all_frames, half_second, lineage
 from vfx.store import FeatureFile
+from vfx.system.folder_lock import alone_in
 
 VIDEOS = Path(os.environ.get("VFX_TEST_VIDEOS", ROOT.parent / "shared" / "videos"))
 LINEAGE = [0, 12, 25, 37, 50, 62, 75, 87, 100, 112, 125]

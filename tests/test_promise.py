@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vfx.promise import BrokenPromise, Promise
-from vfx.workers import run
+from vfx.system.worker_pool import run
 
 DESCRIPTORS = Path("/proc/self/fd")
 

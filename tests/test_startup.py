@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, TOYDATA
-from vfx import APPS, lean, workers
+from vfx import APPS, lean
 from vfx.store import FeatureFile
+from vfx.system import worker_pool
 
 TORCH = {"torch", "pytorch_lightning", "torchvision", "timm"}
 # What these, or others, would take along.
@@ -329,7 +330,7 @@ def frozen(task: int) -> Iterator[int]:
 
 
 def workers_share_what_their_server_imported() -> None:
-    ((_, count),) = workers.run([0], frozen, processes=1, patience=60, memory=1 << 30)
+    ((_, count),) = worker_pool.run([0], frozen, processes=1, patience=60, memory=1 << 30)
     assert isinstance(count, int)
     assert count > 100_000
 

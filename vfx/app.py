@@ -20,13 +20,14 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
-from vfx import CONF_DIR, help, lean, mistakes, multirun, ranks, sweeps, usage
+from vfx import CONF_DIR, help, lean, mistakes, multirun, sweeps
 from vfx.ctrl_c import ENDED
 from vfx.ending import end_process
 from vfx.errors import Interrupted, UsageError, VfxError
-from vfx.extras import need
-from vfx.files import sha256
 from vfx.logs import LogFile, Printable
+from vfx.system import launch_environment, process_usage
+from vfx.system.files import sha256
+from vfx.system.optional_imports import need
 
 log = logging.getLogger("vfx")
 
@@ -127,7 +128,7 @@ def _run(app: App[Any], name: str, early: Early | None) -> None:
         code, results = _job(app, name, config)
         if multirun.is_job():
             return  # the launcher goes on with the sweep
-        if results and ranks.first_rank() and not sweeps.is_apart():
+        if results and launch_environment.first_rank() and not sweeps.is_apart():
             _print(results)
         if code:
             sys.exit(code)
@@ -202,7 +203,7 @@ def _job(app: App[Any], name: str, config: DictConfig) -> tuple[int, list[Any]]:
             job.stop_sweep(error.signal)
         elif swept:
             sys.exit(128 + error.signal)  # this job alone was meant
-        return 0 if ranks.is_told() else 128 + error.signal, []
+        return 0 if launch_environment.is_told() else 128 + error.signal, []
     except (KeyboardInterrupt, SystemExit) as ended:  # the latter is what Lightning makes of the former
         if swept and multirun.launcher() not in multirun.HERE:
             raise  # this job alone was meant, or submitit has had it queued again
@@ -222,7 +223,7 @@ def _job(app: App[Any], name: str, config: DictConfig) -> tuple[int, list[Any]]:
         return 1, []
     finally:
         if swept:
-            usage.give_back_memory()
+            process_usage.give_back_memory()
 
 
 def _imports(frame: FrameType | None) -> bool:
@@ -415,7 +416,7 @@ def _targets(node: Any) -> Iterator[str]:
 
 def check_ranks(trainer: DictConfig) -> None:
     """Raise UsageError where a trainer of the config does not fit how this process was started."""
-    ranks.check([target.rpartition(".")[2] for target in _targets(OmegaConf.to_container(trainer))])
+    launch_environment.check([target.rpartition(".")[2] for target in _targets(OmegaConf.to_container(trainer))])
 
 
 def _log_to_terminal() -> None:

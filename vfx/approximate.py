@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from vfx import digests
 from vfx.errors import UsageError
-from vfx.extras import need
-from vfx.files import sync_all, working_folder, writing
 from vfx.neighbours import AT_ONCE, NOTHING, Best, Hit, Span, cosines, nearest
 from vfx.projection import drawn, merged, unit, unit_rows
 from vfx.store import FeatureFile
+from vfx.system.files import sync_all, working_folder, writing
+from vfx.system.optional_imports import need
 
 log = logging.getLogger(__name__)
 LARGE = 1_000_000  # rows from which on an index is worth its making

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vfx import workers
 from vfx.clips import Clip
 from vfx.collection import Piece, Source
 from vfx.errors import UsageError, VideoError
 from vfx.limits import Limits
 from vfx.promise import BrokenPromise
 from vfx.store import Failure
+from vfx.system import worker_pool
 from vfx.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class Reader:
         self._check = check
         self._todo: deque[Source] = deque()
         self._counted: dict[tuple[str, Piece | None], int] = {}  # of the cost of what is being read
-        self._reading: Generator[tuple[Source, Clip | workers.Down]] | None = None
+        self._reading: Generator[tuple[Source, Clip | worker_pool.Down]] | None = None
 
     @property
     def placed(self) -> str:
@@ -132,7 +132,7 @@ class Reader:
                 if delivery is None:
                     return
                 source, clip = delivery
-                if isinstance(clip, workers.Down):
+                if isinstance(clip, worker_pool.Down):
                     log.warning("%s: %s; %s", source.id, clip.reason, "given up" if clip.final else "tried again later")
                     clip = given_up(source, clip.reason) if clip.final else void(source)
                 self._tally.decode += clip.busy
@@ -171,11 +171,11 @@ class Reader:
         self._tally.done_cost += cost - self._counted.get(key, 0)
         self._counted[key] = cost
 
-    def _read_all(self, todo: deque[Source]) -> Generator[tuple[Source, Clip | workers.Down]]:
+    def _read_all(self, todo: deque[Source]) -> Generator[tuple[Source, Clip | worker_pool.Down]]:
         read = partial(_guarded, read=self._read)
         if not self._num_workers:
             return _in_turn(todo, read)
-        return workers.run(
+        return worker_pool.run(
             todo,
             read,
             processes=self._num_workers,
@@ -204,7 +204,7 @@ class Batches:
 
 def _in_turn(
     todo: deque[Source], read: Callable[[Source], Iterator[Clip]]
-) -> Generator[tuple[Source, Clip | workers.Down]]:
+) -> Generator[tuple[Source, Clip | worker_pool.Down]]:
     while todo:
         source = todo.popleft()
         for clip in read(source):

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from vfx import app, checks, memory, workers
+from vfx import app, validation
 from vfx.benching import Result, Stage, efficiencies, in_turns, utilizations
 from vfx.collection import Collection, find_collection
 from vfx.errors import UsageError
-from vfx.files import make_folder, remove_abandoned, working_folder, write_text, writing
+from vfx.system import memory, worker_pool
+from vfx.system.files import make_folder, remove_abandoned, working_folder, write_text, writing
 
 if TYPE_CHECKING:
     import torch
@@ -46,10 +47,10 @@ def bench(config: DictConfig) -> Path | Result:
     memory.take_one_heap()
     # Late, so that --help and a mistyped key need not wait for torch.
     from vfx import measuring, stages
-    from vfx.cores import cores
     from vfx.provenance import versions
+    from vfx.system.cpu_count import cores
 
-    workers.warm_up(measuring.PRELOAD)
+    worker_pool.warm_up(measuring.PRELOAD)
     folder = Path(config.folder).expanduser().absolute()
     trainer = app.build(config.trainer)
     if trainer.world_size > 1:
@@ -99,7 +100,7 @@ def _check(config: DictConfig) -> None:
     wrong = [name for name in config.stages if name not in STAGES]
     if wrong or not config.stages:
         raise UsageError(f"stages ({', '.join(config.stages)}) must be of {', '.join(STAGES)}")
-    checks.whole("rounds", config.rounds, least=1)
+    validation.whole("rounds", config.rounds, least=1)
     if "models" in config:
         raise UsageError("a bench is of one model, not of several: model=<one>")
     if not config.dataset._target_.endswith(".VideoDataModule"):

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vfx import pulse
 from vfx.collection import FORMATS, FRAME_SUFFIXES, Piece, Source, video_id
 from vfx.decoding import Frame, PieceReading, Reading, remembered
 from vfx.errors import SamplerError, VideoError
 from vfx.limits import Limits
 from vfx.promise import Promise
 from vfx.store import Failure
+from vfx.system import heartbeat
 from vfx.timeline import Timeline
 from vfx.transforms import Prepare
 
@@ -119,7 +119,7 @@ def read_frames(source: Source, *, sample: Sampler, prepares: Prepares, limits: 
             except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, VideoError) as error:
                 unread.append(f"{paths[int(indices[i])].name}: {error}")
                 continue
-            pulse.beat()
+            heartbeat.beat()
             yield Frame(int(indices[i]), float(timeline.seconds[i]), pixels, False)
         if unread:
             text = f"{len(unread)} of {len(chosen)} frames cannot be read, the first being {unread[0]}"
@@ -159,11 +159,11 @@ def _clips(
                 break
             ahead.append(frame)
             room -= frame.pixels.nbytes
-        pulse.rest()
+        heartbeat.rest()
         begun = time.perf_counter()
         ways = prepares.value()
         clock += time.perf_counter() - begun
-        pulse.beat()
+        heartbeat.beat()
         while ahead:
             yield ahead.popleft()
         yield from coming

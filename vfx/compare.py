@@ -10,12 +10,12 @@ from pathlib import Path
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from vfx import app, checks, comparison
+from vfx import app, comparison, validation
 from vfx.comparison import Block, Comparison
 from vfx.differences import report
 from vfx.errors import DifferenceError, UsageError
-from vfx.files import remove_abandoned, replace_durably, unwritten, working_folder
 from vfx.sides import opened
+from vfx.system.files import remove_abandoned, replace_durably, unwritten, working_folder
 
 log = logging.getLogger("vfx.compare")  # not __name__, which is __main__ when run
 WORK = ".compare."
@@ -75,7 +75,7 @@ def _table(path: Path, *, overwrite: bool) -> Iterator[Callable[[Block], None]]:
 
 
 def _number(config: DictConfig, key: str) -> float | None:
-    return None if config[key] is None else checks.number(key, config[key])
+    return None if config[key] is None else validation.number(key, config[key])
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from vfx.errors import UsageError
-from vfx.extras import need
-from vfx.files import make_folder
+from vfx.system.files import make_folder
+from vfx.system.optional_imports import need
 
 Compiler = Literal[False, True, "openvino"]
 COMPILERS = (False, True, "openvino")

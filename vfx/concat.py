@@ -14,9 +14,9 @@ from vfx.collection import collection_name
 from vfx.concatenation import Concatenation
 from vfx.derive import is_made, open_feature, source
 from vfx.errors import UsageError
-from vfx.files import write_text
 from vfx.output import Output
 from vfx.storing import FeatureFileWriter
+from vfx.system.files import write_text
 
 log = logging.getLogger("vfx.concat")  # not __name__, which is __main__ when run
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.errors import OutputError
-from vfx.files import write_text
+from vfx.system.files import write_text
 from vfx.tally import Tally
 
 NAME = "throughput.tsv"

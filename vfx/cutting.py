@@ -25,12 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vfx import checks, workers
+from vfx import validation
 from vfx.collection import FRAME_SUFFIXES, Source, video_id
 from vfx.decoding import Reading
 from vfx.errors import OutputError, UsageError, VfxError
-from vfx.files import sync, sync_all, unwritten
 from vfx.limits import Limits
+from vfx.system import worker_pool
+from vfx.system.files import sync, sync_all, unwritten
 from vfx.timeline import Timeline
 
 RECORD = ".vfx.json"
@@ -75,9 +76,9 @@ class Pictures:
     def __post_init__(self) -> None:
         if self.format not in ("jpg", "png"):
             raise UsageError(f"format ({self.format}) must be jpg or png")
-        checks.whole("quality", self.quality, least=1, most=100)
+        validation.whole("quality", self.quality, least=1, most=100)
         if self.short_side is not None:
-            checks.whole("short_side", self.short_side, least=1)
+            validation.whole("short_side", self.short_side, least=1)
 
     def recipe(self) -> dict[str, Any]:
         """What changes the pictures."""
@@ -304,7 +305,7 @@ def cut_all(
             yield from work(source)
         return
     videos = list(sources)
-    cuts = workers.run(
+    cuts = worker_pool.run(
         videos,
         work,
         processes=num_workers,

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
 
-from vfx import checks
+from vfx import validation
 from vfx.batches import Batch, Batches, Reader, divide, share
 from vfx.clips import Clip, Prepares, Sampler, read_frames, read_video
 from vfx.collection import Collection, Piece, Source
-from vfx.cores import cores
 from vfx.decoding import PieceReading, check_decoder
 from vfx.extractor import Extractor
 from vfx.limits import Limits
+from vfx.system.cpu_count import cores
 from vfx.tally import Tally
 from vfx.timeline import Timeline
 
@@ -54,10 +54,10 @@ class SourceDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         if batch_size is not None:
-            checks.whole("batch_size", batch_size, least=1)
+            validation.whole("batch_size", batch_size, least=1)
         if num_workers is not None:
-            checks.whole("dataset.num_workers", num_workers, least=0)
-        checks.whole("dataset.piece_cost", piece_cost, least=1)
+            validation.whole("dataset.num_workers", num_workers, least=0)
+        validation.whole("dataset.piece_cost", piece_cost, least=1)
         sample(Timeline(np.empty(0), np.empty(0, bool)))  # refuses options out of range before any work
         self.collection = collection
         self.batch_size = batch_size

@@ -11,12 +11,12 @@ from torch import nn
 
 from vfx.compiling import Compiler, Run, by_openvino, by_torch, check_compiler
 from vfx.errors import ExtractionError
-from vfx.memory import is_out_of_memory
 from vfx.models import Network
 from vfx.models.attention import add_parts
 from vfx.models.folding import fold
 from vfx.models.fusing import ByCudnn, ByOneDnn, ByProduct, fuse, wrap
 from vfx.models.padding import pad_inside
+from vfx.system.memory import is_out_of_memory
 from vfx.transforms import Prepare, normalize, ten_crop
 
 Oversample = Literal[False, True, "keep"]

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from vfx import app, lean, memory, multirun, ranks, sweeps, workers
+from vfx import app, lean, multirun, sweeps
 from vfx.errors import ExtractionError, UsageError
-from vfx.files import write_text
+from vfx.system import launch_environment, memory, worker_pool
+from vfx.system.files import write_text
 
 if TYPE_CHECKING:
     from vfx.collection import Collection, Source
@@ -40,11 +41,11 @@ def main(*overrides: str) -> Path | list[Path]:
 def _begin_early(arguments: list[str]) -> None:
     """Start the server from which workers will come: it imports torch, which takes it as long as this process."""
     if "dataset.num_workers=0" not in arguments:
-        workers.warm_up()
-        workers.kill_server_at_exit()
+        worker_pool.warm_up()
+        worker_pool.kill_server_at_exit()
 
 
-EARLY = app.Early(_begin_early, workers.kill_server)
+EARLY = app.Early(_begin_early, worker_pool.kill_server)
 
 
 def extract(config: DictConfig) -> Path | list[Path]:
@@ -52,7 +53,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
     if str(config.oversample) not in ("False", "True", "keep"):
         raise UsageError(f"oversample ({config.oversample}) must be false, true or keep")
     app.check_ranks(config.trainer)
-    overwrite = ranks.starts_over(config.overwrite)
+    overwrite = launch_environment.starts_over(config.overwrite)
     configs = _by_model(config)
     for each in configs:
         if each.model.weights == "random" and not each.feature.endswith(",random"):
@@ -65,8 +66,8 @@ def extract(config: DictConfig) -> Path | list[Path]:
         return _one_or_all(multirun.run_apart("extract", config))
     if config.dataset.num_workers != 0:
         if multirun.sets_environment():
-            workers.stop_server()  # it began without
-        workers.warm_up()
+            worker_pool.stop_server()  # it began without
+        worker_pool.warm_up()
     memory.take_one_heap()
     # Late, so that --help and a mistyped key need not wait for torch.
     lean.load("pytorch_lightning")
@@ -84,7 +85,9 @@ def extract(config: DictConfig) -> Path | list[Path]:
 
     start = time.monotonic()
     tally = Tally()
-    interruption = Interruption(follow=ranks.PARENT if ranks.is_told() or sweeps.is_apart() else None)
+    interruption = Interruption(
+        follow=launch_environment.PARENT if launch_environment.is_told() or sweeps.is_apart() else None
+    )
     trainer = app.build(config.trainer)  # before anything is read or written, as it may refuse
     check_precision(str(trainer.precision), trainer.strategy.root_device.type, tf32=config.tf32)
     collection = find_collection(config.collection, config.rootpath)
@@ -97,7 +100,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
         tally=tally,
         check=interruption.check,
     )
-    lead = ranks.first_rank()
+    lead = launch_environment.first_rank()
     # Else others, or another process, will read.
     single = trainer.world_size == 1 and trainer.strategy.launcher is None
     sources = data.sources() if lead else []  # before the network, which takes long to load
@@ -135,7 +138,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
             features = " and ".join(each.feature for each in configs)
             of_it = "" if shard is None else f", shard {shard[0]} of {shard[1]}"
             log.info("%s of %s%s: %s", features, collection.name, of_it, _state(len(mine), len(data.planned)))
-            nothing = not data.planned and not ranks.started_by_others()
+            nothing = not data.planned and not launch_environment.started_by_others()
             if nothing and (shard is not None or all(output.is_whole() for output in outputs)):
                 failed = _failed(outputs)
                 stack.close()
@@ -165,10 +168,10 @@ def _starts_ranks(config: DictConfig) -> bool:
     which is that of the whole sweep: its process must be one that has the job alone. Raises UsageError in a rank that
     torchrun or srun started for all jobs: where one ended on some ranks only, they would be at work on different ones.
     """
-    if ranks.started_by_others() and multirun.launcher() in multirun.HERE:
+    if launch_environment.started_by_others() and multirun.launcher() in multirun.HERE:
         raise UsageError(
-            f"{ranks.starter()} started the ranks of one job, and this is a sweep: give each job a command of its own,"
-            " or have them started by hydra/launcher=slurm (docs/cluster.md)"
+            f"{launch_environment.starter()} started the ranks of one job, and this is a sweep: give each job a command of"
+            " its own, or have them started by hydra/launcher=slurm (docs/cluster.md)"
         )
     lean.load("pytorch_lightning")
     strategy = app.build(config.trainer).strategy

@@ -13,13 +13,14 @@ import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.plugins.precision import MixedPrecision
 
-from vfx import checks, memory
+from vfx import validation
 from vfx.background import Background, Pending, Work, background, without_helpers
 from vfx.batches import Batch
 from vfx.compiling import cache_folder
-from vfx.cores import cores
 from vfx.encoder import Encoder
 from vfx.errors import ExtractionError, UsageError
+from vfx.system import memory
+from vfx.system.cpu_count import cores
 from vfx.tally import Tally
 from vfx.transforms import Prepare
 
@@ -51,7 +52,7 @@ class Extractor(LightningModule):
     ) -> None:
         super().__init__()
         if num_threads is not None:
-            checks.whole("num_threads", num_threads, least=1)
+            validation.whole("num_threads", num_threads, least=1)
         self.encoders = torch.nn.ModuleList(encoders)  # by which Lightning moves them
         self._encoders = list(encoders)
         self.prepares: list[Prepare] = list(dict.fromkeys(encoder.prepare for encoder in encoders))

@@ -12,7 +12,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.files import make_folder, remove_abandoned, working_folder
+from vfx.system.files import make_folder, remove_abandoned, working_folder
 
 RATE = 25  # frames a second
 SECONDS = 20

@@ -13,17 +13,17 @@ import numpy as np
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from vfx import app, checks, sweeps
+from vfx import app, sweeps, validation
 from vfx.collection import Collection, Source, find_collection
-from vfx.cores import cores
 from vfx.cutting import Cut, Cutter, Pictures, cut_all, done, has_place, remove_leftovers, survey
 from vfx.decoding import check_decoder
 from vfx.errors import ExtractionError, NoFramesError, OutputError
 from vfx.limits import Limits
 from vfx.listing import meta_line, read_metas, rewrite, write_lists
-from vfx.lock import alone_in
 from vfx.output import differences
 from vfx.segments import check_videos
+from vfx.system.cpu_count import cores
+from vfx.system.folder_lock import alone_in
 from vfx.timeline import Timeline
 
 log = logging.getLogger("vfx.frames")  # not __name__, which is __main__ when run
@@ -93,7 +93,7 @@ def frames(config: DictConfig) -> Path:
 def _workers(num_workers: int | None) -> int:
     if num_workers is None:
         return cores()
-    return checks.whole("num_workers", num_workers, least=0)
+    return validation.whole("num_workers", num_workers, least=0)
 
 
 def _nested(collection: Collection, images: Path) -> set[str]:

@@ -20,7 +20,6 @@ from vfx import app
 from vfx.collection import collection_name, video_id
 from vfx.derive import is_made
 from vfx.errors import OutputError, UsageError
-from vfx.files import write_text
 from vfx.formats import BLOCK_BYTES, Matrix, bigfile
 from vfx.formats.lineage import Source, find_source
 from vfx.hdf5 import LEVELS, Level
@@ -28,6 +27,7 @@ from vfx.output import Output
 from vfx.provenance import versions
 from vfx.store import Failure, Rows
 from vfx.storing import FeatureFileWriter
+from vfx.system.files import write_text
 
 log = logging.getLogger("vfx.import_bigfile")  # not __name__, which is __main__ when run
 

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx import digests, hdf5, workers
+from vfx import digests, hdf5
 from vfx.collection import is_storable
 from vfx.errors import OutputError
+from vfx.system import worker_pool
 
 SHOWN = 5  # rows that are named for each way of being wrong; the others are counted
 BLOCK_BYTES = 8 << 20
@@ -84,13 +85,15 @@ def survey(
     """
     seen: set[tuple[Path, Finding]] = set()  # a file that takes its process down is tried twice
     with contextlib.closing(
-        workers.run(paths, look or examine, processes=1, patience=patience, memory=MEMORY, preload=("vfx.integrity",))
+        worker_pool.run(
+            paths, look or examine, processes=1, patience=patience, memory=MEMORY, preload=("vfx.integrity",)
+        )
     ) as examined:
         for path, item in examined:
             if isinstance(item, int):
                 on_read(item)
                 continue
-            if isinstance(item, workers.Down):
+            if isinstance(item, worker_pool.Down):
                 if not item.final:
                     continue
                 item = Finding(f"damaged: HDF5 {'hangs' if item.hung else 'crashes'} reading it")

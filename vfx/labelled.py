@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.extras import need
+from vfx.system.optional_imports import need
 
 if TYPE_CHECKING:
     from vfx.store import FeatureFile

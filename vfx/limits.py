@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from vfx import checks
+from vfx import validation
 from vfx.errors import LimitError
 
 
@@ -24,7 +24,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            checks.number(f"limits.{field.name}", getattr(self, field.name), above=0)
+            validation.number(f"limits.{field.name}", getattr(self, field.name), above=0)
 
     @property
     def memory(self) -> float:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from vfx.collection import Collection, Source
 from vfx.cutting import Cut, frame_indices
-from vfx.files import replace_durably, writing
+from vfx.system.files import replace_durably, writing
 
 META = "id.videometa.txt"
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch.utils.flop_counter import FlopCounterMode
 
-from vfx import apart, usage, workers
+from vfx import apart
 from vfx import material as materials
 from vfx.background import Pending
 from vfx.benching import Cost
@@ -39,6 +39,7 @@ from vfx.material import Material, Size
 from vfx.output import Output, PartWriter
 from vfx.promise import Promise
 from vfx.store import FeatureFile
+from vfx.system import process_usage, worker_pool
 from vfx.transforms import Prepare
 
 PRELOAD = ("vfx.material",)  # what workers do here, without the seconds that Lightning takes
@@ -49,12 +50,12 @@ class Watch:
     """Starts when it is made; `cost` says what passed until then."""
 
     def __init__(self) -> None:
-        self._own, self._machine = usage.processor_seconds(), usage.machine_seconds()
+        self._own, self._machine = process_usage.processor_seconds(), process_usage.machine_seconds()
         self._start = time.perf_counter()
 
     def cost(self, frames: int) -> Cost:
         wall = time.perf_counter() - self._start
-        own, machine = usage.processor_seconds() - self._own, usage.machine_seconds() - self._machine
+        own, machine = process_usage.processor_seconds() - self._own, process_usage.machine_seconds() - self._machine
         return Cost(wall, own, frames, max(0.0, machine - own))
 
 
@@ -71,7 +72,7 @@ def decode(material: Material, *, sample: Sampler, decoder: str, processes: int,
     served: Counter[str] = Counter()
     frames = 0
     watch = Watch()
-    delivered = workers.run(
+    delivered = worker_pool.run(
         material.sources,
         partial(materials.decode, sample=sample, decoder=decoder, limits=limits),
         processes=processes,
@@ -82,7 +83,7 @@ def decode(material: Material, *, sample: Sampler, decoder: str, processes: int,
     )
     with closing(delivered):
         for source, item in delivered:
-            if isinstance(item, workers.Down):
+            if isinstance(item, worker_pool.Down):
                 raise ExtractionError(
                     f"{source.path}: {decoder}: {item.reason}; take it out of the collection to be measured"
                 )
@@ -302,9 +303,9 @@ def _command(program: list[str], config: Mapping[str, Any], folder: Path) -> tup
     """
     folder.mkdir(parents=True)
     command = apart.command(program, {**config, "output_dir": str(folder / "out")}, folder / "bench_run.yaml")
-    machine = usage.machine_seconds()
-    done, taken = usage.run(command)
-    others = max(0.0, usage.machine_seconds() - machine - taken.processor)
+    machine = process_usage.machine_seconds()
+    done, taken = process_usage.run(command)
+    others = max(0.0, process_usage.machine_seconds() - machine - taken.processor)
     if done.returncode:
         raise ExtractionError(f"{subprocess.list2cmdline(command)} failed: {done.stderr[-SHOWN:]}")
     return done.stdout.splitlines()[-1], Cost(taken.wall, taken.processor, 0, others)

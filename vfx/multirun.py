@@ -17,8 +17,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vfx import apart, ranks, sweeps
+from vfx import apart, sweeps
 from vfx.errors import OutputError
+from vfx.system import launch_environment
 
 log = logging.getLogger(__name__)
 HERE = ("basic", "joblib")  # launchers whose jobs are below the process that the user started, and end with it
@@ -51,7 +52,7 @@ class Records(Callback):
                 signal.signal(number, _stop)
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
-        if not ranks.first_rank():
+        if not launch_environment.first_rank():
             return
         try:
             if self._folder is not None:

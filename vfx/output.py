@@ -35,10 +35,10 @@ from numpy.typing import NDArray
 from vfx import course, integrity
 from vfx.collection import Piece
 from vfx.errors import ExtractionError, OutputError
-from vfx.files import make_folder, write_text, writing
-from vfx.lock import Lock, alone_in
 from vfx.store import Failure, FeatureFile, Rows
 from vfx.storing import FeatureFileWriter
+from vfx.system.files import make_folder, write_text, writing
+from vfx.system.folder_lock import Lock, alone_in
 
 FEATURES = "features.h5"
 GIVEN_UP = ".given-up."  # parts on their way out

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vfx import workers
 from vfx.collection import FORMATS, FRAME_SUFFIXES, Collection, find_collection
 from vfx.decoding import Reading
 from vfx.errors import CollectionError, LimitError, VfxError
 from vfx.limits import Limits
 from vfx.store import FeatureFile
+from vfx.system import worker_pool
 from vfx.timeline import Timeline
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def draw(
         _Task(video, tuple(sorted(indices)), files.get(video), collection.root / "ImageData" / video)
         for video, indices in sorted(by_video.items())
     ]
-    drawn = workers.run(
+    drawn = worker_pool.run(
         [task for task in tasks if task.file or task.folder.is_dir()],
         partial(_draw, side=side, quality=quality, limits=limits),
         processes=processes,

@@ -14,10 +14,10 @@ from vfx import app
 from vfx.collection import collection_name
 from vfx.derive import Pooled, is_made, open_feature, pool_segments, pool_videos, source, without_rows
 from vfx.errors import UsageError
-from vfx.files import sha256, write_text
 from vfx.output import Output
 from vfx.segments import read_segments
 from vfx.storing import FeatureFileWriter
+from vfx.system.files import sha256, write_text
 
 log = logging.getLogger("vfx.pool")  # not __name__, which is __main__ when run
 

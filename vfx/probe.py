@@ -15,16 +15,16 @@ import numpy as np
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from vfx import app, checks
+from vfx import app, validation
 from vfx.collection import Source, find_collection
-from vfx.cores import cores
 from vfx.errors import ExtractionError, UsageError
-from vfx.files import replace_durably, unwritten
 from vfx.formats import parquet
-from vfx.lock import alone_in
 from vfx.overview import Overview, nbytes, tab_separated
 from vfx.probing import COLUMNS, Prober, Record, probe_all
 from vfx.segments import check_videos
+from vfx.system.cpu_count import cores
+from vfx.system.files import replace_durably, unwritten
+from vfx.system.folder_lock import alone_in
 from vfx.timeline import Timeline
 
 log = logging.getLogger("vfx.probe")  # not __name__, which is __main__ when run
@@ -87,13 +87,13 @@ def _check(config: DictConfig) -> None:
         raise UsageError(f"oversample ({config.oversample}) must be false, true or keep")
     if config.writer.dtype not in ("float32", "float16"):
         raise UsageError(f"writer.dtype ({config.writer.dtype}) must be float32 or float16")
-    checks.whole("show", config.show, least=0)
+    validation.whole("show", config.show, least=0)
 
 
 def _processes(num_workers: int | None) -> int:
     if num_workers is None:
         return cores()
-    return checks.whole("num_workers", num_workers, least=1)  # a bad video may take its process down
+    return validation.whole("num_workers", num_workers, least=1)  # a bad video may take its process down
 
 
 def _dim(config: DictConfig) -> int:

@@ -13,12 +13,12 @@ from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx import pulse, workers
 from vfx.collection import Source, is_storable
 from vfx.decoding import Headers, Reading, SoundOnlyError, can_read, demux, headers, shortfall
 from vfx.errors import LimitError, UsageError, VideoError
 from vfx.limits import Limits
 from vfx.sampling import all_frames
+from vfx.system import heartbeat, worker_pool
 from vfx.timeline import Timeline
 
 # What can be wrong, as the table names it; docs/probe.md says what each means.
@@ -248,7 +248,7 @@ def probe_all(sources: list[Source], prober: Prober, *, processes: int) -> Itera
     ended: dict[int, Record] = {}
     first: dict[str, str] = {}  # digest -> path
     number = 0
-    found = workers.run(
+    found = worker_pool.run(
         tasks,
         prober,
         processes=processes,
@@ -258,7 +258,7 @@ def probe_all(sources: list[Source], prober: Prober, *, processes: int) -> Itera
     )
     with contextlib.closing(found):
         for task, item in found:
-            if isinstance(item, workers.Down):
+            if isinstance(item, worker_pool.Down):
                 # One look is enough to warn of it: it is not waited for its second try.
                 ended[task.number] = _lost(begun.pop(task.number, Finding(prober.begin(task), "")), item)
             elif item.step:
@@ -277,7 +277,7 @@ def probe_all(sources: list[Source], prober: Prober, *, processes: int) -> Itera
                 return
 
 
-def _lost(finding: Finding, down: workers.Down) -> Record:
+def _lost(finding: Finding, down: worker_pool.Down) -> Record:
     """The record of a video whose process went down."""
     record, step = finding
     if step in OTHER_DECODERS:
@@ -311,5 +311,5 @@ def _digest(path: Path) -> str:
     with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):
             digest.update(block)
-            pulse.beat()
+            heartbeat.beat()
     return digest.hexdigest()

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from vfx import app, checks
+from vfx import app, validation
 from vfx.collection import collection_name
-from vfx.cores import cores
 from vfx.derive import find_file, open_feature
 from vfx.errors import OutputError, UsageError
-from vfx.files import write_text
 from vfx.store import FeatureFile
+from vfx.system.cpu_count import cores
+from vfx.system.files import write_text
 
 log = logging.getLogger("vfx.report")  # not __name__, which is __main__ when run
 NAME = "report.html"
@@ -32,14 +32,14 @@ def main(*overrides: str) -> Path:
 def report(config: DictConfig) -> Path:
     """Write the page of what a resolved config of conf/report.yaml names; returns its path."""
     from vfx import page, pictures
-    from vfx.extras import need
+    from vfx.system.optional_imports import need
 
     need("jinja2", extra="report", for_="vfx.report")
     options = page.Options(
-        pictures=checks.whole("pictures", config.pictures, least=0, most=1000),
-        videos=checks.whole("videos", config.videos, least=0, most=64),
+        pictures=validation.whole("pictures", config.pictures, least=0, most=1000),
+        videos=validation.whole("videos", config.videos, least=0, most=64),
         duplicate=_cosine(config),
-        seed=checks.whole("seed", config.seed, least=0, most=2**32),
+        seed=validation.whole("seed", config.seed, least=0, most=2**32),
     )
     limits = app.build(config.limits)
     with ExitStack() as stack:

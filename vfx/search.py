@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vfx import app, checks, lean
+from vfx import app, lean, validation
 from vfx.collection import collection_name
-from vfx.cores import cores
 from vfx.derive import find_file, open_feature
 from vfx.errors import OutputError, UsageError, VideoError, WeightsError
-from vfx.files import replace_durably, write_text, writing
 from vfx.limits import Limits
 from vfx.store import FeatureFile
+from vfx.system.cpu_count import cores
+from vfx.system.files import replace_durably, write_text, writing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,7 +105,7 @@ def _check(config: DictConfig) -> None:
         raise UsageError(
             f"give one of {', '.join(f'{key}=...' for key in QUERIES)}, not {' and '.join(given) or 'none'}"
         )
-    checks.whole("top", config.top, least=1, most=MOST)
+    validation.whole("top", config.top, least=1, most=MOST)
     for key, values in {
         "group": (None, "video"),
         "index": ("auto", "exact", "faiss"),

@@ -17,7 +17,6 @@ from vfx.benching import Cost, Stage
 from vfx.clips import Sampler
 from vfx.collection import Collection
 from vfx.compiling import Compiler
-from vfx.cores import cores
 from vfx.decoding import DECODERS, check_decoder
 from vfx.encoder import Encoder, Oversample
 from vfx.errors import UsageError
@@ -25,6 +24,7 @@ from vfx.extractor import Extractor, check_precision
 from vfx.limits import Limits
 from vfx.material import Material
 from vfx.models import Network
+from vfx.system.cpu_count import cores
 
 PRECISIONS = ("32-true", "bf16-mixed")
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from vfx import digests, hdf5, showing
 from vfx.errors import OutputError, UnknownIdError
-from vfx.extras import need
 from vfx.hdf5 import Dataset, Level
+from vfx.system.optional_imports import need
 
 if TYPE_CHECKING:
     import pandas

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from vfx import digests, hdf5
 from vfx.errors import OutputError
-from vfx.files import replace_durably, unwritten, writing
 from vfx.hdf5 import FAILURE, SCHEMA, TEXT, Dataset, Level
 from vfx.sink import Sink
 from vfx.store import BLOCK_BYTES, Failure, Rows
+from vfx.system.files import replace_durably, unwritten, writing
 
 CHUNK_BYTES = 128 << 10  # a chunk is read whole for one row and written whole for one video
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vfx.errors import Interrupted, OutputError
-from vfx.files import make_folder, remove_abandoned, working_folder, write_text, writing
+from vfx.system.files import make_folder, remove_abandoned, working_folder, write_text, writing
 
 PREFIX = "sweep-"
 STOP = "stop"  # beside the records: the number of the signal that ended the sweep; no job begins any more

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
 
-from vfx import checks
+from vfx import validation
 from vfx.background import Pending
 from vfx.batches import Batch
 from vfx.collection import Source
@@ -54,9 +54,9 @@ class FeatureWriter(BasePredictionWriter):
         super().__init__(write_interval="batch")
         if dtype not in DTYPES:
             raise UsageError(f"writer.dtype ({dtype}) must be one of {', '.join(DTYPES)}")
-        checks.number("writer.commit_mb", commit_mb, least=0)
-        checks.number("writer.commit_seconds", commit_seconds, least=0)
-        checks.number("writer.silence_seconds", silence_seconds, above=0)
+        validation.number("writer.commit_mb", commit_mb, least=0)
+        validation.number("writer.commit_seconds", commit_seconds, least=0)
+        validation.number("writer.silence_seconds", silence_seconds, above=0)
         self.total = Tally()
         self._outputs = outputs
         self._attributes = attributes

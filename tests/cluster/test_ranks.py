@@ -5,9 +5,10 @@ import os
 import pytest
 
 from tests.conftest import TOYDATA
-from vfx import extract, ranks
+from vfx import extract
 from vfx.errors import ExtractionError, UsageError
 from vfx.meeting import explained
+from vfx.system import launch_environment
 
 TORCHRUN = {
     "TORCHELASTIC_RUN_ID": "mine", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2",
@@ -26,7 +27,7 @@ OURS = {"LOCAL_RANK": "1", "WORLD_SIZE": "2", "NODE_RANK": "0"}  # Lightning's o
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     for name in list(os.environ):
-        if name.startswith(("SLURM_", "TORCHELASTIC_")) or name in ranks.NUMBERS:
+        if name.startswith(("SLURM_", "TORCHELASTIC_")) or name in launch_environment.NUMBERS:
             monkeypatch.delenv(name)
     for name, value in request.param.items():
         monkeypatch.setenv(name, value)
@@ -47,7 +48,12 @@ def started(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
     indirect=["started"],
 )
 def test_who_started_a_process(started: None, first: bool, by_others: bool, told: bool, job: str) -> None:
-    assert (ranks.first_rank(), ranks.started_by_others(), ranks.is_told(), ranks.job()) == (
+    assert (
+        launch_environment.first_rank(),
+        launch_environment.started_by_others(),
+        launch_environment.is_told(),
+        launch_environment.job(),
+    ) == (
         first,
         by_others,
         told,
@@ -66,14 +72,14 @@ def test_who_started_a_process(started: None, first: bool, by_others: bool, told
     indirect=["started"],
 )
 def test_a_job_that_is_queued_again_starts_over_once(started: None, over: bool) -> None:
-    assert ranks.starts_over(True) is over
-    assert not ranks.starts_over(False)
+    assert launch_environment.starts_over(True) is over
+    assert not launch_environment.starts_over(False)
 
 
 @pytest.mark.parametrize("started", [TORCHRUN], indirect=True)
 def test_a_run_of_torchrun_does_not_start_over(started: None) -> None:
     with pytest.raises(UsageError, match="overwrite=true would start over whenever torchrun starts the ranks anew"):
-        ranks.starts_over(True)
+        launch_environment.starts_over(True)
 
 
 @pytest.mark.parametrize(

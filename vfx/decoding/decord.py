@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx import pulse
 from vfx.decoding import pyav
 from vfx.decoding.frame import Frame
 from vfx.errors import UsageError, VideoError
+from vfx.system import heartbeat
 from vfx.timeline import Timeline
 
 LARGEST_PTS = 2**31 - 1
@@ -54,7 +54,7 @@ def frames(path: Path, timeline: Timeline, indices: NDArray[np.int64]) -> Iterat
         before = None
         for index in range(int(indices[-1]) + 1):
             frame = reader.next()
-            pulse.beat()
+            heartbeat.beat()
             if index in wanted:
                 pixels = frame.asnumpy()
                 # Where its FFmpeg stumbles over a frame and PyAV's does not, it does not count this as repeated.

@@ -21,13 +21,13 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from vfx import pulse
 from vfx.decoding import gif
 from vfx.decoding.entries import Entries
 from vfx.decoding.frame import DamageError, Frame, SoundOnlyError, TimelineError
 from vfx.decoding.structure import ELEMENTARY, Structure, examine
 from vfx.errors import VideoError
 from vfx.limits import Limits
+from vfx.system import heartbeat
 from vfx.timeline import Timeline
 
 # Containers that hold a video themselves. Playlists and scripts (hls, dash, concat) name further files to open, and
@@ -377,7 +377,7 @@ def _of(container: InputContainer, stream: VideoStream) -> _Source:
 
 def _emptied(kept: deque[av.Packet]) -> Iterator[av.Packet]:
     while kept:
-        pulse.beat()
+        heartbeat.beat()
         yield kept.popleft()
 
 
@@ -628,7 +628,7 @@ def _demuxed(container: InputContainer, stream: VideoStream) -> Iterator[av.Pack
     # At its end PyAV looks for every stream, and finds none that began in mid-file (sound in FLV, programs in MPEG-TS).
     with suppress(IndexError):
         for packet in container.demux(stream):
-            pulse.beat()
+            heartbeat.beat()
             yield packet
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx import pulse
 from vfx.decoding.frame import Frame
 from vfx.errors import UsageError, VideoError
-from vfx.extras import need
+from vfx.system import heartbeat
+from vfx.system.optional_imports import need
 from vfx.timeline import Timeline
 
 CHUNK_FRAMES = 16
@@ -46,7 +46,7 @@ def frames(path: Path, timeline: Timeline, indices: NDArray[np.int64]) -> Iterat
             raise VideoError(f"torchcodec counts {len(decoder)} frames where the packets show {len(timeline)}")
         for chunk in _chunks(decoder, indices):
             batch = decoder.get_frames_at(chunk.tolist())
-            pulse.beat()
+            heartbeat.beat()
             if np.abs(batch.pts_seconds.numpy() - timeline.seconds[chunk]).max() > TOLERANCE:
                 raise VideoError("torchcodec's times differ from those of the packets")
             for index, pixels in zip(chunk, batch.data.numpy(), strict=True):

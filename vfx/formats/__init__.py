@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from vfx.collection import LONGEST_ID, is_storable
 from vfx.errors import OutputError
-from vfx.files import remove_abandoned, sync, sync_all, unwritten, working_folder
 from vfx.store import FeatureFile
+from vfx.system.files import remove_abandoned, sync, sync_all, unwritten, working_folder
 
 log = logging.getLogger(__name__)
 BLOCK_BYTES = 8 << 20

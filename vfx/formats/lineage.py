@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vfx.errors import UsageError
-from vfx.files import remove_abandoned, sha256, working_folder
 from vfx.formats import bigfile, text
+from vfx.system.files import remove_abandoned, sha256, working_folder
 
 WORK = ".import."
 

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vfx.extras import need
 from vfx.formats import blocks
 from vfx.store import FeatureFile
+from vfx.system.optional_imports import need
 
 NAME = "features.parquet"
 FILES: tuple[str, ...] = ()

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.functional import linear, relu
 
-from vfx.memory import is_out_of_memory
 from vfx.models.trial import one_thread, watch
+from vfx.system.memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
 ADDITIONS = (operator.add, operator.iadd, torch.add)

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from vfx.errors import WeightsError
-from vfx.files import sha256
 from vfx.models.network import Weights
+from vfx.system.files import sha256
 
 log = logging.getLogger("vfx")
 

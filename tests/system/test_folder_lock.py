@@ -20,13 +20,13 @@ import pytest
 from tests.conftest import ROOT, TOYDATA
 from tests.test_kills import session
 from vfx.errors import OutputError
-from vfx.lock import NAME, STALE_SECONDS, _myself, alone_in
 from vfx.store import FeatureFile
+from vfx.system.folder_lock import NAME, STALE_SECONDS, _myself, alone_in
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from vfx.lock import alone_in
+from vfx.system.folder_lock import alone_in
 with alone_in(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
@@ -86,7 +86,7 @@ def test_a_run_of_another_machine_is_believed_while_it_gives_signs(tmp_path: Pat
 def test_what_a_job_held_on_another_machine_before_it_was_started_anew_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("vfx.lock.LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("vfx.system.folder_lock.LOOK_SECONDS", 0.1)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     far = {"host": "far", "kernel": "another", "age": STALE_SECONDS - 3}
     sign(tmp_path, **far, job="SLURM 8")
@@ -99,7 +99,7 @@ def test_what_a_job_held_on_another_machine_before_it_was_started_anew_is_waited
         pass
     assert "waiting for an earlier attempt of this job to end: process" in caplog.messages[0]
     assert "taking over from a run that was killed: process" in caplog.messages[1]
-    monkeypatch.setattr("vfx.lock.PATIENCE_SECONDS", 0)
+    monkeypatch.setattr("vfx.system.folder_lock.PATIENCE_SECONDS", 0)
     sign(tmp_path, **far)
     with pytest.raises(OutputError, match="another run is writing"), alone_in(tmp_path, patient=True):
         pass
@@ -143,7 +143,7 @@ def test_a_child_that_lives_on_holds_nothing(tmp_path: Path) -> None:
 
 
 def test_a_holder_gives_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vfx.lock.BEAT_SECONDS", 0.05)
+    monkeypatch.setattr("vfx.system.folder_lock.BEAT_SECONDS", 0.05)
     with alone_in(tmp_path):
         os.utime(tmp_path / NAME, (0, 0))
         until = time.monotonic() + 10
@@ -156,7 +156,7 @@ RIVAL = """
 import sys, time
 from pathlib import Path
 from vfx.errors import OutputError
-from vfx.lock import alone_in
+from vfx.system.folder_lock import alone_in
 folder, held = Path(sys.argv[1]), 0
 until = time.monotonic() + 2
 while time.monotonic() < until:

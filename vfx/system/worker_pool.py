@@ -23,9 +23,9 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from vfx import pulse
 from vfx.errors import ExtractionError
 from vfx.promise import anonymous_file
+from vfx.system import heartbeat
 
 Task = TypeVar("Task")
 Item = TypeVar("Item")
@@ -214,7 +214,7 @@ class _Worker(Generic[Task]):
 
     def down(self) -> Down | None:
         """Why the process has ended, or had to be; None while it lives."""
-        if self.tasks and pulse.silence(self._shared.clock) > self._patience:
+        if self.tasks and heartbeat.silence(self._shared.clock) > self._patience:
             self._process.kill()
             self._process.join()
             return Down(f"no frame for {self._patience:g} s", hung=True)
@@ -269,9 +269,9 @@ class _Shared:
         os.ftruncate(descriptor, _HEADER + AHEAD * SLOT_BYTES)
         shared = cls(descriptor)
         shared.number = -1
-        pulse.keep(shared.clock)
-        pulse.rest()
-        pulse.keep(None)
+        heartbeat.keep(shared.clock)
+        heartbeat.rest()
+        heartbeat.keep(None)
         return shared
 
     def for_child(self) -> Any:
@@ -344,7 +344,7 @@ def _serve(
     _follow_main()
     _limit(memory)
     shared = _Shared(descriptor)
-    pulse.keep(shared.clock)
+    heartbeat.keep(shared.clock)
     if start is not None:
         start()
     tasks: deque[tuple[int, Task]] = deque()
@@ -360,20 +360,20 @@ def _serve(
 
     with contextlib.suppress(EOFError, OSError):  # the main process is gone
         while True:
-            pulse.rest()
+            heartbeat.rest()
             while not tasks:
                 receive()
             shared.number, task = tasks.popleft()
-            pulse.beat()
+            heartbeat.beat()
             error: Exception | None = None
             try:
                 for item in work(task):
-                    pulse.rest()
+                    heartbeat.rest()
                     while not free:
                         receive()
                     free -= 1
                     channel.send((shared.number, shared.put(item), None))
-                    pulse.beat()
+                    heartbeat.beat()
             except (EOFError, BrokenPipeError):
                 raise
             except Exception as raised:  # noqa: BLE001  (for the main process to raise)

@@ -23,9 +23,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from vfx import ranks
 from vfx.errors import OutputError
-from vfx.files import make_folder, unwritten, writing
+from vfx.system import launch_environment
+from vfx.system.files import make_folder, unwritten, writing
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ def _outlive(lock: Lock) -> int:
             return _take(lock)
         except _Held as held:
             other = held.holder
-            earlier = other is not None and other.kernel != _kernel() and other.job == ranks.job() != ""
+            earlier = other is not None and other.kernel != _kernel() and other.job == launch_environment.job() != ""
             if not earlier or time.monotonic() > until:
                 raise
             if not waiting:
@@ -280,7 +280,7 @@ def _myself(run: str) -> Holder:
         started=_started(os.getpid()),
         since=datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"),
         command=command if len(command) <= LONGEST_COMMAND else f"{command[:LONGEST_COMMAND]} ...",
-        job=ranks.job(),
+        job=launch_environment.job(),
     )
 
 

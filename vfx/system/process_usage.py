@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from vfx import memory
+from vfx.system import memory
 
 PROC = Path("/proc")
 # Of <sys/prctl.h>: a process is sent a signal when its parent ends; orphans below a process become its own children.
@@ -97,7 +97,10 @@ def run(command: Sequence[str]) -> tuple[subprocess.CompletedProcess[str], Usage
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "usage"
         done = subprocess.run(
-            [sys.executable, "-m", "vfx.usage", str(report), *command], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "vfx.system.process_usage", str(report), *command],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         return done, Usage(*json.loads(report.read_text()))
 

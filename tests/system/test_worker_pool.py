@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from vfx import pulse
 from vfx.errors import ExtractionError, UsageError
-from vfx.workers import SLOT_BYTES, Down, run
+from vfx.system import heartbeat
+from vfx.system.worker_pool import SLOT_BYTES, Down, run
 
 ROOM = 1 << 30
 LIBC = ctypes.CDLL(None)
@@ -136,7 +136,7 @@ def test_what_a_worker_does_after_the_last_item_costs_nothing() -> None:
 def busy(n: int) -> Iterator[int]:
     for _ in range(8):
         time.sleep(0.5)
-        pulse.beat()
+        heartbeat.beat()
     yield n
 
 

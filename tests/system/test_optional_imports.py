@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import ROOT
 from vfx.errors import UsageError
-from vfx.extras import need
+from vfx.system.optional_imports import need
 
 
 def test_a_library_that_is_there_is_imported() -> None:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from tests.conftest import ROOT
-from vfx import pulse
+from vfx.system import heartbeat
 
 BEATING = """
 import mmap, sys, time
@@ -35,13 +35,13 @@ def test_one_that_beats_is_never_seen_silent(tmp_path: Path) -> None:
             looks = []
             end = time.monotonic() + 0.8
             while time.monotonic() < end:
-                looks.append(pulse.silence(clock))
+                looks.append(heartbeat.silence(clock))
         assert len(looks) > 1000
         assert max(looks) < 0.5
-        assert pulse.silence(clock) < 0  # it rests
+        assert heartbeat.silence(clock) < 0  # it rests
         clock.release()
 
 
 def test_a_process_that_nobody_watches_may_beat() -> None:
-    pulse.beat()
-    pulse.rest()
+    heartbeat.beat()
+    heartbeat.rest()

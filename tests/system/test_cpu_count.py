@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vfx.cores import cores, quota
+from vfx.system.cpu_count import cores, quota
 
 
 def made(folder: Path, own: str, files: dict[str, str]) -> float:
@@ -46,7 +46,7 @@ def test_without_control_groups_there_is_no_limit(tmp_path: Path) -> None:
     assert quota(tmp_path / "own", tmp_path) == math.inf
 
 
-TELL = [sys.executable, "-c", "from vfx.cores import cores; print(cores())"]
+TELL = [sys.executable, "-c", "from vfx.system.cpu_count import cores; print(cores())"]
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
