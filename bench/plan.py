@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from vfx.batches import share
-from vfx.collection import Source
+from vfx.collection.collection import Source
 
 RATE = 25  # source frames a second of video
 SAMPLED = 2  # a second

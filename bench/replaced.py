@@ -26,7 +26,7 @@ from PIL import Image
 from torchvision import transforms
 
 from vfx import app
-from vfx.collection import find_collection
+from vfx.collection.collection import find_collection
 from vfx.errors import UsageError
 from vfx.models import Network
 from vfx.transforms import Transform

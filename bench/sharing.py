@@ -21,7 +21,7 @@ from pathlib import Path
 from vfx import footage
 from vfx.batches import Batches, Reader, divide, share
 from vfx.clips import read_video
-from vfx.collection import Source, find_collection
+from vfx.collection.collection import Source, find_collection
 from vfx.datamodules import PIECE_BYTES
 from vfx.limits import Limits
 from vfx.sampling import half_second

@@ -26,7 +26,7 @@ from PIL import Image
 
 from tests.clips import CLIPS, silence
 from tests.conftest import LIMITS, ROOT, TOYDATA
-from vfx.collection import VIDEO_SUFFIXES
+from vfx.collection.collection import VIDEO_SUFFIXES
 from vfx.decoding import Frame, Reading
 from vfx.sampling import all_frames
 

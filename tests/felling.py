@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from vfx.clips import Clip, Prepares
-from vfx.collection import Source
+from vfx.collection.collection import Source
 from vfx.datamodules import Read, VideoDataModule
 
 LIBC = ctypes.CDLL(None)

@@ -14,7 +14,7 @@ import torch
 from tests.conftest import LIMITS
 from vfx.batches import MOST_STRETCHES, Batch, Batches, Reader, divide, joined, one_ahead, regroup, share
 from vfx.clips import Clip
-from vfx.collection import Piece, Source
+from vfx.collection.collection import Piece, Source
 from vfx.errors import UsageError, VideoError
 from vfx.promise import BrokenPromise
 from vfx.store import Failure

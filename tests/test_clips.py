@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.conftest import TOYDATA
 from vfx.clips import read_frames, read_video
-from vfx.collection import Source
+from vfx.collection.collection import Source
 from vfx.promise import Promise
 from vfx.sampling import all_frames, half_second
 from vfx.system import heartbeat

@@ -10,7 +10,7 @@ from pytorch_lightning import Trainer
 from tests.clips import CLIPS
 from tests.conftest import LIMITS, TOYDATA
 from tests.felling import Felling
-from vfx.collection import find_collection
+from vfx.collection.collection import find_collection
 from vfx.encoder import Encoder
 from vfx.extractor import Extractor
 from vfx.models import efficientnet_lite

@@ -23,7 +23,7 @@ from PIL import Image
 from tests.clips import CLIPS, Clip, corrupt, truncate
 from tests.conftest import LIMITS, ROOT, TOYDATA
 from vfx import extract, frames
-from vfx.collection import Collection, Source
+from vfx.collection.collection import Collection, Source
 from vfx.cutting import Cut, Cutter, Pictures, cut_all
 from vfx.decoding import Reading
 from vfx.errors import ExtractionError, OutputError, SamplerError, UsageError, VfxError

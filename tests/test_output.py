@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from vfx import digests, integrity
-from vfx.collection import Piece
+from vfx.collection.collection import Piece
 from vfx.errors import ExtractionError, OutputError
 from vfx.output import Output, PartWriter, conflicts, differences
 from vfx.store import Failure, FeatureFile

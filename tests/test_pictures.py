@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import LIMITS, TOYDATA
-from vfx.collection import Collection
+from vfx.collection.collection import Collection
 from vfx.decoding import Reading
 from vfx.pictures import MIDDLE, Picture, collection_of, draw
 from vfx.store import FeatureFile

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.clips import CLIPS, Clip, corrupt, cut, silence, truncate
-from vfx.collection import Collection, Source
+from vfx.collection.collection import Collection, Source
 from vfx.errors import UsageError
 from vfx.limits import Limits
 from vfx.probing import COLUMNS, Prober, Record, Task, Tasks, clean, duration, is_variable, probe_all

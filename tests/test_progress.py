@@ -18,7 +18,7 @@ from pytorch_lightning import LightningModule, Trainer
 
 from tests.conftest import ROOT, TOYDATA
 from vfx import extract
-from vfx.collection import Source
+from vfx.collection.collection import Source
 from vfx.progress import Progress, duration, summary
 from vfx.tally import Tally
 

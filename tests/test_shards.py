@@ -10,7 +10,7 @@ from tests.conftest import ROOT, TOYDATA
 from tests.test_extract import same
 from vfx import extract, merge, verify
 from vfx.batches import share
-from vfx.collection import Collection
+from vfx.collection.collection import Collection
 from vfx.errors import ExtractionError, OutputError, UsageError
 from vfx.store import FeatureFile
 

@@ -16,7 +16,7 @@ from tests.conftest import LIMITS, TOYDATA
 from tests.felling import Crashing
 from tests.test_extract import command, same
 from vfx import extract
-from vfx.collection import find_collection
+from vfx.collection.collection import find_collection
 from vfx.encoder import Encoder
 from vfx.errors import ExtractionError
 from vfx.extractor import Extractor

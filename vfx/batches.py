@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from vfx.clips import Clip
-from vfx.collection import Piece, Source
+from vfx.collection.collection import Piece, Source
 from vfx.errors import UsageError, VideoError
 from vfx.limits import Limits
 from vfx.promise import BrokenPromise

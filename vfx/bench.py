@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vfx import app, validation
 from vfx.benching import Result, Stage, efficiencies, in_turns, utilizations
-from vfx.collection import Collection, find_collection
+from vfx.collection.collection import Collection, find_collection
 from vfx.errors import UsageError
 from vfx.system import memory, worker_pool
 from vfx.system.files import make_folder, remove_abandoned, working_folder, write_text, writing

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vfx.collection import FORMATS, FRAME_SUFFIXES, Piece, Source, video_id
+from vfx.collection.collection import FORMATS, FRAME_SUFFIXES, Piece, Source, video_id
 from vfx.decoding import Frame, PieceReading, Reading, remembered
 from vfx.errors import SamplerError, VideoError
 from vfx.limits import Limits

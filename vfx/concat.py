@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from vfx import app
-from vfx.collection import collection_name
+from vfx.collection.collection import collection_name
 from vfx.concatenation import Concatenation
 from vfx.derive import is_made, open_feature, source
 from vfx.errors import UsageError

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vfx import validation
-from vfx.collection import FRAME_SUFFIXES, Source, video_id
+from vfx.collection.collection import FRAME_SUFFIXES, Source, video_id
 from vfx.decoding import Reading
 from vfx.errors import OutputError, UsageError, VfxError
 from vfx.limits import Limits

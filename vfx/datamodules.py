@@ -15,7 +15,7 @@ from pytorch_lightning import LightningDataModule
 from vfx import validation
 from vfx.batches import Batch, Batches, Reader, divide, share
 from vfx.clips import Clip, Prepares, Sampler, read_frames, read_video
-from vfx.collection import Collection, Piece, Source
+from vfx.collection.collection import Collection, Piece, Source
 from vfx.decoding import PieceReading, check_decoder
 from vfx.extractor import Extractor
 from vfx.limits import Limits

@@ -9,7 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from vfx import app
-from vfx.collection import collection_name, find_collection
+from vfx.collection.collection import collection_name, find_collection
 from vfx.derive import open_feature
 from vfx.errors import UsageError
 from vfx.formats import Format, bigfile, npy, npz, parquet, text, whole

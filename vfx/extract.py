@@ -18,7 +18,7 @@ from vfx.system import launch_environment, memory, worker_pool
 from vfx.system.files import write_text
 
 if TYPE_CHECKING:
-    from vfx.collection import Collection, Source
+    from vfx.collection.collection import Collection, Source
     from vfx.models import Network
     from vfx.output import Output, Recipe
     from vfx.store import Failure
@@ -72,7 +72,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
     # Late, so that --help and a mistyped key need not wait for torch.
     lean.load("pytorch_lightning")
     from vfx.batches import share
-    from vfx.collection import find_collection
+    from vfx.collection.collection import find_collection
     from vfx.encoder import Encoder
     from vfx.extractor import Extractor, check_precision
     from vfx.interruption import Interruption
@@ -202,7 +202,7 @@ def _by_model(config: DictConfig) -> list[DictConfig]:
 
 
 def _recipe(config: DictConfig, network: Network, collection: Collection, dataset: str) -> Recipe:
-    from vfx.collection import first_frames
+    from vfx.collection.collection import first_frames
     from vfx.cutting import how_cut
     from vfx.provenance import recipe
 

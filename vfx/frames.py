@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from vfx import app, sweeps, validation
-from vfx.collection import Collection, Source, find_collection
+from vfx.collection.collection import Collection, Source, find_collection
 from vfx.cutting import Cut, Cutter, Pictures, cut_all, done, has_place, remove_leftovers, survey
 from vfx.decoding import check_decoder
 from vfx.errors import ExtractionError, NoFramesError, OutputError

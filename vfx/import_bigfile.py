@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from vfx import app
-from vfx.collection import collection_name, video_id
+from vfx.collection.collection import collection_name, video_id
 from vfx.derive import is_made
 from vfx.errors import OutputError, UsageError
 from vfx.formats import BLOCK_BYTES, Matrix, bigfile

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx import digests, hdf5
-from vfx.collection import is_storable
+from vfx.collection.collection import is_storable
 from vfx.errors import OutputError
 from vfx.system import worker_pool
 

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from vfx.collection import Collection, Source
+from vfx.collection.collection import Collection, Source
 from vfx.cutting import Cut, frame_indices
 from vfx.system.files import replace_durably, writing
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.clips import CLIP_BYTES, CLIP_FRAMES, Sampler
-from vfx.collection import Source
+from vfx.collection.collection import Source
 from vfx.decoding import Reading, demux, headers
 from vfx.errors import UsageError, VideoError
 from vfx.limits import Limits

@@ -29,7 +29,7 @@ from vfx import material as materials
 from vfx.background import Pending
 from vfx.benching import Cost
 from vfx.clips import Clip, Prepares, Sampler
-from vfx.collection import Source
+from vfx.collection.collection import Source
 from vfx.datamodules import Read, SourceDataModule
 from vfx.encoder import Encoder
 from vfx.errors import ExtractionError

@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from vfx import app, sweeps
-from vfx.collection import find_collection
+from vfx.collection.collection import find_collection
 from vfx.errors import ExtractionError, OutputError
 from vfx.output import Output
 

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx import course, integrity
-from vfx.collection import Piece
+from vfx.collection.collection import Piece
 from vfx.errors import ExtractionError, OutputError
 from vfx.store import Failure, FeatureFile, Rows
 from vfx.storing import FeatureFileWriter

@@ -10,7 +10,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.collection import video_id
+from vfx.collection.collection import video_id
 
 SHOWN = 5  # how many ids are named
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vfx.collection import FORMATS, FRAME_SUFFIXES, Collection, find_collection
+from vfx.collection.collection import FORMATS, FRAME_SUFFIXES, Collection, find_collection
 from vfx.decoding import Reading
 from vfx.errors import CollectionError, LimitError, VfxError
 from vfx.limits import Limits

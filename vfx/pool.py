@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from vfx import app
-from vfx.collection import collection_name
+from vfx.collection.collection import collection_name
 from vfx.derive import Pooled, is_made, open_feature, pool_segments, pool_videos, source, without_rows
 from vfx.errors import UsageError
 from vfx.output import Output

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from vfx import app, validation
-from vfx.collection import Source, find_collection
+from vfx.collection.collection import Source, find_collection
 from vfx.errors import ExtractionError, UsageError
 from vfx.formats import parquet
 from vfx.overview import Overview, nbytes, tab_separated

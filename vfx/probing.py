@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.collection import Source, is_storable
+from vfx.collection.collection import Source, is_storable
 from vfx.decoding import Headers, Reading, SoundOnlyError, can_read, demux, headers, shortfall
 from vfx.errors import LimitError, UsageError, VideoError
 from vfx.limits import Limits

@@ -10,7 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from vfx import app, validation
-from vfx.collection import collection_name
+from vfx.collection.collection import collection_name
 from vfx.derive import find_file, open_feature
 from vfx.errors import OutputError, UsageError
 from vfx.store import FeatureFile

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vfx import app, lean, validation
-from vfx.collection import collection_name
+from vfx.collection.collection import collection_name
 from vfx.derive import find_file, open_feature
 from vfx.errors import OutputError, UsageError, VideoError, WeightsError
 from vfx.limits import Limits

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx import sampling
-from vfx.collection import LONGEST_ID, is_storable
+from vfx.collection.collection import LONGEST_ID, is_storable
 from vfx.errors import UsageError
 from vfx.timeline import Timeline
 

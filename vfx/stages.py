@@ -15,7 +15,7 @@ from pytorch_lightning import Trainer
 from vfx import footage, measuring
 from vfx.benching import Cost, Stage
 from vfx.clips import Sampler
-from vfx.collection import Collection
+from vfx.collection.collection import Collection
 from vfx.compiling import Compiler
 from vfx.decoding import DECODERS, check_decoder
 from vfx.encoder import Encoder, Oversample

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from vfx import app, hdf5
-from vfx.collection import collection_name
+from vfx.collection.collection import collection_name
 from vfx.derive import find_file
 from vfx.errors import IntegrityError, OutputError, UsageError
 from vfx.integrity import survey

@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 from vfx import validation
 from vfx.background import Pending
 from vfx.batches import Batch
-from vfx.collection import Source
+from vfx.collection.collection import Source
 from vfx.course import Recorder
 from vfx.errors import ExtractionError, Interrupted, UsageError
 from vfx.extractor import Extractor

@@ -22,7 +22,7 @@ from tests.conftest import ROOT, TOYDATA
 from tests.test_extract import same
 from vfx import extract
 from vfx.batches import share
-from vfx.collection import find_collection
+from vfx.collection.collection import find_collection
 from vfx.store import FeatureFile
 
 DOCS = (ROOT / "docs" / "cluster.md").read_text()

@@ -16,7 +16,7 @@ from tests.clips import CLIPS, corrupt, join, read, truncate
 from tests.conftest import LIMITS
 from vfx import sampling
 from vfx.clips import Sampler
-from vfx.collection import Piece
+from vfx.collection.collection import Piece
 from vfx.decoding import Frame, PieceReading, Reading, remembered
 from vfx.decoding.piece import cuts
 from vfx.errors import LimitError, SamplerError, VideoError

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.collection import Piece
+from vfx.collection.collection import Piece
 from vfx.decoding import pyav
 from vfx.decoding.frame import Frame
 from vfx.decoding.reading import shortfall

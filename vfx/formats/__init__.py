@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.collection import LONGEST_ID, is_storable
+from vfx.collection.collection import LONGEST_ID, is_storable
 from vfx.errors import OutputError
 from vfx.store import FeatureFile
 from vfx.system.files import remove_abandoned, sync, sync_all, unwritten, working_folder

@@ -17,7 +17,7 @@ from typing import TextIO
 
 import numpy as np
 
-from vfx.collection import LONGEST_ID
+from vfx.collection.collection import LONGEST_ID
 from vfx.errors import OutputError
 from vfx.formats import SHOWN, Matrix, blocks, check_id, frames_by_video
 from vfx.store import FeatureFile

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from vfx.collection import Source, find_collection, is_storable, video_id
+from vfx.collection.collection import Source, find_collection, is_storable, video_id
 from vfx.errors import CollectionError
 
 

@@ -1,0 +1,1 @@
+"""Collections: which videos or folders of frames there are, and their ids."""
