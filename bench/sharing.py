@@ -24,7 +24,7 @@ from vfx.clips import read_video
 from vfx.collection.collection import Source, find_collection
 from vfx.datamodules import PIECE_BYTES
 from vfx.limits import Limits
-from vfx.sampling import half_second
+from vfx.sampling.samplers import half_second
 from vfx.system import process_usage, worker_pool
 from vfx.tally import Tally
 from vfx.transforms import Prepare, Transform

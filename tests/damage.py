@@ -28,7 +28,7 @@ from tests.clips import CLIPS, silence
 from tests.conftest import LIMITS, ROOT, TOYDATA
 from vfx.collection.collection import VIDEO_SUFFIXES
 from vfx.decoding import Frame, Reading
-from vfx.sampling import all_frames
+from vfx.sampling.samplers import all_frames
 
 VIDEOS = Path(os.environ.get("VFX_TEST_VIDEOS", ROOT.parent / "shared" / "videos"))
 HUGE = 20_000  # pixels, each way: more than FFmpeg can hold

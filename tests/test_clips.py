@@ -14,7 +14,7 @@ from tests.conftest import TOYDATA
 from vfx.clips import read_frames, read_video
 from vfx.collection.collection import Source
 from vfx.promise import Promise
-from vfx.sampling import all_frames, half_second
+from vfx.sampling.samplers import all_frames, half_second
 from vfx.system import heartbeat
 from vfx.transforms import Prepare, Transform
 

@@ -19,10 +19,11 @@ from tests import damage
 from tests.clips import CLIPS, corrupt, paint
 from tests.conftest import LIMITS, ROOT, TOYDATA
 from tests.test_kills import session
-from vfx import extract, sampling
+from vfx import extract
 from vfx.decoding import Reading, check_decoder, demux
 from vfx.decoding.reading import BACKENDS
 from vfx.errors import UsageError, VideoError
+from vfx.sampling import samplers
 from vfx.store import FeatureFile
 from vfx.system import worker_pool
 
@@ -129,7 +130,7 @@ def test_damaged_files_cost_nothing_but_themselves(
         for part in failure.error.split("; "):
             assert REASONS.fullmatch(part), f"{failure.id}: {part}"
     rows = {d.id: len(file[d.id]) if d.id in file else 0 for d in made}
-    wanted = {path: len(sampling.half_second(demux(path))) for path in {d.source for d in made if d.source}}
+    wanted = {path: len(samplers.half_second(demux(path))) for path in {d.source for d in made if d.source}}
     for d in made:
         assert rows[d.id] or d.id in reasons, f"{d.id} ({d.note}) has neither rows nor a reason"
         if d.source is not None and rows[d.id] < wanted[d.source] and d.id not in reasons:
@@ -212,10 +213,10 @@ def test_what_decord_conceals_is_caught(name: str, tmp_path: Path) -> None:
         pytest.skip("decord is not installed")
     sound = CLIPS[name].write(tmp_path)
     path = corrupt(sound, tmp_path / "bad.mp4", packets=[15, 16, 17, 18])
-    pixels = [frame.pixels for frame in Reading(sound, sampling.all_frames, decoder="decord")]
+    pixels = [frame.pixels for frame in Reading(sound, samplers.all_frames, decoder="decord")]
     alone = BACKENDS["decord"].frames(path, demux(path), np.arange(40))
     assert [frame.index for frame in alone if differs(frame.pixels, pixels[frame.index])]
-    frames = list(Reading(path, sampling.all_frames, decoder="decord"))
+    frames = list(Reading(path, samplers.all_frames, decoder="decord"))
     assert frames
     assert not [frame.index for frame in frames if differs(frame.pixels, pixels[frame.index])]
 
@@ -230,7 +231,7 @@ def test_a_frame_that_decord_puts_in_place_of_another_is_caught(tmp_path: Path) 
     data = bytearray(sound.read_bytes())
     data[17243:17361] = bytes(118)
     path.write_bytes(data)
-    reading = Reading(path, sampling.all_frames, decoder="decord")
+    reading = Reading(path, samplers.all_frames, decoder="decord")
     frames = [frame.pixels for frame in reading]
     assert len(frames) == 40
     assert reading.decoder == "decord+pyav"
@@ -251,7 +252,7 @@ def test_a_picture_that_stands_still_is_decords(tmp_path: Path) -> None:
             picture.pts = number
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
-    reading = Reading(path, sampling.all_frames, decoder="decord")
+    reading = Reading(path, samplers.all_frames, decoder="decord")
     frames = [frame.pixels for frame in reading]
     assert (len(frames), reading.decoder, reading.problem) == (30, "decord", "")
     assert sum(np.array_equal(*pair) for pair in itertools.pairwise(frames)) > 5
@@ -289,7 +290,7 @@ def test_what_asks_for_more_than_the_limits_is_refused_by_the_limits_name(tmp_pa
 def test_pictures_that_grow_beyond_the_limit_end_the_reading(decoder: str, tmp_path: Path) -> None:
     path = tmp_path / "late.mov"
     path.write_bytes(damage.bomb(damage.LARGE, sound=5))
-    reading = Reading(path, sampling.all_frames, decoder=decoder, limits=LIMITS)
+    reading = Reading(path, samplers.all_frames, decoder=decoder, limits=LIMITS)
     assert [frame.pixels.shape for frame in reading] == [(64, 64, 3)] * 5
     assert reading.problem == (
         "5 of 8 frames could be decoded: a frame is 16000x16000 pixels, more than limits.pixels (134217728) allows"
@@ -305,6 +306,6 @@ def test_pictures_that_grow_beyond_the_limit_end_the_reading(decoder: str, tmp_p
 )
 def test_reasons_are_in_words(name: str, content: bytes, reason: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
-    reading = Reading(tmp_path / name, sampling.all_frames)
+    reading = Reading(tmp_path / name, samplers.all_frames)
     assert list(reading) == []
     assert reading.problem == f"{name} cannot be read as a video: {reason}"

@@ -26,7 +26,7 @@ from vfx.decoding import Reading
 from vfx.encoder import Encoder
 from vfx.errors import CollectionError, ExtractionError, OutputError, SamplerError, UsageError
 from vfx.models import efficientnet_lite
-from vfx.sampling import half_second
+from vfx.sampling.samplers import half_second
 from vfx.store import FeatureFile
 
 Matrix = NDArray[np.float32]

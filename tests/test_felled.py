@@ -15,7 +15,7 @@ from vfx.encoder import Encoder
 from vfx.extractor import Extractor
 from vfx.models import efficientnet_lite
 from vfx.output import Output
-from vfx.sampling import half_second
+from vfx.sampling.samplers import half_second
 from vfx.store import FeatureFile
 from vfx.writer import FeatureWriter
 

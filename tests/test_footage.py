@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import LIMITS
 from vfx.decoding import Reading, demux, headers
 from vfx.footage import Format, made
-from vfx.sampling import all_frames
+from vfx.sampling.samplers import all_frames
 
 FORMATS = [Format("small", 2, 96, 64, 60_000), Format("large", 1, 128, 80, 90_000)]
 

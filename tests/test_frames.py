@@ -28,7 +28,7 @@ from vfx.cutting import Cut, Cutter, Pictures, cut_all
 from vfx.decoding import Reading
 from vfx.errors import ExtractionError, OutputError, SamplerError, UsageError, VfxError
 from vfx.listing import write_lists
-from vfx.sampling import all_frames, half_second, lineage
+from vfx.sampling.samplers import all_frames, half_second, lineage
 from vfx.store import FeatureFile
 from vfx.system.folder_lock import alone_in
 

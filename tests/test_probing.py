@@ -17,9 +17,9 @@ from vfx.collection.collection import Collection, Source
 from vfx.errors import UsageError
 from vfx.limits import Limits
 from vfx.probing import COLUMNS, Prober, Record, Task, Tasks, clean, duration, is_variable, probe_all
-from vfx.sampling import half_second, uniform
-from vfx.segments import segments
-from vfx.timeline import Timeline
+from vfx.sampling.samplers import half_second, uniform
+from vfx.sampling.segment_table import segments
+from vfx.sampling.timeline import Timeline
 
 LIMITS = Limits(pixels=2**27, frames=1e7, hours=48, memory_gb=4, patience=60)
 

@@ -22,7 +22,7 @@ from vfx.errors import ExtractionError
 from vfx.extractor import Extractor
 from vfx.models import timm
 from vfx.output import Output
-from vfx.sampling import half_second
+from vfx.sampling.samplers import half_second
 from vfx.store import Failure, FeatureFile
 from vfx.writer import FeatureWriter
 

@@ -40,7 +40,7 @@ ALLOWED = (
     "vfx.models.*.build",
     "vfx.pooling.*",
     "vfx.sampling.*",
-    "vfx.segments.segments",
+    "vfx.sampling.segment_table.segments",
     "vfx.writer.FeatureWriter",
     "pytorch_lightning.Trainer",
     "pytorch_lightning.strategies.*",

@@ -17,9 +17,9 @@ from vfx.decoding import Frame, PieceReading, Reading, remembered
 from vfx.errors import SamplerError, VideoError
 from vfx.limits import Limits
 from vfx.promise import Promise
+from vfx.sampling.timeline import Timeline
 from vfx.store import Failure
 from vfx.system import heartbeat
-from vfx.timeline import Timeline
 from vfx.transforms import Prepare
 
 CLIP_FRAMES = 16  # at most; native frames of 4K are 25 MB each and wait here for their resize

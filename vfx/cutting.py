@@ -30,9 +30,9 @@ from vfx.collection.collection import FRAME_SUFFIXES, Source, video_id
 from vfx.decoding import Reading
 from vfx.errors import OutputError, UsageError, VfxError
 from vfx.limits import Limits
+from vfx.sampling.timeline import Timeline
 from vfx.system import worker_pool
 from vfx.system.files import sync, sync_all, unwritten
-from vfx.timeline import Timeline
 
 RECORD = ".vfx.json"
 TEMPORARY = re.compile(r"\.(?P<id>.+)\.[0-9a-f]{8}\.tmp")

@@ -19,9 +19,9 @@ from vfx.collection.collection import Collection, Piece, Source
 from vfx.decoding import PieceReading, check_decoder
 from vfx.extractor import Extractor
 from vfx.limits import Limits
+from vfx.sampling.timeline import Timeline
 from vfx.system.cpu_count import cores
 from vfx.tally import Tally
-from vfx.timeline import Timeline
 
 log = logging.getLogger(__name__)
 Read = Callable[[Source], Iterator[Clip]]

@@ -14,7 +14,7 @@ from vfx import sweeps
 from vfx.errors import OutputError, UsageError
 from vfx.output import Output
 from vfx.pooling import Pooling
-from vfx.segments import Table, rows_of
+from vfx.sampling.segment_table import Table, rows_of
 from vfx.store import Failure, FeatureFile
 
 log = logging.getLogger(__name__)

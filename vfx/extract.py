@@ -80,7 +80,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
     from vfx.output import Output, Shard
     from vfx.progress import Progress, summary
     from vfx.promise import Promise
-    from vfx.segments import check_videos
+    from vfx.sampling.segment_table import check_videos
     from vfx.tally import Tally
 
     start = time.monotonic()

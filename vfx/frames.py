@@ -21,10 +21,10 @@ from vfx.errors import ExtractionError, NoFramesError, OutputError
 from vfx.limits import Limits
 from vfx.listing import meta_line, read_metas, rewrite, write_lists
 from vfx.output import differences
-from vfx.segments import check_videos
+from vfx.sampling.segment_table import check_videos
+from vfx.sampling.timeline import Timeline
 from vfx.system.cpu_count import cores
 from vfx.system.folder_lock import alone_in
-from vfx.timeline import Timeline
 
 log = logging.getLogger("vfx.frames")  # not __name__, which is __main__ when run
 LINE_SECONDS = 30  # between two lines of progress where there is no terminal

@@ -15,7 +15,7 @@ from vfx.collection.collection import Source
 from vfx.decoding import Reading, demux, headers
 from vfx.errors import UsageError, VideoError
 from vfx.limits import Limits
-from vfx.timeline import Timeline
+from vfx.sampling.timeline import Timeline
 
 Size = tuple[int, int]  # height, width
 

@@ -19,9 +19,9 @@ from vfx.collection.collection import FORMATS, FRAME_SUFFIXES, Collection, find_
 from vfx.decoding import Reading
 from vfx.errors import CollectionError, LimitError, VfxError
 from vfx.limits import Limits
+from vfx.sampling.timeline import Timeline
 from vfx.store import FeatureFile
 from vfx.system import worker_pool
-from vfx.timeline import Timeline
 
 log = logging.getLogger(__name__)
 MIDDLE = -1  # instead of a frame's index: the one in the middle of the video

@@ -15,7 +15,7 @@ from vfx.collection.collection import collection_name
 from vfx.derive import Pooled, is_made, open_feature, pool_segments, pool_videos, source, without_rows
 from vfx.errors import UsageError
 from vfx.output import Output
-from vfx.segments import read_segments
+from vfx.sampling.segment_table import read_segments
 from vfx.storing import FeatureFileWriter
 from vfx.system.files import sha256, write_text
 

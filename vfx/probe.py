@@ -21,11 +21,11 @@ from vfx.errors import ExtractionError, UsageError
 from vfx.formats import parquet
 from vfx.overview import Overview, nbytes, tab_separated
 from vfx.probing import COLUMNS, Prober, Record, probe_all
-from vfx.segments import check_videos
+from vfx.sampling.segment_table import check_videos
+from vfx.sampling.timeline import Timeline
 from vfx.system.cpu_count import cores
 from vfx.system.files import replace_durably, unwritten
 from vfx.system.folder_lock import alone_in
-from vfx.timeline import Timeline
 
 log = logging.getLogger("vfx.probe")  # not __name__, which is __main__ when run
 LINE_SECONDS = 30  # between two lines of progress where there is no terminal

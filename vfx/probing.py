@@ -17,9 +17,9 @@ from vfx.collection.collection import Source, is_storable
 from vfx.decoding import Headers, Reading, SoundOnlyError, can_read, demux, headers, shortfall
 from vfx.errors import LimitError, UsageError, VideoError
 from vfx.limits import Limits
-from vfx.sampling import all_frames
+from vfx.sampling.samplers import all_frames
+from vfx.sampling.timeline import Timeline
 from vfx.system import heartbeat, worker_pool
-from vfx.timeline import Timeline
 
 # What can be wrong, as the table names it; docs/probe.md says what each means.
 Problem = Literal["empty", "open", "sound", "short", "damage", "limit", "crash", "hang", "name", "same_id"]

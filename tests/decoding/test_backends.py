@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from tests.clips import CLIPS, Clip, cut, read
-from vfx import sampling
 from vfx.decoding import Frame, Reading, demux
-from vfx.timeline import Timeline
+from vfx.sampling import samplers
+from vfx.sampling.timeline import Timeline
 
 SAMPLERS = {
-    "half_second": sampling.half_second,
-    "fps": partial(sampling.fps, fps=10),
-    "stride": partial(sampling.stride, stride=7),
-    "uniform": partial(sampling.uniform, num_frames=5),
-    "keyframes": sampling.keyframes,
-    "all": sampling.all_frames,
+    "half_second": samplers.half_second,
+    "fps": partial(samplers.fps, fps=10),
+    "stride": partial(samplers.stride, stride=7),
+    "uniform": partial(samplers.uniform, num_frames=5),
+    "keyframes": samplers.keyframes,
+    "all": samplers.all_frames,
     "last": lambda timeline: np.array([len(timeline) - 1]),
 }
 MS = 1.01e-3  # a tick of the coarsest container, Matroska, and of the painted time
@@ -80,7 +80,7 @@ def test_cut_by_stream_copy_begins_where_it_was_cut(
 ) -> None:
     """An edit list hides the frames between the key frame and the cut: times count from the cut."""
     path = cut(clip(name), tmp_path / "cut.mp4", seconds=0.68)
-    reading = Reading(path, sampling.all_frames, decoder=decoder)
+    reading = Reading(path, samplers.all_frames, decoder=decoder)
     frames = list(reading)
     assert reading.problem == ""
     begin = next(i for i, t in enumerate(CLIPS[name].times()) if t >= Fraction("0.68"))

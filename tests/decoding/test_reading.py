@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 from tests.clips import CLIPS, corrupt, cut, join, read, silence, truncate
-from vfx import sampling
 from vfx.decoding import DECODERS, Frame, Reading, demux
 from vfx.decoding.pyav import decoded_timeline
 from vfx.errors import SamplerError, UsageError, VideoError
+from vfx.sampling import samplers
 
 MakeClip = Callable[[str], Path]
 
 
 def read_all(path: Path, decoder: str = "auto") -> tuple[list[Frame], Reading]:
-    reading = Reading(path, sampling.all_frames, decoder=decoder)
+    reading = Reading(path, samplers.all_frames, decoder=decoder)
     return list(reading), reading
 
 
@@ -37,7 +37,7 @@ def test_a_sound_video(clip: MakeClip) -> None:
 
 
 def test_reading_twice_gives_the_same(clip: MakeClip) -> None:
-    reading = Reading(clip("vp9.webm"), sampling.half_second)
+    reading = Reading(clip("vp9.webm"), samplers.half_second)
     first, second = list(reading), list(reading)
     assert [f.index for f in first] == [f.index for f in second] == [0, 13, 25, 38]
     assert (reading.decoder, reading.decoded) == ("pyav", 4)
@@ -312,7 +312,7 @@ def test_cut_of_a_cut(clip: MakeClip, tmp_path: Path) -> None:
 
 def test_unknown_decoder() -> None:
     with pytest.raises(UsageError, match=r"decoder \(opencv\) must be one of auto, pyav, decord, torchcodec"):
-        Reading("x.mp4", sampling.all_frames, decoder="opencv")
+        Reading("x.mp4", samplers.all_frames, decoder="opencv")
     assert DECODERS == ("auto", "pyav", "decord", "torchcodec")
 
 
@@ -322,14 +322,14 @@ def test_a_backend_that_is_not_installed(name: str, clip: MakeClip, monkeypatch:
     monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, f"{name}.decoders", None)
     with pytest.raises(UsageError, match=rf"decoder={name} needs (the package )?{name}: pip install .*{name}"):
-        Reading(clip("h264.mp4"), sampling.all_frames, decoder=name)
+        Reading(clip("h264.mp4"), samplers.all_frames, decoder=name)
     others = "decord" if name == "torchcodec" else "pyav"
     assert numbers(read_all(clip("h264_b.avi"), others)[0]) == list(range(40))
 
 
 def test_a_wrong_option_is_raised_not_recorded(clip: MakeClip) -> None:
     with pytest.raises(SamplerError):
-        list(Reading(clip("h264.mp4"), lambda timeline: sampling.fps(timeline, fps=0)))
+        list(Reading(clip("h264.mp4"), lambda timeline: samplers.fps(timeline, fps=0)))
 
 
 def test_demux_raises_for_what_is_no_video(tmp_path: Path) -> None:

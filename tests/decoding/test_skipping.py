@@ -13,10 +13,10 @@ import pytest
 
 from tests.clips import CLIPS, Clip, read
 from tests.damage import later
-from vfx import sampling
 from vfx.decoding import Reading, demux
 from vfx.decoding import pyav as backend
 from vfx.decoding.entries import Entries
+from vfx.sampling import samplers
 
 MakeClip = Callable[[str], Path]
 
@@ -60,7 +60,7 @@ linux = pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="what a pr
 def test_any_choice_of_frames_has_the_pixels_that_decoding_all_gives(name: str, clip: MakeClip) -> None:
     path = clip(name)
     timeline = demux(path)
-    every = [frame.pixels for frame in Reading(path, sampling.all_frames)]
+    every = [frame.pixels for frame in Reading(path, samplers.all_frames)]
     random = np.random.default_rng(len(name))
     for count in (1, 1, 2, 2, 3, 5, 8, 20):
         indices = np.sort(random.choice(len(every), count, replace=False))
@@ -174,9 +174,9 @@ def test_a_small_file_is_read_once(name: str, clip: MakeClip) -> None:
     """But for MPEG-TS, where the counter in each 188 bytes is looked at, too."""
     path = clip(name)
     size = path.stat().st_size
-    list(Reading(path, sampling.all_frames))
+    list(Reading(path, samplers.all_frames))
     before = bytes_read()
-    assert len(list(Reading(path, sampling.all_frames))) == 40
+    assert len(list(Reading(path, samplers.all_frames))) == 40
     assert size <= bytes_read() - before < 1.7 * size
 
 

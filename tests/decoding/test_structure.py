@@ -12,10 +12,10 @@ import pytest
 
 from tests.clips import CLIPS, truncate
 from tests.conftest import TOYDATA
-from vfx import sampling
 from vfx.decoding import Frame, Reading, demux
 from vfx.decoding.pyav import _longest_ascent
 from vfx.decoding.structure import Structure, examine
+from vfx.sampling import samplers
 
 MakeClip = Callable[[str], Path]
 FORMATS = ["vp9.webm", "h264_vfr.mkv", "h264.flv", "mpeg2.mpg", "mjpeg.avi", "h264.ts"]
@@ -32,7 +32,7 @@ def structure(path: Path) -> Structure:
 
 
 def read_all(path: Path) -> tuple[list[Frame], Reading]:
-    reading = Reading(path, sampling.all_frames)
+    reading = Reading(path, samplers.all_frames)
     return list(reading), reading
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from vfx.decoding import pyav
 from vfx.decoding.frame import Frame
 from vfx.errors import UsageError, VideoError
+from vfx.sampling.timeline import Timeline
 from vfx.system import heartbeat
-from vfx.timeline import Timeline
 
 LARGEST_PTS = 2**31 - 1
 """decord hangs in native code on presentation times beyond this, immune to signals."""

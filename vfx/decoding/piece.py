@@ -16,7 +16,7 @@ from vfx.decoding import pyav
 from vfx.decoding.frame import Frame
 from vfx.decoding.reading import shortfall
 from vfx.limits import Limits
-from vfx.timeline import Timeline
+from vfx.sampling.timeline import Timeline
 
 
 class PieceReading:

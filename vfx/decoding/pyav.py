@@ -27,8 +27,8 @@ from vfx.decoding.frame import DamageError, Frame, SoundOnlyError, TimelineError
 from vfx.decoding.structure import ELEMENTARY, Structure, examine
 from vfx.errors import VideoError
 from vfx.limits import Limits
+from vfx.sampling.timeline import Timeline
 from vfx.system import heartbeat
-from vfx.timeline import Timeline
 
 # Containers that hold a video themselves. Playlists and scripts (hls, dash, concat) name further files to open, and
 # FFmpeg knows them by their content: one that is called .mp4 could have any file of the machine read.

@@ -15,7 +15,7 @@ from vfx.decoding.frame import DamageError, Frame, TimelineError
 from vfx.decoding.guard import check_head
 from vfx.errors import LimitError, UsageError, VideoError
 from vfx.limits import Limits
-from vfx.timeline import Timeline
+from vfx.sampling.timeline import Timeline
 
 BACKENDS = {"pyav": pyav, "decord": decord, "torchcodec": torchcodec}
 DECODERS = ("auto", *BACKENDS)

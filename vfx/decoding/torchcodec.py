@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from vfx.decoding.frame import Frame
 from vfx.errors import UsageError, VideoError
+from vfx.sampling.timeline import Timeline
 from vfx.system import heartbeat
 from vfx.system.optional_imports import need
-from vfx.timeline import Timeline
 
 CHUNK_FRAMES = 16
 CHUNK_BYTES = 64 * 2**20

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from vfx.errors import UsageError
-from vfx.segments import Segment, read_segments, rows_of, segments
-from vfx.timeline import Timeline
+from vfx.sampling.segment_table import Segment, read_segments, rows_of, segments
+from vfx.sampling.timeline import Timeline
 
 
 def table(tmp_path: Path, text: str) -> Path:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.errors import SamplerError
-from vfx.timeline import Timeline
+from vfx.sampling.timeline import Timeline
 
 Indices = NDArray[np.int64]
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import yaml
 
-from vfx import sampling
 from vfx.errors import SamplerError
-from vfx.timeline import Timeline
+from vfx.sampling import samplers
+from vfx.sampling.timeline import Timeline
 
 CONFIGS = sorted(
     path
@@ -51,8 +51,8 @@ def every(rate: float, n: int, start: float = 0.0) -> Timeline:
     ],
 )
 def test_half_second(timeline: Timeline, expected: list[int]) -> None:
-    assert sampling.half_second(timeline).tolist() == expected
-    assert sampling.fps(timeline, fps=2).tolist() == expected
+    assert samplers.half_second(timeline).tolist() == expected
+    assert samplers.fps(timeline, fps=2).tolist() == expected
 
 
 @pytest.mark.parametrize("fps", [0.1, 1, 2, 3, 7, 10, 24, 25, 30, 1000 / 3])
@@ -62,19 +62,19 @@ def test_fps_equals_its_definition(fps: float, rate: tuple[int, int]) -> None:
     seconds = np.arange(400) * rate[1] / rate[0]
     grid = (k / fps for k in range(int(seconds[-1] * fps) + 2))
     expected = sorted({int(np.argmax(seconds >= t)) for t in grid if t <= seconds[-1]})
-    assert sampling.fps(at(seconds), fps=fps).tolist() == expected
+    assert samplers.fps(at(seconds), fps=fps).tolist() == expected
 
 
 def test_ties_of_times_and_grid_are_exact() -> None:
     """At the video's own rate every frame is chosen, however the rate divides."""
     for rate in (3, 7, 10, 24, 25, 30, 49, 60, 90000 / 7):
-        assert len(sampling.fps(every(rate, 10000), fps=rate)) == 10000
+        assert len(samplers.fps(every(rate, 10000), fps=rate)) == 10000
 
 
 def test_stride() -> None:
-    assert sampling.stride(every(25, 8), stride=3).tolist() == [0, 3, 6]
-    assert sampling.stride(every(25, 8), stride=100).tolist() == [0]
-    assert sampling.stride(at([np.nan, np.nan, np.nan]), stride=2).tolist() == [0, 2]
+    assert samplers.stride(every(25, 8), stride=3).tolist() == [0, 3, 6]
+    assert samplers.stride(every(25, 8), stride=100).tolist() == [0]
+    assert samplers.stride(at([np.nan, np.nan, np.nan]), stride=2).tolist() == [0, 2]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_stride() -> None:
     ],
 )
 def test_uniform(timeline: Timeline, num_frames: int, expected: list[int]) -> None:
-    assert sampling.uniform(timeline, num_frames=num_frames).tolist() == expected
+    assert samplers.uniform(timeline, num_frames=num_frames).tolist() == expected
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 3, 5, 8, 17, 100, 5000])
@@ -101,14 +101,14 @@ def test_uniform_equals_its_definition(num_frames: int) -> None:
     duration = seconds[-1] - seconds[0] + seconds[-1] - seconds[-2]
     centres = seconds[0] + (np.arange(num_frames) + 0.5) * duration / num_frames
     expected = np.unique(np.searchsorted(seconds, centres + 1e-6, side="right") - 1)
-    assert sampling.uniform(at(seconds), num_frames=num_frames).tolist() == expected.tolist()
+    assert samplers.uniform(at(seconds), num_frames=num_frames).tolist() == expected.tolist()
 
 
 def test_keyframes_and_all() -> None:
-    assert sampling.keyframes(at([0, 1, 2, 3], keys=(0, 2))).tolist() == [0, 2]
-    assert sampling.keyframes(at([0, 1, 2, 3], keys=())).tolist() == [0]
-    assert sampling.keyframes(at([])).tolist() == []
-    assert sampling.all_frames(at([np.nan, np.nan])).tolist() == [0, 1]
+    assert samplers.keyframes(at([0, 1, 2, 3], keys=(0, 2))).tolist() == [0, 2]
+    assert samplers.keyframes(at([0, 1, 2, 3], keys=())).tolist() == [0]
+    assert samplers.keyframes(at([])).tolist() == []
+    assert samplers.all_frames(at([np.nan, np.nan])).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -129,28 +129,28 @@ def test_keyframes_and_all() -> None:
 def test_lineage_equals_its_table(rate: float, lineage: list[int], lineage_py3: list[int]) -> None:
     """Of 128 frames; times do not matter, and at a rate below 1 every frame is kept."""
     timeline = at(np.full(128, np.nan), rate=rate)
-    assert sampling.lineage(timeline).tolist() == sorted(lineage)
-    assert sampling.lineage_py3(timeline).tolist() == lineage_py3
+    assert samplers.lineage(timeline).tolist() == sorted(lineage)
+    assert samplers.lineage_py3(timeline).tolist() == lineage_py3
 
 
 def test_loose_frames_have_no_rate() -> None:
     timeline = Timeline(np.zeros(3), np.ones(3, bool))
-    for sample in (sampling.lineage, sampling.lineage_py3):
+    for sample in (samplers.lineage, samplers.lineage_py3):
         with pytest.raises(SamplerError, match=f"sampler={sample.__name__} needs the frame rate .* use sampler=all"):
             sample(timeline)
         assert len(sample(Timeline(np.zeros(0), np.ones(0, bool)))) == 0
 
 
 SAMPLERS: list[Callable[[Timeline], Any]] = [
-    sampling.half_second,
-    partial(sampling.fps, fps=0.3),
-    partial(sampling.fps, fps=1e6),
-    partial(sampling.stride, stride=4),
-    partial(sampling.uniform, num_frames=9),
-    sampling.keyframes,
-    sampling.all_frames,
-    sampling.lineage,
-    sampling.lineage_py3,
+    samplers.half_second,
+    partial(samplers.fps, fps=0.3),
+    partial(samplers.fps, fps=1e6),
+    partial(samplers.stride, stride=4),
+    partial(samplers.uniform, num_frames=9),
+    samplers.keyframes,
+    samplers.all_frames,
+    samplers.lineage,
+    samplers.lineage_py3,
 ]
 
 
@@ -177,14 +177,14 @@ def test_work_does_not_grow_with_time(sample: Callable[[Timeline], Any]) -> None
 @pytest.mark.parametrize(
     ("sampler", "options", "message"),
     [
-        (sampling.fps, {"fps": 0}, "sampler.fps (0) must be positive"),
-        (sampling.fps, {"fps": -1.5}, "sampler.fps (-1.5) must be positive"),
-        (sampling.fps, {"fps": float("nan")}, "sampler.fps (nan) must be a number"),
-        (sampling.fps, {"fps": "two"}, "sampler.fps (two) must be a number"),
-        (sampling.stride, {"stride": 0}, "sampler.stride (0) must be positive"),
-        (sampling.stride, {"stride": 2.5}, "sampler.stride (2.5) must be a whole number"),
-        (sampling.uniform, {"num_frames": -3}, "sampler.num_frames (-3) must be positive"),
-        (sampling.uniform, {"num_frames": None}, "sampler.num_frames (None) must be a number"),
+        (samplers.fps, {"fps": 0}, "sampler.fps (0) must be positive"),
+        (samplers.fps, {"fps": -1.5}, "sampler.fps (-1.5) must be positive"),
+        (samplers.fps, {"fps": float("nan")}, "sampler.fps (nan) must be a number"),
+        (samplers.fps, {"fps": "two"}, "sampler.fps (two) must be a number"),
+        (samplers.stride, {"stride": 0}, "sampler.stride (0) must be positive"),
+        (samplers.stride, {"stride": 2.5}, "sampler.stride (2.5) must be a whole number"),
+        (samplers.uniform, {"num_frames": -3}, "sampler.num_frames (-3) must be positive"),
+        (samplers.uniform, {"num_frames": None}, "sampler.num_frames (None) must be a number"),
     ],
 )
 def test_options_out_of_range_are_found_on_an_empty_timeline(
@@ -198,9 +198,9 @@ def test_options_out_of_range_are_found_on_an_empty_timeline(
 def test_unknown_times_are_refused_by_samplers_of_time() -> None:
     timeline = at([np.nan, np.nan])
     for name, sample in [
-        ("half_second", sampling.half_second),
-        ("fps", partial(sampling.fps, fps=1)),
-        ("uniform", partial(sampling.uniform, num_frames=1)),
+        ("half_second", samplers.half_second),
+        ("fps", partial(samplers.fps, fps=1)),
+        ("uniform", partial(samplers.uniform, num_frames=1)),
     ]:
         with pytest.raises(SamplerError, match=f"sampler={name} .* use sampler=all"):
             sample(timeline)
@@ -213,5 +213,5 @@ def test_each_config_gives_a_sampler(path: Path) -> None:
     module, _, function = options.pop("_target_").rpartition(".")
     assert module == "vfx.sampling"
     assert options.pop("_partial_") is True
-    assert len(getattr(sampling, function)(every(25, 100), **options)) > 0
+    assert len(getattr(samplers, function)(every(25, 100), **options)) > 0
     assert path.read_text().startswith("# ")

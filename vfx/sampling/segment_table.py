@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx import sampling
 from vfx.collection.collection import LONGEST_ID, is_storable
 from vfx.errors import UsageError
-from vfx.timeline import Timeline
+from vfx.sampling import samplers
+from vfx.sampling.timeline import Timeline
 
 SHOWN = 5
 FORM = "a line is segment id, video id, start and end in seconds, with tabs between"
@@ -123,7 +123,7 @@ def segments(timeline: Timeline, *, file: str, fps: float = 2) -> NDArray[np.int
     """A sampler: `fps` frames a second, and the middle frame of every segment of this video, as
     `timeline.video` names it, that they miss. Raises SamplerError, UsageError."""
     videos = _table(file)
-    regular = sampling.fps(timeline, fps=fps)
+    regular = samplers.fps(timeline, fps=fps)
     if not len(timeline):
         return regular
     chosen = timeline.seconds[regular]

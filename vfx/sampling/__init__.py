@@ -1,0 +1,1 @@
+"""Samplers: which frames of a video are taken, by its timeline."""
