@@ -23,7 +23,7 @@ from vfx.batches import Batches, Reader, divide, share
 from vfx.clips import read_video
 from vfx.collection.collection import Source, find_collection
 from vfx.datamodules import PIECE_BYTES
-from vfx.limits import Limits
+from vfx.decoding.limits import Limits
 from vfx.sampling.samplers import half_second
 from vfx.system import process_usage, worker_pool
 from vfx.tally import Tally

@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from vfx import CONF_DIR, extract
-from vfx.limits import Limits
+from vfx.decoding.limits import Limits
 from vfx.store import FeatureFile
 
 ROOT = Path(__file__).parent.parent

@@ -21,7 +21,7 @@ from tests.conftest import LIMITS, ROOT, TOYDATA
 from tests.test_kills import session
 from vfx import extract
 from vfx.decoding import Reading, check_decoder, demux
-from vfx.decoding.reading import BACKENDS
+from vfx.decoding.video_reader import BACKENDS
 from vfx.errors import UsageError, VideoError
 from vfx.sampling import samplers
 from vfx.store import FeatureFile

@@ -36,7 +36,7 @@ log = logging.getLogger("vfx")
 # instantiates before vfx begins.
 ALLOWED = (
     "vfx.datamodules.*DataModule",
-    "vfx.limits.Limits",
+    "vfx.decoding.limits.Limits",
     "vfx.models.*.build",
     "vfx.pooling.*",
     "vfx.sampling.*",

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from vfx.clips import Clip
 from vfx.collection.collection import Piece, Source
+from vfx.decoding.limits import Limits
 from vfx.errors import UsageError, VideoError
-from vfx.limits import Limits
 from vfx.promise import BrokenPromise
 from vfx.store import Failure
 from vfx.system import worker_pool

@@ -14,8 +14,8 @@ from PIL import Image
 
 from vfx.collection.collection import FORMATS, FRAME_SUFFIXES, Piece, Source, video_id
 from vfx.decoding import Frame, PieceReading, Reading, remembered
+from vfx.decoding.limits import Limits
 from vfx.errors import SamplerError, VideoError
-from vfx.limits import Limits
 from vfx.promise import Promise
 from vfx.sampling.timeline import Timeline
 from vfx.store import Failure

@@ -28,8 +28,8 @@ from PIL import Image
 from vfx import validation
 from vfx.collection.collection import FRAME_SUFFIXES, Source, video_id
 from vfx.decoding import Reading
+from vfx.decoding.limits import Limits
 from vfx.errors import OutputError, UsageError, VfxError
-from vfx.limits import Limits
 from vfx.sampling.timeline import Timeline
 from vfx.system import worker_pool
 from vfx.system.files import sync, sync_all, unwritten

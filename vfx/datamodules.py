@@ -17,8 +17,8 @@ from vfx.batches import Batch, Batches, Reader, divide, share
 from vfx.clips import Clip, Prepares, Sampler, read_frames, read_video
 from vfx.collection.collection import Collection, Piece, Source
 from vfx.decoding import PieceReading, check_decoder
+from vfx.decoding.limits import Limits
 from vfx.extractor import Extractor
-from vfx.limits import Limits
 from vfx.sampling.timeline import Timeline
 from vfx.system.cpu_count import cores
 from vfx.tally import Tally

@@ -17,8 +17,8 @@ from vfx import app, sweeps, validation
 from vfx.collection.collection import Collection, Source, find_collection
 from vfx.cutting import Cut, Cutter, Pictures, cut_all, done, has_place, remove_leftovers, survey
 from vfx.decoding import check_decoder
+from vfx.decoding.limits import Limits
 from vfx.errors import ExtractionError, NoFramesError, OutputError
-from vfx.limits import Limits
 from vfx.listing import meta_line, read_metas, rewrite, write_lists
 from vfx.output import differences
 from vfx.sampling.segment_table import check_videos

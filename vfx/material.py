@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from vfx.clips import CLIP_BYTES, CLIP_FRAMES, Sampler
 from vfx.collection.collection import Source
 from vfx.decoding import Reading, demux, headers
+from vfx.decoding.limits import Limits
 from vfx.errors import UsageError, VideoError
-from vfx.limits import Limits
 from vfx.sampling.timeline import Timeline
 
 Size = tuple[int, int]  # height, width

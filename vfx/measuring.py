@@ -31,10 +31,10 @@ from vfx.benching import Cost
 from vfx.clips import Clip, Prepares, Sampler
 from vfx.collection.collection import Source
 from vfx.datamodules import Read, SourceDataModule
+from vfx.decoding.limits import Limits
 from vfx.encoder import Encoder
 from vfx.errors import ExtractionError
 from vfx.extractor import Extractor, float32_by_tf32
-from vfx.limits import Limits
 from vfx.material import Material, Size
 from vfx.output import Output, PartWriter
 from vfx.promise import Promise

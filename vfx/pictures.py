@@ -17,8 +17,8 @@ from PIL import Image
 
 from vfx.collection.collection import FORMATS, FRAME_SUFFIXES, Collection, find_collection
 from vfx.decoding import Reading
+from vfx.decoding.limits import Limits
 from vfx.errors import CollectionError, LimitError, VfxError
-from vfx.limits import Limits
 from vfx.sampling.timeline import Timeline
 from vfx.store import FeatureFile
 from vfx.system import worker_pool

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from vfx.collection.collection import Source, is_storable
 from vfx.decoding import Headers, Reading, SoundOnlyError, can_read, demux, headers, shortfall
+from vfx.decoding.limits import Limits
 from vfx.errors import LimitError, UsageError, VideoError
-from vfx.limits import Limits
 from vfx.sampling.samplers import all_frames
 from vfx.sampling.timeline import Timeline
 from vfx.system import heartbeat, worker_pool

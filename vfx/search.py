@@ -17,9 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vfx import app, lean, validation
 from vfx.collection.collection import collection_name
+from vfx.decoding.limits import Limits
 from vfx.derive import find_file, open_feature
 from vfx.errors import OutputError, UsageError, VideoError, WeightsError
-from vfx.limits import Limits
 from vfx.store import FeatureFile
 from vfx.system.cpu_count import cores
 from vfx.system.files import replace_durably, write_text, writing

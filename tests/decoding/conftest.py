@@ -21,7 +21,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 @pytest.fixture(scope="session", params=["pyav", "decord", "torchcodec"])
 def decoder(request: pytest.FixtureRequest) -> str:
     """Each backend in turn; one that is not installed is skipped, with its own message for a reason."""
-    from vfx.decoding.reading import BACKENDS
+    from vfx.decoding.video_reader import BACKENDS
     from vfx.errors import UsageError
 
     try:

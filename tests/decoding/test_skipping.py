@@ -15,7 +15,7 @@ from tests.clips import CLIPS, Clip, read
 from tests.damage import later
 from vfx.decoding import Reading, demux
 from vfx.decoding import pyav as backend
-from vfx.decoding.entries import Entries
+from vfx.decoding.random_access_points import Entries
 from vfx.sampling import samplers
 
 MakeClip = Callable[[str], Path]

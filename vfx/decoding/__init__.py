@@ -1,9 +1,9 @@
 """Decoding: from a video file to the frames that a sampler chose, by whichever backend is right about the file."""
 
+from vfx.decoding.chunk_reader import PieceReading, remembered
 from vfx.decoding.frame import Frame, SoundOnlyError
-from vfx.decoding.piece import PieceReading, remembered
 from vfx.decoding.pyav import Headers, demux, headers
-from vfx.decoding.reading import DECODERS, Reading, can_read, check_decoder, shortfall
+from vfx.decoding.video_reader import DECODERS, Reading, can_read, check_decoder, shortfall
 
 __all__ = [
     "DECODERS",

@@ -22,11 +22,11 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vfx.decoding import gif
-from vfx.decoding.entries import Entries
+from vfx.decoding.container_damage import ELEMENTARY, Structure, examine
 from vfx.decoding.frame import DamageError, Frame, SoundOnlyError, TimelineError
-from vfx.decoding.structure import ELEMENTARY, Structure, examine
+from vfx.decoding.limits import Limits
+from vfx.decoding.random_access_points import Entries
 from vfx.errors import VideoError
-from vfx.limits import Limits
 from vfx.sampling.timeline import Timeline
 from vfx.system import heartbeat
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from vfx.collection.collection import Piece
 from vfx.decoding import pyav
 from vfx.decoding.frame import Frame
-from vfx.decoding.reading import shortfall
-from vfx.limits import Limits
+from vfx.decoding.limits import Limits
+from vfx.decoding.video_reader import shortfall
 from vfx.sampling.timeline import Timeline
 
 

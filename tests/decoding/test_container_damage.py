@@ -13,8 +13,8 @@ import pytest
 from tests.clips import CLIPS, truncate
 from tests.conftest import TOYDATA
 from vfx.decoding import Frame, Reading, demux
+from vfx.decoding.container_damage import Structure, examine
 from vfx.decoding.pyav import _longest_ascent
-from vfx.decoding.structure import Structure, examine
 from vfx.sampling import samplers
 
 MakeClip = Callable[[str], Path]

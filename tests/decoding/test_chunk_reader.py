@@ -17,7 +17,7 @@ from tests.conftest import LIMITS
 from vfx.clips import Sampler
 from vfx.collection.collection import Piece
 from vfx.decoding import Frame, PieceReading, Reading, remembered
-from vfx.decoding.piece import cuts
+from vfx.decoding.chunk_reader import cuts
 from vfx.errors import LimitError, SamplerError, VideoError
 from vfx.sampling import samplers
 from vfx.sampling.timeline import Timeline

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.decoding import decord, pyav, torchcodec
+from vfx.decoding.file_signature import check_head
 from vfx.decoding.frame import DamageError, Frame, TimelineError
-from vfx.decoding.guard import check_head
+from vfx.decoding.limits import Limits
 from vfx.errors import LimitError, UsageError, VideoError
-from vfx.limits import Limits
 from vfx.sampling.timeline import Timeline
 
 BACKENDS = {"pyav": pyav, "decord": decord, "torchcodec": torchcodec}

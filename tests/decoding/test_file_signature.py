@@ -13,8 +13,8 @@ import pytest
 
 from tests.clips import CLIPS, read
 from vfx.decoding import Reading
-from vfx.decoding.guard import check_head
-from vfx.decoding.reading import BACKENDS
+from vfx.decoding.file_signature import check_head
+from vfx.decoding.video_reader import BACKENDS
 from vfx.errors import UsageError, VideoError
 from vfx.sampling import samplers
 
