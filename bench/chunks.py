@@ -25,7 +25,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx import FeatureFile, store, storing
+from vfx import FeatureFile
+from vfx.features import reader
+from vfx.features import writer as storing
 
 VIDEO = 40  # rows
 PLACES = 200  # rows and videos that are asked for
@@ -84,7 +86,7 @@ def write_chunked(path: Path, blocks: list[NDArray[np.float32]], kib: int) -> No
     shape = blocks[0].shape[1:]
     with storing.FeatureFileWriter(path, level="frame", shape=shape, attributes=ATTRIBUTES) as writer:
         for v, block in enumerate(blocks):
-            writer.add_video(f"v{v:07d}", iter([store.Rows(block, times, times / 2)]))
+            writer.add_video(f"v{v:07d}", iter([reader.Rows(block, times, times / 2)]))
 
 
 def main() -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vfx.store import Rows
-from vfx.storing import FeatureFileWriter
+from vfx.features.reader import Rows
+from vfx.features.writer import FeatureFileWriter
 
 FRAMES = 20  # a video
 READ = """

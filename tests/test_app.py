@@ -16,7 +16,7 @@ import vfx
 from tests.conftest import ROOT, TOYDATA
 from vfx.app import build, check_launcher, feature_name, quote_commas, resolved, spread_models, sweep_first
 from vfx.errors import UsageError
-from vfx.store import FeatureFile
+from vfx.features.reader import FeatureFile
 
 
 def test_names_with_commas_are_quoted_for_hydra() -> None:

@@ -17,8 +17,8 @@ from tests.test_neighbours import written
 from vfx import approximate
 from vfx.approximate import opened
 from vfx.errors import UsageError
+from vfx.features.reader import FeatureFile
 from vfx.neighbours import nearest
-from vfx.store import FeatureFile
 
 LENGTHS = [40] * 500
 

@@ -16,8 +16,8 @@ from vfx.batches import MOST_STRETCHES, Batch, Batches, Reader, divide, joined, 
 from vfx.clips import Clip
 from vfx.collection.collection import Piece, Source
 from vfx.errors import UsageError, VideoError
+from vfx.features.reader import Failure
 from vfx.promise import BrokenPromise
-from vfx.store import Failure
 from vfx.tally import Tally
 
 

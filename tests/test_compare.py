@@ -12,8 +12,8 @@ from tests.conftest import ROOT, TOYDATA
 from vfx import compare, export, extract
 from vfx.comparison import Comparison
 from vfx.errors import DifferenceError, OutputError, UsageError
-from vfx.store import FeatureFile, Rows
-from vfx.storing import FeatureFileWriter
+from vfx.features.reader import FeatureFile, Rows
+from vfx.features.writer import FeatureFileWriter
 
 NAME = "efficientnet_lite0,avgpool"
 

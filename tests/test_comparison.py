@@ -11,9 +11,9 @@ from vfx import comparison
 from vfx.comparison import Block, Row, Times, compare, numbers
 from vfx.differences import report
 from vfx.errors import UsageError
+from vfx.features.reader import Failure
 from vfx.pairing import Listed
 from vfx.sides import Side
-from vfx.store import Failure
 
 RANDOM = np.random.default_rng(0)
 ROWS = RANDOM.random((40, 8), np.float32)

@@ -14,8 +14,8 @@ import pytest
 from tests.conftest import ROOT, TOYDATA
 from vfx import course
 from vfx.course import Interval, Recorder, added_up
+from vfx.features.reader import FeatureFile
 from vfx.output import Output
-from vfx.store import FeatureFile
 from vfx.tally import Tally
 
 

@@ -23,8 +23,8 @@ from vfx import extract
 from vfx.decoding import Reading, check_decoder, demux
 from vfx.decoding.video_reader import BACKENDS
 from vfx.errors import UsageError, VideoError
+from vfx.features.reader import FeatureFile
 from vfx.sampling import samplers
-from vfx.store import FeatureFile
 from vfx.system import worker_pool
 
 BATCH_COMPOSITION = 2e-5  # docs/schema.md

@@ -20,9 +20,9 @@ from tests.test_output import ATTRIBUTES, RECIPE, finish, parts, put
 from vfx import concat, export, extract, frames, pool
 from vfx.app import log_to
 from vfx.errors import OutputError
+from vfx.features.reader import FeatureFile, Rows
+from vfx.features.writer import FeatureFileWriter
 from vfx.output import Output
-from vfx.store import FeatureFile, Rows
-from vfx.storing import FeatureFileWriter
 from vfx.system.folder_lock import alone_in
 
 KEPT = "Nothing half-written is left there, and what was finished before is kept: put the cause right and run the same"

@@ -30,9 +30,9 @@ from vfx import CONF_DIR, export
 from vfx.app import quote_commas, resolved, spread_models
 from vfx.decoding import Reading, demux
 from vfx.errors import VfxError
+from vfx.features.reader import FeatureFile
 from vfx.mistakes import ERRORS
 from vfx.models.catalogue import FACTS
-from vfx.store import FeatureFile
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "toydata/README.md"])
 COMMANDS = re.compile(r"python -m vfx\.\w|\bvfx-[a-z]|^\s*sbatch |^\s*torchrun ")

@@ -18,9 +18,9 @@ import pytest
 from tests.conftest import ROOT, TOYDATA
 from vfx import export
 from vfx.errors import CollectionError, OutputError, UsageError
+from vfx.features.reader import FeatureFile, Rows
+from vfx.features.writer import FeatureFileWriter
 from vfx.formats import bigfile, npy, npz
-from vfx.store import FeatureFile, Rows
-from vfx.storing import FeatureFileWriter
 from vfx.system.files import remove_abandoned, working_folder
 
 FEATURE = "net,avgpool"

@@ -25,9 +25,9 @@ from vfx import extract, frames
 from vfx.decoding import Reading
 from vfx.encoder import Encoder
 from vfx.errors import CollectionError, ExtractionError, OutputError, SamplerError, UsageError
+from vfx.features.reader import FeatureFile
 from vfx.models import efficientnet_lite
 from vfx.sampling.samplers import half_second
-from vfx.store import FeatureFile
 
 Matrix = NDArray[np.float32]
 BF16 = any("bf16" in name and there for name, there in torch.cpu.get_capabilities().items())

@@ -13,10 +13,10 @@ from tests.felling import Felling
 from vfx.collection.collection import find_collection
 from vfx.encoder import Encoder
 from vfx.extractor import Extractor
+from vfx.features.reader import FeatureFile
 from vfx.models import efficientnet_lite
 from vfx.output import Output
 from vfx.sampling.samplers import half_second
-from vfx.store import FeatureFile
 from vfx.writer import FeatureWriter
 
 ATTRIBUTES = {"feature": "f", "collection": "c", "config": "", "provenance": '{"recipe": {}}'}

@@ -7,7 +7,7 @@ import pytest
 
 from vfx import export
 from vfx.errors import OutputError
-from vfx.storing import FeatureFileWriter
+from vfx.features.writer import FeatureFileWriter
 
 
 @pytest.mark.parametrize("format", ["bigfile", "txt", "npy", "npz", "parquet"])

@@ -27,9 +27,9 @@ from vfx.collection.collection import Collection, Source
 from vfx.cutting import Cut, Cutter, Pictures, cut_all
 from vfx.decoding import Reading
 from vfx.errors import ExtractionError, OutputError, SamplerError, UsageError, VfxError
+from vfx.features.reader import FeatureFile
 from vfx.listing import write_lists
 from vfx.sampling.samplers import all_frames, half_second, lineage
-from vfx.store import FeatureFile
 from vfx.system.folder_lock import alone_in
 
 VIDEOS = Path(os.environ.get("VFX_TEST_VIDEOS", ROOT.parent / "shared" / "videos"))

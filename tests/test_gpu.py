@@ -25,9 +25,9 @@ from vfx.batches import Batch
 from vfx.benching import Result
 from vfx.encoder import Encoder
 from vfx.extractor import Extractor, float32_by_tf32
+from vfx.features.reader import FeatureFile
 from vfx.models import Network, Weights
 from vfx.models.fusing import Fused
-from vfx.store import FeatureFile
 from vfx.transforms import Transform
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")

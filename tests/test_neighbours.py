@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from vfx import neighbours, pool
+from vfx.features.reader import FeatureFile, Rows
+from vfx.features.writer import FeatureFileWriter
 from vfx.neighbours import nearest, nearest_videos
-from vfx.store import FeatureFile, Rows
-from vfx.storing import FeatureFileWriter
 
 
 def written(path: Path, rows: np.ndarray, lengths: list[int]) -> FeatureFile:

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vfx import digests, integrity
 from vfx.collection.collection import Piece
 from vfx.errors import ExtractionError, OutputError
+from vfx.features import checksums, integrity
+from vfx.features.reader import Failure, FeatureFile
 from vfx.output import Output, PartWriter, conflicts, differences
-from vfx.store import Failure, FeatureFile
 
 RECIPE = {"model": {"name": "m"}, "sampler": {"name": "fps", "fps": 2}}
 ATTRIBUTES = {
@@ -381,7 +381,7 @@ def held(output: Output) -> dict[str, str]:
     """The digests of all columns of the finished file."""
     with FeatureFile(output.features) as file:
         found = json.loads(file.attributes["digests"])
-    del found[digests.ATTRIBUTES]
+    del found[checksums.ATTRIBUTES]
     return found
 
 

@@ -11,8 +11,8 @@ from PIL import Image
 from tests.conftest import LIMITS, TOYDATA
 from vfx.collection.collection import Collection
 from vfx.decoding import Reading
+from vfx.features.reader import FeatureFile
 from vfx.pictures import MIDDLE, Picture, collection_of, draw
-from vfx.store import FeatureFile
 
 
 def pixels(picture: Picture) -> np.ndarray:

@@ -16,8 +16,8 @@ from tests.clips import CLIPS, Clip, truncate
 from tests.conftest import ROOT, TOYDATA
 from vfx import probe
 from vfx.errors import CollectionError, ExtractionError, ModelError, SamplerError, UsageError
+from vfx.features.reader import FeatureFile
 from vfx.probing import COLUMNS
-from vfx.store import FeatureFile
 
 
 @pytest.fixture

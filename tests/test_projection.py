@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vfx.features.reader import FeatureFile
+from vfx.features.writer import FeatureFileWriter
 from vfx.projection import draw_map, drawn, plane, unit, unit_rows
-from vfx.store import FeatureFile
-from vfx.storing import FeatureFileWriter
 
 
 def principal(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

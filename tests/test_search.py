@@ -20,9 +20,9 @@ from tests.test_neighbours import written
 from vfx import approximate, concat, pool, search
 from vfx.decoding import Reading
 from vfx.errors import UnknownIdError, UsageError, WeightsError
+from vfx.features.reader import FeatureFile, Rows
+from vfx.features.writer import FeatureFileWriter
 from vfx.projection import unit
-from vfx.store import FeatureFile, Rows
-from vfx.storing import FeatureFileWriter
 
 
 def run(file: FeatureFile, tmp_path: Path, *overrides: str, feature: str = "") -> list[dict[str, str]]:

@@ -12,7 +12,7 @@ from vfx import extract, merge, verify
 from vfx.batches import share
 from vfx.collection.collection import Collection
 from vfx.errors import ExtractionError, OutputError, UsageError
-from vfx.store import FeatureFile
+from vfx.features.reader import FeatureFile
 
 VIDEOS = ["retina", "camera", "coffee_phone", "cat"]
 FEATURE = "efficientnet_lite0,avgpool"

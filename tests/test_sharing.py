@@ -20,10 +20,10 @@ from vfx.collection.collection import find_collection
 from vfx.encoder import Encoder
 from vfx.errors import ExtractionError
 from vfx.extractor import Extractor
+from vfx.features.reader import Failure, FeatureFile
 from vfx.models import timm
 from vfx.output import Output
 from vfx.sampling.samplers import half_second
-from vfx.store import Failure, FeatureFile
 from vfx.writer import FeatureWriter
 
 NETWORK = ("model=timm", "model.name=test_resnet", "model.weights=random")

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from vfx import statistics
+from vfx.features.reader import Failure, FeatureFile, Rows
+from vfx.features.writer import FeatureFileWriter
 from vfx.likeness import COLUMNS, near_duplicates, strips
 from vfx.projection import unit
 from vfx.statistics import Histogram, Moments, at, gather
-from vfx.store import Failure, FeatureFile, Rows
-from vfx.storing import FeatureFileWriter
 
 LENGTHS = [1, 3, 200, 7, 64, 2]
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import ROOT, TOYDATA
 from vfx import concat, export, extract, frames, pool
-from vfx.store import FeatureFile
+from vfx.features.reader import FeatureFile
 
 OURS = "efficientnet_lite0,avgpool,os"
 OTHER = "resnet50,avgpool,os,random"

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx import digests
 from vfx.errors import UsageError
+from vfx.features import checksums
+from vfx.features.reader import FeatureFile
 from vfx.neighbours import AT_ONCE, NOTHING, Best, Hit, Span, cosines, nearest
 from vfx.projection import drawn, merged, unit, unit_rows
-from vfx.store import FeatureFile
 from vfx.system.files import sync_all, working_folder, writing
 from vfx.system.optional_imports import need
 
@@ -123,8 +123,8 @@ def _faiss() -> Any:
 def _digest(file: FeatureFile) -> str:
     """What tells these rows from any others."""
     attributes = file.attributes
-    known = digests.parsed(attributes.get(digests.NAME, "")).get("features")
-    return str(known or digests.attributes_digest(attributes))
+    known = checksums.parsed(attributes.get(checksums.NAME, "")).get("features")
+    return str(known or checksums.attributes_digest(attributes))
 
 
 def _made(file: FeatureFile, digest: str, place: Path) -> About:

@@ -24,8 +24,8 @@ from vfx.clips import Clip
 from vfx.collection.collection import Piece, Source
 from vfx.decoding.limits import Limits
 from vfx.errors import UsageError, VideoError
+from vfx.features.reader import Failure
 from vfx.promise import BrokenPromise
-from vfx.store import Failure
 from vfx.system import worker_pool
 from vfx.tally import Tally
 

@@ -16,9 +16,9 @@ from vfx.collection.collection import FORMATS, FRAME_SUFFIXES, Piece, Source, vi
 from vfx.decoding import Frame, PieceReading, Reading, remembered
 from vfx.decoding.limits import Limits
 from vfx.errors import SamplerError, VideoError
+from vfx.features.reader import Failure
 from vfx.promise import Promise
 from vfx.sampling.timeline import Timeline
-from vfx.store import Failure
 from vfx.system import heartbeat
 from vfx.transforms import Prepare
 

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.errors import UsageError
+from vfx.features.reader import Failure
 from vfx.output import differing
 from vfx.pairing import Listed, Pairing, pair, picked, shift
 from vfx.sides import Side
-from vfx.store import Failure
 
 BLOCK_BYTES = 8 << 20  # of rows as float64
 SHOWN = 5  # how many rows are named

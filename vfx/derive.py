@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from vfx import sweeps
 from vfx.errors import OutputError, UsageError
+from vfx.features.reader import Failure, FeatureFile
 from vfx.output import Output
 from vfx.pooling import Pooling
 from vfx.sampling.segment_table import Table, rows_of
-from vfx.store import Failure, FeatureFile
 
 log = logging.getLogger(__name__)
 SHOWN = 5

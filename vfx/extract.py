@@ -19,9 +19,9 @@ from vfx.system.files import write_text
 
 if TYPE_CHECKING:
     from vfx.collection.collection import Collection, Source
+    from vfx.features.reader import Failure
     from vfx.models import Network
     from vfx.output import Output, Recipe
-    from vfx.store import Failure
     from vfx.transforms import Prepare
 
 FOLDERS = 16  # of frames, that are asked how they were cut

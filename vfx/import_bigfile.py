@@ -20,13 +20,13 @@ from vfx import app
 from vfx.collection.collection import collection_name, video_id
 from vfx.derive import is_made
 from vfx.errors import OutputError, UsageError
+from vfx.features.reader import Failure, Rows
+from vfx.features.schema import LEVELS, Level
+from vfx.features.writer import FeatureFileWriter
 from vfx.formats import BLOCK_BYTES, Matrix, bigfile
 from vfx.formats.lineage import Source, find_source
-from vfx.hdf5 import LEVELS, Level
 from vfx.output import Output
 from vfx.provenance import versions
-from vfx.store import Failure, Rows
-from vfx.storing import FeatureFileWriter
 from vfx.system.files import write_text
 
 log = logging.getLogger("vfx.import_bigfile")  # not __name__, which is __main__ when run

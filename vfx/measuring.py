@@ -35,10 +35,10 @@ from vfx.decoding.limits import Limits
 from vfx.encoder import Encoder
 from vfx.errors import ExtractionError
 from vfx.extractor import Extractor, float32_by_tf32
+from vfx.features.reader import FeatureFile
 from vfx.material import Material, Size
 from vfx.output import Output, PartWriter
 from vfx.promise import Promise
-from vfx.store import FeatureFile
 from vfx.system import process_usage, worker_pool
 from vfx.transforms import Prepare
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from vfx import pooling
 from vfx.derive import pool_videos
+from vfx.features.reader import FeatureFile
 from vfx.projection import merged, unit
-from vfx.store import FeatureFile
 
 AT_ONCE = 8192  # rows that are compared at once
 Span = tuple[int, int]  # rows [start, stop)

@@ -32,11 +32,12 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx import course, integrity
+from vfx import course
 from vfx.collection.collection import Piece
 from vfx.errors import ExtractionError, OutputError
-from vfx.store import Failure, FeatureFile, Rows
-from vfx.storing import FeatureFileWriter
+from vfx.features import integrity
+from vfx.features.reader import Failure, FeatureFile, Rows
+from vfx.features.writer import FeatureFileWriter
 from vfx.system.files import make_folder, write_text, writing
 from vfx.system.folder_lock import Lock, alone_in
 

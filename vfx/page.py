@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from vfx import __version__, charts, course, projection
 from vfx.charts import clock, number
 from vfx.course import Interval
+from vfx.features.reader import FeatureFile
 from vfx.likeness import COLUMNS, Pair, Strip, near_duplicates, strips
 from vfx.output import differing
 from vfx.pictures import MIDDLE, Picture
 from vfx.projection import Map
 from vfx.statistics import SHOWN, Statistics, at, gather
-from vfx.store import FeatureFile
 from vfx.system.optional_imports import need
 from vfx.tally import duration
 

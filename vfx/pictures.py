@@ -19,8 +19,8 @@ from vfx.collection.collection import FORMATS, FRAME_SUFFIXES, Collection, find_
 from vfx.decoding import Reading
 from vfx.decoding.limits import Limits
 from vfx.errors import CollectionError, LimitError, VfxError
+from vfx.features.reader import FeatureFile
 from vfx.sampling.timeline import Timeline
-from vfx.store import FeatureFile
 from vfx.system import worker_pool
 
 log = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ from vfx import app
 from vfx.collection.collection import collection_name
 from vfx.derive import Pooled, is_made, open_feature, pool_segments, pool_videos, source, without_rows
 from vfx.errors import UsageError
+from vfx.features.writer import FeatureFileWriter
 from vfx.output import Output
 from vfx.sampling.segment_table import read_segments
-from vfx.storing import FeatureFileWriter
 from vfx.system.files import sha256, write_text
 
 log = logging.getLogger("vfx.pool")  # not __name__, which is __main__ when run

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx import hdf5
-from vfx.store import FeatureFile
+from vfx.features import schema
+from vfx.features.reader import FeatureFile
 
 POINTS = 2000
 SAMPLE_BYTES = 64 << 20  # of the sampled rows, as float32: rows of very many values are fewer
@@ -90,7 +90,7 @@ def unit_rows(file: FeatureFile, rows: NDArray[np.int64]) -> NDArray[np.float32]
     Their dot products are cosines. Rows of zeros, or that hold NaN or infinity, are zeros.
     """
     found = np.empty((len(rows), file.features.shape[-1]), np.float32)
-    with hdf5.reading(file.path):
+    with schema.reading(file.path):
         for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1):
             if len(run):
                 found[run] = merged(file.features[rows[run[0]] : rows[run[-1]] + 1])

@@ -20,7 +20,7 @@ from vfx.collection.collection import collection_name
 from vfx.decoding.limits import Limits
 from vfx.derive import find_file, open_feature
 from vfx.errors import OutputError, UsageError, VideoError, WeightsError
-from vfx.store import FeatureFile
+from vfx.features.reader import FeatureFile
 from vfx.system.cpu_count import cores
 from vfx.system.files import replace_durably, write_text, writing
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.errors import UsageError
+from vfx.features.reader import Failure, FeatureFile, Level
 from vfx.formats import bigfile, frame_ids, text
 from vfx.formats.lineage import find_source
-from vfx.store import Failure, FeatureFile, Level
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx import hdf5
+from vfx.features import schema
+from vfx.features.reader import BLOCK_BYTES, Failure, FeatureFile
 from vfx.projection import merged
-from vfx.store import BLOCK_BYTES, Failure, FeatureFile
 
 BINS = 64
 BLOCK = 1 << 16  # rows of a column that is read by itself
@@ -132,7 +132,7 @@ def gather(file: FeatureFile, *, on_rows: Callable[[int], None] = lambda rows: N
     )  # fmt: skip
     size = max(1, BLOCK_BYTES // (4 * math.prod(shape)))
     for start in range(0, rows, size):
-        with hdf5.reading(file.path):
+        with schema.reading(file.path):
             block = merged(file.features[start : start + size])
         on_rows(len(block))
         sound = np.isfinite(block).all(axis=1)
@@ -173,7 +173,7 @@ def _videos(file: FeatureFile, found: Statistics) -> None:
 
 def column(file: FeatureFile, name: str, size: int = BLOCK) -> Iterator[NDArray[Any]]:
     """A column of a file in blocks, as HDF5 has it: text as bytes."""
-    with hdf5.reading(file.path):
+    with schema.reading(file.path):
         data = file._file[name]
         for start in range(0, len(data), size):
             yield data[start : start + size]
@@ -182,7 +182,7 @@ def column(file: FeatureFile, name: str, size: int = BLOCK) -> Iterator[NDArray[
 def at(file: FeatureFile, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
     """A column's values at ascending positions, (n,); what lies between them is read too where it is little."""
     found = []
-    with hdf5.reading(file.path):
+    with schema.reading(file.path):
         data = file._file[name]
         for run in np.split(rows, np.flatnonzero(np.diff(rows) > 64) + 1):
             if len(run):

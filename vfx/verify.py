@@ -10,11 +10,12 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from vfx import app, hdf5
+from vfx import app
 from vfx.collection.collection import collection_name
 from vfx.derive import find_file
 from vfx.errors import IntegrityError, OutputError, UsageError
-from vfx.integrity import survey
+from vfx.features import schema
+from vfx.features.integrity import survey
 from vfx.output import Output
 
 log = logging.getLogger("vfx.verify")  # not __name__, which is __main__ when run
@@ -42,7 +43,7 @@ def verify(config: DictConfig) -> Path:
     looked_at = f"{len(paths)} file{'s' * (len(paths) > 1)}"
     if bad := sorted(wrong):
         raise IntegrityError(
-            f"{len(bad)} of {looked_at} not as it should be, such as {bad[0]}; see above; {hdf5.REMEDY}"
+            f"{len(bad)} of {looked_at} not as it should be, such as {bad[0]}; see above; {schema.REMEDY}"
         )
     log.info("%s, %.1f MB in %.1f s: nothing is wrong", looked_at, size / 1e6, time.monotonic() - start)
     return asked

@@ -18,9 +18,9 @@ from vfx.collection.collection import Source
 from vfx.course import Recorder
 from vfx.errors import ExtractionError, Interrupted, UsageError
 from vfx.extractor import Extractor
+from vfx.features.reader import Failure
 from vfx.meeting import Meeting
 from vfx.output import Output, PartWriter
-from vfx.store import Failure
 from vfx.tally import Tally
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from tests.test_kills import session
 from vfx import extract, sweeps
 from vfx.app import quote_commas
 from vfx.errors import Interrupted, UsageError
-from vfx.store import FeatureFile
+from vfx.features.reader import FeatureFile
 from vfx.sweeps import Job, Written
 
 FEATURE = "test_resnet,pre_logits"

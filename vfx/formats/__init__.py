@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from vfx.collection.collection import LONGEST_ID, is_storable
 from vfx.errors import OutputError
-from vfx.store import FeatureFile
+from vfx.features.reader import FeatureFile
 from vfx.system.files import remove_abandoned, sync, sync_all, unwritten, working_folder
 
 log = logging.getLogger(__name__)

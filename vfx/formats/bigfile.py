@@ -19,8 +19,8 @@ import numpy as np
 
 from vfx.collection.collection import LONGEST_ID
 from vfx.errors import OutputError
+from vfx.features.reader import FeatureFile
 from vfx.formats import SHOWN, Matrix, blocks, check_id, frames_by_video
-from vfx.store import FeatureFile
 
 NAME = "bigfile"
 FILES: tuple[str, ...] = ("feature.bin", "id.txt", "shape.txt", "video2frames.txt")

@@ -10,8 +10,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from vfx.features.reader import FeatureFile
 from vfx.formats import blocks
-from vfx.store import FeatureFile
 
 NAME = "npy"
 FILES: tuple[str, ...] = ("features.npy", "ids.txt")

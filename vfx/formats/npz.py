@@ -13,9 +13,9 @@ from zipfile import ZipFile, ZipInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from vfx.features.reader import FeatureFile
 from vfx.formats import BLOCK_BYTES, blocks, check_id, frames_by_video
 from vfx.formats.npy import write_header
-from vfx.store import FeatureFile
 
 NAME = "npz"
 FILES: tuple[str, ...] = ("*.npz",)

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from vfx.features.reader import FeatureFile
 from vfx.formats import blocks
-from vfx.store import FeatureFile
 from vfx.system.optional_imports import need
 
 NAME = "features.parquet"

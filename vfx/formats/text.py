@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from vfx.errors import OutputError
+from vfx.features.reader import FeatureFile
 from vfx.formats import blocks, check_id
-from vfx.store import FeatureFile
 
 NAME = "id.feature.txt"
 FILES: tuple[str, ...] = ()

@@ -17,10 +17,10 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.test_hdf5 import ATTRIBUTES, HOSTILE, attribute, put
-from vfx import integrity
-from vfx.integrity import Finding, examine, survey
-from vfx.store import Failure, Rows
-from vfx.storing import FeatureFileWriter
+from vfx.features import integrity
+from vfx.features.integrity import Finding, examine, survey
+from vfx.features.reader import Failure, Rows
+from vfx.features.writer import FeatureFileWriter
 
 VIDEOS = Path(os.environ.get("VFX_TEST_VIDEOS", ROOT.parent / "shared" / "videos"))
 COLUMNS = ["features", "ids", "failures", "index", "seconds", "videos/ids", "videos/offsets", "videos/decoder"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vfx.store import Failure, FeatureFile, Rows
-from vfx.storing import FeatureFileWriter
+from vfx.features.reader import Failure, FeatureFile, Rows
+from vfx.features.writer import FeatureFileWriter
 
 ATTRIBUTES = {"feature": "f,avgpool", "collection": "c", "config": "", "provenance": '{"recipe": {}}'}
 

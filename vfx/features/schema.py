@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from vfx.errors import OutputError
-from vfx.sink import Sink
+from vfx.features.fail_safe_file import Sink
 
 SCHEMA = "vfx.features/1"
 Level = Literal["frame", "video", "segment"]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from vfx.store import FeatureFile, Rows
-from vfx.storing import FeatureFileWriter
+from vfx.features.reader import FeatureFile, Rows
+from vfx.features.writer import FeatureFileWriter
 
 ATTRIBUTES = {"feature": "f,avgpool", "collection": "c", "config": "", "provenance": '{"recipe": {}}'}
 

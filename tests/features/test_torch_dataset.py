@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from vfx.dataset import FeatureRows, Item
 from vfx.errors import OutputError
-from vfx.store import FeatureFile, Rows
-from vfx.storing import FeatureFileWriter
+from vfx.features.reader import FeatureFile, Rows
+from vfx.features.torch_dataset import FeatureRows, Item
+from vfx.features.writer import FeatureFileWriter
 
 ATTRIBUTES = {"feature": "f,avgpool", "collection": "c", "config": "a: 1", "provenance": '{"recipe": {}}'}
 METHODS = multiprocessing.get_all_start_methods()

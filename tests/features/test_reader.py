@@ -1,4 +1,4 @@
-"""Feature files: written whole or not at all (vfx.storing), and read back as a mapping (vfx.store)."""
+"""Feature files: written whole or not at all (vfx.features.writer), and read back as a mapping (vfx.features.reader)."""
 
 import json
 import pickle
@@ -14,8 +14,8 @@ import pytest
 import vfx
 from tests.conftest import ROOT
 from vfx.errors import OutputError, UnknownIdError
-from vfx.store import Failure, FeatureFile, Rows
-from vfx.storing import FeatureFileWriter
+from vfx.features.reader import Failure, FeatureFile, Rows
+from vfx.features.writer import FeatureFileWriter
 
 ATTRIBUTES = {"feature": "f,avgpool", "collection": "c", "config": "a: 1", "provenance": '{"recipe": {}}'}
 
@@ -245,7 +245,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
         "import resource, signal, sys; from pathlib import Path; import numpy as np\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
-        "from vfx.storing import FeatureFileWriter\n"
+        "from vfx.features.writer import FeatureFileWriter\n"
         f"path = Path({str(tmp_path)!r}) / 'f.h5'\n"
         "with FeatureFileWriter(path, level='video', shape=(1000,), attributes={}) as w:\n"
         "    for n in range(20): w.add_rows([str(200 * n + i) for i in range(200)], np.ones((200, 1000), np.float32))\n"

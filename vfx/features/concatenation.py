@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.errors import UsageError
-from vfx.store import FeatureFile, Rows, Sweep
-from vfx.storing import FeatureFileWriter
+from vfx.features.reader import FeatureFile, Rows, Sweep
+from vfx.features.writer import FeatureFileWriter
 
 SHOWN = 5
 BLOCK_ROWS = 1024

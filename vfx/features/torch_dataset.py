@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from vfx.store import FeatureFile
+    from vfx.features.reader import FeatureFile
 
 Item: TypeAlias = tuple[torch.Tensor, int]
 

@@ -1,4 +1,4 @@
-"""Feature files as they are written: whole or not at all, in the schema that `vfx.store` reads."""
+"""Feature files as they are written: whole or not at all, in the schema that `vfx.features.reader` reads."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx import digests, hdf5
 from vfx.errors import OutputError
-from vfx.hdf5 import FAILURE, SCHEMA, TEXT, Dataset, Level
-from vfx.sink import Sink
-from vfx.store import BLOCK_BYTES, Failure, Rows
+from vfx.features import checksums, schema
+from vfx.features.fail_safe_file import Sink
+from vfx.features.reader import BLOCK_BYTES, Failure, Rows
+from vfx.features.schema import FAILURE, SCHEMA, TEXT, Dataset, Level
 from vfx.system.files import replace_durably, unwritten, writing
 
 CHUNK_BYTES = 128 << 10  # a chunk is read whole for one row and written whole for one video
@@ -47,7 +47,7 @@ class FeatureFileWriter:
         with writing(path):
             self._sink = Sink(self._temporary)
         self._aside = ThreadPoolExecutor(1)  # where HDF5 writes, while digests are made here
-        self._file = self._do(hdf5.create, self._sink)
+        self._file = self._do(schema.create, self._sink)
         self._columns: dict[str, _Column] = {}
         row_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
         self._features = self._column(
@@ -131,12 +131,12 @@ class FeatureFileWriter:
         for name, column in self._columns.items():
             column.flush()
             found[name] = column.digest.hexdigest()
-        found[digests.ATTRIBUTES] = digests.attributes_digest(self.attributes)
-        self._do(self._file.attrs.update, {**self.attributes, digests.NAME: json.dumps(found)})
+        found[checksums.ATTRIBUTES] = checksums.attributes_digest(self.attributes)
+        self._do(self._file.attrs.update, {**self.attributes, checksums.NAME: json.dumps(found)})
         self._do(self._file.close)
         self._sink.check()
         self._sink.close()
-        with hdf5.open_checked(self._temporary) as again:  # what cannot be opened must not take the final name
+        with schema.open_checked(self._temporary) as again:  # what cannot be opened must not take the final name
             if again["features"].shape[0] != self.rows:
                 raise OutputError(
                     f"{self._temporary} does not read back as it was written: is the disk sound? Write to"
@@ -160,7 +160,7 @@ class _Column:
         self._waiting = 0
         self._aside = aside
         self._sink = sink
-        self.digest = digests.ColumnDigest()
+        self.digest = checksums.ColumnDigest()
         self.length = 0
 
     def append(self, values: Any) -> None:

@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vfx.store import FeatureFile
+    from vfx.features.reader import FeatureFile
 
 SHOWN = 5  # videos, rows or failures that are named
 LONGEST = 160  # characters of what is named

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx import digests, hdf5
 from vfx.collection.collection import is_storable
 from vfx.errors import OutputError
+from vfx.features import checksums, schema
 from vfx.system import worker_pool
 
 SHOWN = 5  # rows that are named for each way of being wrong; the others are counted
@@ -42,31 +42,31 @@ class Finding(NamedTuple):
 def examine(path: Path) -> Iterator[Finding | int]:
     """The findings of one file, and between them the bytes of each block that was read."""
     try:
-        file = hdf5.open_any(path)
+        file = schema.open_any(path)
     except OutputError as error:
         yield Finding(str(error).removeprefix(f"{path} "))
         return
     with file:
         try:
             yield from _Examination(file).findings()
-        except hdf5.LIBRARY_ERRORS as error:
+        except schema.LIBRARY_ERRORS as error:
             yield Finding(f"damaged: {error}")
 
 
 def altered(path: Path) -> Iterator[Finding | int]:
     """As `examine`, but only whether the file is as it was written, by its structure and its digests."""
     try:
-        with hdf5.open_checked(path) as file:
-            attributes = hdf5.attributes(file)
-            columns = hdf5.columns(attributes["level"])
-            found = {digests.ATTRIBUTES: digests.attributes_digest(attributes)}
+        with schema.open_checked(path) as file:
+            attributes = schema.attributes(file)
+            columns = schema.columns(attributes["level"])
+            found = {checksums.ATTRIBUTES: checksums.attributes_digest(attributes)}
             for name in columns:
-                digest = digests.ColumnDigest()
+                digest = checksums.ColumnDigest()
                 yield from (item for item in _Examination(file)._column(name, digest) if isinstance(item, int))
                 found[name] = digest.hexdigest()
-            if digests.NAME in attributes:
-                yield from _compared(digests.parsed(attributes[digests.NAME]), found, set(columns))
-    except (OutputError, *hdf5.LIBRARY_ERRORS) as error:
+            if checksums.NAME in attributes:
+                yield from _compared(checksums.parsed(attributes[checksums.NAME]), found, set(columns))
+    except (OutputError, *schema.LIBRARY_ERRORS) as error:
         yield Finding(f"damaged: {error}")
 
 
@@ -86,7 +86,7 @@ def survey(
     seen: set[tuple[Path, Finding]] = set()  # a file that takes its process down is tried twice
     with contextlib.closing(
         worker_pool.run(
-            paths, look or examine, processes=1, patience=patience, memory=MEMORY, preload=("vfx.integrity",)
+            paths, look or examine, processes=1, patience=patience, memory=MEMORY, preload=("vfx.features.integrity",)
         )
     ) as examined:
         for path, item in examined:
@@ -105,34 +105,34 @@ def survey(
 class _Examination:
     """What is read of one open file, and how many rows were found to break each rule."""
 
-    def __init__(self, file: hdf5.File) -> None:
+    def __init__(self, file: schema.File) -> None:
         self._file = file
         self._broken: Counter[tuple[str, str]] = Counter()
         self._excused: set[str] = set()  # rules that the file may break
 
     def findings(self) -> Iterator[Finding | int]:
-        breaches = [*hdf5.breaches(self._file)]
+        breaches = [*schema.breaches(self._file)]
         yield from map(Finding, breaches)
-        attributes = hdf5.attributes(self._file)
+        attributes = schema.attributes(self._file)
         level = attributes.get("level", "")
-        if attributes.get("schema") != hdf5.SCHEMA or level not in hdf5.LEVELS:
+        if attributes.get("schema") != schema.SCHEMA or level not in schema.LEVELS:
             return
-        columns = hdf5.columns(level)
-        for name in sorted(set(hdf5.datasets(self._file)) - columns.keys()):
+        columns = schema.columns(level)
+        for name in sorted(set(schema.datasets(self._file)) - columns.keys()):
             yield Finding(f"{name}: not one of the schema, so nothing vouches for it")
         yield from self._attributes(attributes)
-        found = {digests.ATTRIBUTES: digests.attributes_digest(attributes)}
+        found = {checksums.ATTRIBUTES: checksums.attributes_digest(attributes)}
         for name in columns:
-            if hdf5.column_problem(self._file, name) is None:
-                digest = digests.ColumnDigest()
+            if schema.column_problem(self._file, name) is None:
+                digest = checksums.ColumnDigest()
                 try:
                     yield from self._column(name, digest)
-                except hdf5.LIBRARY_ERRORS as error:
+                except schema.LIBRARY_ERRORS as error:
                     yield Finding(f"{name}: cannot be read: {error}")
                 else:
                     found[name] = digest.hexdigest()
-        if digests.NAME in attributes:
-            yield from _compared(digests.parsed(attributes[digests.NAME]), found, set(columns))
+        if checksums.NAME in attributes:
+            yield from _compared(checksums.parsed(attributes[checksums.NAME]), found, set(columns))
         if not breaches and found.keys() >= columns.keys():
             yield from self._frames() if level == "frame" else self._unique()
         for (subject, rule), count in self._broken.items():
@@ -140,14 +140,14 @@ class _Examination:
                 yield Finding(f"{subject}: {rule}: {count} rows in all", rule not in self._excused)
 
     def _attributes(self, attributes: Mapping[str, str]) -> Iterator[Finding]:
-        strange = set(self._file.attrs) - set(hdf5.ATTRIBUTES)
-        if digests.NAME in attributes:
+        strange = set(self._file.attrs) - set(schema.ATTRIBUTES)
+        if checksums.NAME in attributes:
             strange -= attributes.keys()  # for these the digests vouch
         else:
             yield Finding("no digests, as in files of earlier versions: changed values would not be seen", wrong=False)
         for name in sorted(strange):
             yield Finding(f"attribute {name}: not one of the schema, so nothing vouches for it")
-        recipe = digests.parsed(attributes.get("provenance", "")).get("recipe")
+        recipe = checksums.parsed(attributes.get("provenance", "")).get("recipe")
         if not isinstance(recipe, dict):
             yield Finding("attribute provenance: not a JSON object with a recipe")
         elif recipe.get("pooling") == {"name": "std"}:
@@ -157,7 +157,7 @@ class _Examination:
         except ValueError:
             yield Finding(f"attribute created: {attributes.get('created')!r:.80} is no time in ISO 8601")
 
-    def _column(self, name: str, digest: digests.ColumnDigest) -> Iterator[Finding | int]:
+    def _column(self, name: str, digest: checksums.ColumnDigest) -> Iterator[Finding | int]:
         """Read a column whole, and look at each row by itself."""
         data = self._file[name]
         size = max(1, BLOCK_BYTES // math.prod((data.dtype.itemsize, *data.shape[1:])))
@@ -229,8 +229,8 @@ class _Examination:
     def _whose(self, name: str, row: int) -> str:
         """The id of a row, as far as it can be had."""
         ids = "videos/ids" if name.startswith("videos/") else "ids"
-        with contextlib.suppress(*hdf5.LIBRARY_ERRORS):
-            if name != "failures" and hdf5.column_problem(self._file, ids) is None:
+        with contextlib.suppress(*schema.LIBRARY_ERRORS):
+            if name != "failures" and schema.column_problem(self._file, ids) is None:
                 return "".join(f" ({id!r:.200})" for id in _decoded(self._file[ids][row : row + 1]))
         return ""
 
@@ -265,7 +265,7 @@ def _compared(written: Mapping[str, Any], found: Mapping[str, str], columns: set
     for name, digest in found.items():
         if written.get(name) != digest:
             yield Finding(f"{name}: not what was written: sha256 is {digest}, digests has {written.get(name)!r:.80}")
-    for name in sorted(written.keys() - columns - {digests.ATTRIBUTES}):
+    for name in sorted(written.keys() - columns - {checksums.ATTRIBUTES}):
         yield Finding(f"attribute digests: {name!r:.80} is not of the schema")
 
 

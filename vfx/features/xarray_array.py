@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vfx.system.optional_imports import need
 
 if TYPE_CHECKING:
-    from vfx.store import FeatureFile
+    from vfx.features.reader import FeatureFile
 
 xarray: Any = need("xarray", extra="xarray", for_="to_xarray")
 indexing: Any = need("xarray.core.indexing", extra="xarray", for_="to_xarray")

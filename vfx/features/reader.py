@@ -1,6 +1,6 @@
 """Feature files as they are read: a mapping of ids to rows, of which nothing is read that is not asked for.
 
-The one HDF5 schema, `vfx.features/1`, is laid out in docs/schema.md; `vfx.storing` writes it.
+The one HDF5 schema, `vfx.features/1`, is laid out in docs/schema.md; `vfx.features.writer` writes it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx import digests, hdf5, showing
 from vfx.errors import OutputError, UnknownIdError
-from vfx.hdf5 import Dataset, Level
+from vfx.features import checksums, notebook_view, schema
+from vfx.features.schema import Dataset, Level
 from vfx.system.optional_imports import need
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
     import xarray
 
-    from vfx.dataset import FeatureRows
+    from vfx.features.torch_dataset import FeatureRows
 
 BLOCK_BYTES = 8 << 20  # rows are read and written in blocks of about this size
 WINDOW_BYTES = 256 << 10  # what is read at once of each of many files that are open together
@@ -68,9 +68,9 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
         self._making: tuple[str, str] | None = None  # which making of the file it is, once it has been opened
 
     @cached_property
-    def _file(self) -> hdf5.File:
-        file = hdf5.open_checked(self.path)
-        making = (file.attrs["created"], hdf5.attributes(file).get(digests.NAME, ""))
+    def _file(self) -> schema.File:
+        file = schema.open_checked(self.path)
+        making = (file.attrs["created"], schema.attributes(file).get(checksums.NAME, ""))
         if self._making not in (None, making):
             file.close()
             raise OutputError(
@@ -104,12 +104,12 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Rows [start, stop) of `features`. Raises OutputError where they are damaged."""
-        with hdf5.reading(self.path):
+        with schema.reading(self.path):
             return self.features[start:stop]
 
     def peek(self, name: str, count: int, *, start: int = 0) -> tuple[list[Any], int]:
         """At most `count` rows of a column, from `start` on, and how many it has: what can be shown of a long one."""
-        with hdf5.reading(self.path):
+        with schema.reading(self.path):
             data = self._file[name]
             rows = data[start : start + count].tolist()
         texts = [tuple(map(_decoded, row)) if isinstance(row, tuple) else _decoded(row) for row in rows]
@@ -121,7 +121,7 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
         return self._texts("ids")
 
     def _texts(self, name: str) -> NDArray[np.object_]:
-        with hdf5.reading(self.path):
+        with schema.reading(self.path):
             return self._file[name].asstr()[:]
 
     def _frame_level(self, name: str) -> NDArray[Any]:
@@ -132,7 +132,7 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
             )
         if self._file[name].dtype == object:
             return self._texts(name)
-        with hdf5.reading(self.path):
+        with schema.reading(self.path):
             return self._file[name][:]
 
     @cached_property
@@ -142,7 +142,7 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
         for before, after in itertools.pairwise(videos):
             if before >= after:
                 raise OutputError(
-                    f"{self.path}: videos/ids are not sorted: {after!r} comes after {before!r}; {hdf5.REMEDY}"
+                    f"{self.path}: videos/ids are not sorted: {after!r} comes after {before!r}; {schema.REMEDY}"
                 )
         return videos
 
@@ -153,7 +153,7 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
         total = self.features.shape[0]
         if offsets[0] != 0 or offsets[-1] != total or (offsets[1:] <= offsets[:-1]).any():
             raise OutputError(
-                f"{self.path}: videos/offsets do not ascend from 0 to {total}, the number of rows; {hdf5.REMEDY}"
+                f"{self.path}: videos/offsets do not ascend from 0 to {total}, the number of rows; {schema.REMEDY}"
             )
         return offsets
 
@@ -175,20 +175,20 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
     @cached_property
     def failures(self) -> list[Failure]:
         """What could not be read whole, and why."""
-        with hdf5.reading(self.path):
+        with schema.reading(self.path):
             return [Failure(*(text.decode() for text in row)) for row in self._file["failures"][:].tolist()]
 
     @property
     def attributes(self) -> dict[str, str]:
         """All that are text, as those of the schema are."""
-        return hdf5.attributes(self._file)
+        return schema.attributes(self._file)
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """Versions, weights, transform, sampler and recipe of the run."""
-        found = digests.parsed(self._file.attrs["provenance"])
+        found = checksums.parsed(self._file.attrs["provenance"])
         if not isinstance(found.get("recipe"), dict):
-            raise OutputError(f"{self.path}: attribute provenance is not a JSON object with a recipe; {hdf5.REMEDY}")
+            raise OutputError(f"{self.path}: attribute provenance is not a JSON object with a recipe; {schema.REMEDY}")
         return found
 
     @property
@@ -205,7 +205,7 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
         position = {id: i for i, id in enumerate(ids)}
         if len(position) != len(ids):
             raise OutputError(
-                f"{self.path}: {len(ids) - len(position)} of {len(ids)} ids are there twice; {hdf5.REMEDY}"
+                f"{self.path}: {len(ids) - len(position)} of {len(ids)} ids are there twice; {schema.REMEDY}"
             )
         return position
 
@@ -258,7 +258,7 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
         rows = self._rows(id)
         if rows is None:
             raise self._unknown(id)
-        with hdf5.reading(self.path):
+        with schema.reading(self.path):
             return self.features[rows]
 
     def _rows(self, id: object) -> int | slice | None:
@@ -273,7 +273,7 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
         if self.level != "frame" or video not in self._position or not number.isdecimal() or len(number) > 18:
             return None
         start, stop = self.span(video)
-        with hdf5.reading(self.path):
+        with schema.reading(self.path):
             index = self._file["index"][start:stop]
         row = int(np.searchsorted(index, int(number)))
         return start + row if row < len(index) and str(index[row]) == number else None
@@ -297,9 +297,9 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
     def _repr_html_(self) -> str:
         """What Jupyter shows."""
         try:
-            return showing.html(self)
+            return notebook_view.html(self)
         except OutputError as error:
-            return showing.refusal(str(error))
+            return notebook_view.refusal(str(error))
 
     def to_pandas(self) -> pandas.DataFrame:
         """A data frame with one row for each feature, indexed by id, columns 0 .. D-1 (ten crops side by side).
@@ -320,7 +320,7 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
 
         At other levels (video, dim) or (segment, dim); ten crops (frame, crop, dim). Needs the extra `xarray`.
         """
-        from vfx.labelled import labelled
+        from vfx.features.xarray_array import labelled
 
         return labelled(self)
 
@@ -335,7 +335,7 @@ class FeatureFile(Mapping[str, NDArray[Any]]):
 
         Whole videos need none: `DataLoader(f, sampler=list(f), batch_size=None)` gives one (T, D) after another.
         """
-        from vfx.dataset import FeatureRows
+        from vfx.features.torch_dataset import FeatureRows
 
         return FeatureRows(self)
 
@@ -373,7 +373,7 @@ class Sweep:
         """Rows [start, stop), in as many pieces as blocks that they touch."""
         while start < stop:
             if not self._start <= start < self._start + len(self._block):
-                with hdf5.reading(self._path):
+                with schema.reading(self._path):
                     self._start, self._block = start, self._data[start : start + self._size]
             end = min(stop, self._start + len(self._block))
             yield self._block[start - self._start : end - self._start]

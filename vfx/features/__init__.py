@@ -1,0 +1,1 @@
+"""The HDF5 feature file: its schema, reader, writer and views."""
