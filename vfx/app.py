@@ -20,11 +20,12 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
-from vfx import CONF_DIR, help, lean, mistakes, multirun, sweeps
+from vfx import CONF_DIR, help, lean, mistakes, multirun
 from vfx.ctrl_c import ENDED
 from vfx.ending import end_process
 from vfx.errors import Interrupted, UsageError, VfxError
 from vfx.logs import LogFile, Printable
+from vfx.sweeps import job_records
 from vfx.system import launch_environment, process_usage
 from vfx.system.files import sha256
 from vfx.system.optional_imports import need
@@ -128,7 +129,7 @@ def _run(app: App[Any], name: str, early: Early | None) -> None:
         code, results = _job(app, name, config)
         if multirun.is_job():
             return  # the launcher goes on with the sweep
-        if results and launch_environment.first_rank() and not sweeps.is_apart():
+        if results and launch_environment.first_rank() and not job_records.is_apart():
             _print(results)
         if code:
             sys.exit(code)
@@ -176,7 +177,7 @@ def _seen_enough() -> None:
 
 def _job(app: App[Any], name: str, config: DictConfig) -> tuple[int, list[Any]]:
     """Run an app on a config, alone or as one job of a sweep: the exit code, and what the app returned."""
-    job = sweeps.at_work()
+    job = job_records.at_work()
     swept = multirun.is_job()
     if job is not None and swept:
         if job.stopped:

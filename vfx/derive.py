@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx import sweeps
 from vfx.errors import OutputError, UsageError
 from vfx.features.reader import Failure, FeatureFile
 from vfx.output import Output
 from vfx.pooling import Pooling
 from vfx.sampling.segment_table import Table, rows_of
+from vfx.sweeps import job_records
 
 log = logging.getLogger(__name__)
 SHOWN = 5
@@ -55,7 +55,7 @@ def is_made(output: Output, recipe: dict[str, Any], *, overwrite: bool) -> bool:
     made = not overwrite and output.check(recipe)
     if made:
         log.info("%s is done, nothing to do (overwrite=true writes it again)", output.features)
-        sweeps.tell(state="nothing to do")
+        job_records.tell(state="nothing to do")
     return made
 
 

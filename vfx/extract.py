@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from vfx import app, lean, multirun, sweeps
+from vfx import app, lean, multirun
 from vfx.errors import ExtractionError, UsageError
+from vfx.sweeps import job_records
 from vfx.system import launch_environment, memory, worker_pool
 from vfx.system.files import write_text
 
@@ -86,7 +87,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
     start = time.monotonic()
     tally = Tally()
     interruption = Interruption(
-        follow=launch_environment.PARENT if launch_environment.is_told() or sweeps.is_apart() else None
+        follow=launch_environment.PARENT if launch_environment.is_told() or job_records.is_apart() else None
     )
     trainer = app.build(config.trainer)  # before anything is read or written, as it may refuse
     check_precision(str(trainer.precision), trainer.strategy.root_device.type, tf32=config.tf32)
@@ -142,7 +143,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
             if nothing and (shard is not None or all(output.is_whole() for output in outputs)):
                 failed = _failed(outputs)
                 stack.close()
-                sweeps.tell(state="nothing to do")
+                job_records.tell(state="nothing to do")
                 return _finish(outputs, sources, failed, config.strict)
             for output, carried in zip(outputs, attributes, strict=True):
                 output.check_alone()
@@ -157,7 +158,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
         if not lead:
             return _one_or_all([output.features for output in outputs])
         seconds = time.monotonic() - start
-        sweeps.tell(rate=writer.total.frames / seconds)
+        job_records.tell(rate=writer.total.frames / seconds)
         log.info("%s", summary(writer.total, seconds, ranks=trainer.world_size))
         failed = _failed(outputs)
     return _finish(outputs, sources, failed, config.strict)

@@ -13,7 +13,7 @@ import numpy as np
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from vfx import app, sweeps, validation
+from vfx import app, validation
 from vfx.collection.collection import Collection, Source, find_collection
 from vfx.cutting import Cut, Cutter, Pictures, cut_all, done, has_place, remove_leftovers, survey
 from vfx.decoding import check_decoder
@@ -23,6 +23,7 @@ from vfx.listing import meta_line, read_metas, rewrite, write_lists
 from vfx.output import differences
 from vfx.sampling.segment_table import check_videos
 from vfx.sampling.timeline import Timeline
+from vfx.sweeps import job_records
 from vfx.system.cpu_count import cores
 from vfx.system.folder_lock import alone_in
 
@@ -72,7 +73,7 @@ def frames(config: DictConfig) -> Path:
         if todo:
             log.info("%s", _summary(cuts[before:], time.monotonic() - start))
         else:
-            sweeps.tell(state="nothing to do")
+            job_records.tell(state="nothing to do")
         _list_failures(cuts, collection)
         if not others and not any(c.cut for c in cuts):
             raise ExtractionError(

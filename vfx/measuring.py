@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch.utils.flop_counter import FlopCounterMode
 
-from vfx import apart
 from vfx import material as materials
 from vfx.background import Pending
 from vfx.benching import Cost
@@ -39,6 +38,7 @@ from vfx.features.reader import FeatureFile
 from vfx.material import Material, Size
 from vfx.output import Output, PartWriter
 from vfx.promise import Promise
+from vfx.sweeps import job_process
 from vfx.system import process_usage, worker_pool
 from vfx.transforms import Prepare
 
@@ -302,7 +302,7 @@ def _command(program: list[str], config: Mapping[str, Any], folder: Path) -> tup
     What it writes goes below `folder`. Raises ExtractionError where it fails.
     """
     folder.mkdir(parents=True)
-    command = apart.command(program, {**config, "output_dir": str(folder / "out")}, folder / "bench_run.yaml")
+    command = job_process.command(program, {**config, "output_dir": str(folder / "out")}, folder / "bench_run.yaml")
     machine = process_usage.machine_seconds()
     done, taken = process_usage.run(command)
     others = max(0.0, process_usage.machine_seconds() - machine - taken.processor)

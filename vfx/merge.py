@@ -7,10 +7,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from vfx import app, sweeps
+from vfx import app
 from vfx.collection.collection import find_collection
 from vfx.errors import ExtractionError, OutputError
 from vfx.output import Output
+from vfx.sweeps import job_records
 
 SHOWN = 5  # how many missing videos an error names
 
@@ -38,7 +39,7 @@ def merge(config: DictConfig) -> Path:
     with output.alone():
         if output.is_whole():
             log.info("%s is whole, nothing to do", output.features)
-            sweeps.tell(state="nothing to do")
+            job_records.tell(state="nothing to do")
             return _finished(output, config.strict)
         sources = collection.frame_folders() if recipe["dataset"] == "frame" else collection.videos()
         missing = output.missing([source.id for source in sources])

@@ -17,14 +17,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vfx import apart, sweeps
 from vfx.errors import OutputError
+from vfx.sweeps import job_process, job_records
 from vfx.system import launch_environment
 
 log = logging.getLogger(__name__)
 HERE = ("basic", "joblib")  # launchers whose jobs are below the process that the user started, and end with it
 
-_sweep: sweeps.Sweep | None = None
+_sweep: job_records.Sweep | None = None
 
 
 class Records(Callback):
@@ -40,7 +40,7 @@ class Records(Callback):
         global _sweep
         launcher = config.hydra.runtime.choices["hydra/launcher"]
         try:
-            _sweep = sweeps.Sweep(Path(str(config.hydra.sweep.dir)).absolute(), outlived=launcher not in HERE)
+            _sweep = job_records.Sweep(Path(str(config.hydra.sweep.dir)).absolute(), outlived=launcher not in HERE)
         except OutputError as error:
             log.error("error: %s", error)
             sys.exit(1)
@@ -48,7 +48,7 @@ class Records(Callback):
         if _sweep.outlived:  # submitit's log would go to standard output, where only results belong
             os.environ.setdefault("SUBMITIT_LOG_LEVEL", "NOCONFIG")
         if launcher == "joblib":
-            for number in apart.SIGNALS:
+            for number in job_process.SIGNALS:
                 signal.signal(number, _stop)
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
@@ -59,9 +59,9 @@ class Records(Callback):
                 overrides = list(config.hydra.overrides.task)
                 collection, feature = Path(_known(config, "collection")).name, _known(config, "feature")
                 number = int(config.hydra.job.num)
-                sweeps.begin(self._folder, number, overrides=overrides, collection=collection, feature=feature)
-            elif sweeps.is_apart():
-                sweeps.take_over()
+                job_records.begin(self._folder, number, overrides=overrides, collection=collection, feature=feature)
+            elif job_records.is_apart():
+                job_records.take_over()
         except OutputError as error:
             log.error("error: %s", error)
             sys.exit(1)
@@ -88,11 +88,11 @@ def launcher() -> str:
 
 
 def run_apart(name: str, config: DictConfig) -> list[Path]:
-    """Run this job, of app `name`, in a process of its own; the paths that it wrote. Raises as vfx.apart.run does."""
-    job = sweeps.at_work()
+    """Run this job, of app `name`, in a process of its own; the paths that it wrote. Raises as vfx.sweeps.job_process.run does."""
+    job = job_records.at_work()
     assert job is not None
     plain: Any = OmegaConf.to_container(config)
-    return apart.run(job, ["-m", f"vfx.{name}"], plain, follow=launcher() == "joblib")
+    return job_process.run(job, ["-m", f"vfx.{name}"], plain, follow=launcher() == "joblib")
 
 
 def end() -> int:
@@ -102,8 +102,8 @@ def end() -> int:
     number = _sweep.stopped
     jobs = _sweep.close()
     if jobs:
-        log.info("%s", "\n".join(sweeps.lines(jobs)))
-    failed = [str(job.number) for job in jobs if job.state not in (*sweeps.WELL, "begun")]
+        log.info("%s", "\n".join(job_records.lines(jobs)))
+    failed = [str(job.number) for job in jobs if job.state not in (*job_records.WELL, "begun")]
     if failed and not number:
         log.error("error: %d of %d jobs failed: %s", len(failed), len(jobs), ", ".join(failed))
     for job in jobs:
@@ -123,7 +123,7 @@ def _known(config: DictConfig, key: str) -> str:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     """Have the jobs of other processes end, and wait for them; a second signal ends this one at once."""
-    for each in apart.SIGNALS:
+    for each in job_process.SIGNALS:
         signal.signal(each, lambda number, frame: os._exit(128 + number))
     assert _sweep is not None
     log.error("ended by %s; the jobs at work keep what is finished", signal.Signals(number).name)

@@ -18,11 +18,12 @@ from omegaconf import OmegaConf
 from tests.clips import CLIPS
 from tests.conftest import ROOT, TOYDATA
 from tests.test_kills import session
-from vfx import extract, sweeps
+from vfx import extract
 from vfx.app import quote_commas
 from vfx.errors import Interrupted, UsageError
 from vfx.features.reader import FeatureFile
-from vfx.sweeps import Job, Written
+from vfx.sweeps import job_records
+from vfx.sweeps.job_records import Job, Written
 
 FEATURE = "test_resnet,pre_logits"
 MODEL = ("model=timm", "model.name=test_resnet", "model.weights=random")
@@ -168,7 +169,7 @@ def test_a_sweep_that_cannot_take_notes_does_not_begin(root: Path) -> None:
 
 def test_what_is_told_of_files_that_are_there(toy_features: FeatureFile) -> None:
     folder = toy_features.path.parent
-    assert [line.split() for line in sweeps.table([folder, toy_features.path])] == [
+    assert [line.split() for line in job_records.table([folder, toy_features.path])] == [
         ["collection", "feature", "rows", "dims", "failures"],
         *[["toydata", "efficientnet_lite0,avgpool", "59", "1280", "0"]] * 2,
     ]
@@ -180,24 +181,24 @@ def test_the_table_of_jobs() -> None:
         Job(0, ["collection=a", "oversample=keep"], "a", "f,oskeep", "done", rate=61.25, written=[wrote]),
         Job(1, ["collection=b", "oversample=keep"], "b", "", "failed", reason="no such thing"),
     ]
-    assert list(sweeps.lines(jobs)) == [
+    assert list(job_records.lines(jobs)) == [
         "job  collection  feature  state      rows     dims  frames/s  failures",
         "0    a           f,os     done    1234567  10x1280      61.2         3",
         "1    b           -        failed        -        -         -         -",
         "job 1 failed (collection=b): no such thing",
     ]
-    assert sweeps.own(jobs[0], jobs[:1]) == ["collection=a", "oversample=keep"]
+    assert job_records.own(jobs[0], jobs[:1]) == ["collection=a", "oversample=keep"]
 
 
 def test_records_outlive_their_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeps, "_at_work", None)
-    sweep = sweeps.Sweep(tmp_path / "notes")
-    sweeps.begin(sweep.folder, 1, overrides=["a=1"])
-    assert sweeps.at_work() is not None and not sweeps.at_work().stopped
-    other = sweeps.begin(sweep.folder, 0, overrides=["a=0"])
-    sweeps.tell(rate=3.0)
+    monkeypatch.setattr(job_records, "_at_work", None)
+    sweep = job_records.Sweep(tmp_path / "notes")
+    job_records.begin(sweep.folder, 1, overrides=["a=1"])
+    assert job_records.at_work() is not None and not job_records.at_work().stopped
+    other = job_records.begin(sweep.folder, 0, overrides=["a=0"])
+    job_records.tell(rate=3.0)
     other.fail(UsageError("a (0)\n  is wrong"))
-    other = sweeps.begin(sweep.folder, 2)
+    other = job_records.begin(sweep.folder, 2)
     other.fail(Interrupted(signal.SIGTERM))
     other.stop_sweep(signal.SIGTERM)
     assert other.stopped == sweep.stopped == signal.SIGTERM
@@ -209,9 +210,9 @@ def test_records_outlive_their_processes(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_job_that_left_no_word_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeps, "_at_work", None)
-    sweep = sweeps.Sweep(tmp_path)
-    sweeps.begin(sweep.folder, 0)
+    monkeypatch.setattr(job_records, "_at_work", None)
+    sweep = job_records.Sweep(tmp_path)
+    job_records.begin(sweep.folder, 0)
     assert [(job.state, job.reason) for job in sweep.close()] == [("failed", "it ended without a word")]
 
 

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from vfx.errors import ExtractionError, Interrupted
-from vfx.sweeps import RECORD, AtWork
+from vfx.sweeps.job_records import RECORD, AtWork
 
 # Hydra's part of a config that is handed over in a file
 DEFAULTS = ["_self_", {"hydra": "app"}, {"override hydra/job_logging": "none"}]
