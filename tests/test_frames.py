@@ -24,11 +24,11 @@ from tests.clips import CLIPS, Clip, corrupt, truncate
 from tests.conftest import LIMITS, ROOT, TOYDATA
 from vfx import extract, frames
 from vfx.collection.collection import Collection, Source
-from vfx.cutting import Cut, Cutter, Pictures, cut_all
+from vfx.cutting.cutter import Cut, Cutter, Pictures, cut_all
+from vfx.cutting.list_files import write_lists
 from vfx.decoding import Reading
 from vfx.errors import ExtractionError, OutputError, SamplerError, UsageError, VfxError
 from vfx.features.reader import FeatureFile
-from vfx.listing import write_lists
 from vfx.sampling.samplers import all_frames, half_second, lineage
 from vfx.system.folder_lock import alone_in
 

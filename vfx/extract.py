@@ -204,7 +204,7 @@ def _by_model(config: DictConfig) -> list[DictConfig]:
 
 def _recipe(config: DictConfig, network: Network, collection: Collection, dataset: str) -> Recipe:
     from vfx.collection.collection import first_frames
-    from vfx.cutting import how_cut
+    from vfx.cutting.cutter import how_cut
     from vfx.provenance import recipe
 
     # A few stand for all: a million records take minutes to read, on each rank.

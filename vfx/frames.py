@@ -15,11 +15,11 @@ from tqdm import tqdm
 
 from vfx import app, validation
 from vfx.collection.collection import Collection, Source, find_collection
-from vfx.cutting import Cut, Cutter, Pictures, cut_all, done, has_place, remove_leftovers, survey
+from vfx.cutting.cutter import Cut, Cutter, Pictures, cut_all, done, has_place, remove_leftovers, survey
+from vfx.cutting.list_files import meta_line, read_metas, rewrite, write_lists
 from vfx.decoding import check_decoder
 from vfx.decoding.limits import Limits
 from vfx.errors import ExtractionError, NoFramesError, OutputError
-from vfx.listing import meta_line, read_metas, rewrite, write_lists
 from vfx.output import differences
 from vfx.sampling.segment_table import check_videos
 from vfx.sampling.timeline import Timeline

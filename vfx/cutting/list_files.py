@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vfx.collection.collection import Collection, Source
-from vfx.cutting import Cut, frame_indices
+from vfx.cutting.cutter import Cut, frame_indices
 from vfx.system.files import replace_durably, writing
 
 META = "id.videometa.txt"
