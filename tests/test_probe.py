@@ -17,7 +17,7 @@ from tests.conftest import ROOT, TOYDATA
 from vfx import probe
 from vfx.errors import CollectionError, ExtractionError, ModelError, SamplerError, UsageError
 from vfx.features.reader import FeatureFile
-from vfx.probing import COLUMNS
+from vfx.probing.prober import COLUMNS
 
 
 @pytest.fixture

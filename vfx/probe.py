@@ -19,8 +19,8 @@ from vfx import app, validation
 from vfx.collection.collection import Source, find_collection
 from vfx.errors import ExtractionError, UsageError
 from vfx.formats import parquet
-from vfx.overview import Overview, nbytes, tab_separated
-from vfx.probing import COLUMNS, Prober, Record, probe_all
+from vfx.probing.prober import COLUMNS, Prober, Record, probe_all
+from vfx.probing.summary import Overview, nbytes, tab_separated
 from vfx.sampling.segment_table import check_videos
 from vfx.sampling.timeline import Timeline
 from vfx.system.cpu_count import cores

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from vfx.overview import Overview, cut, nbytes, tab_separated
-from vfx.probing import COLUMNS, Record
+from vfx.probing.prober import COLUMNS, Record
+from vfx.probing.summary import Overview, cut, nbytes, tab_separated
 
 
 def record(id: str, **facts: object) -> Record:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from tqdm import tqdm
 
-from vfx.probing import Record
+from vfx.probing.prober import Record
 
 MOST_COMMON = 6  # codecs, sizes and the like that a line names
 ID_SHARE = 3  # an id takes no more than a third of a line

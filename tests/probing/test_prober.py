@@ -16,7 +16,7 @@ from tests.clips import CLIPS, Clip, corrupt, cut, silence, truncate
 from vfx.collection.collection import Collection, Source
 from vfx.decoding.limits import Limits
 from vfx.errors import UsageError
-from vfx.probing import COLUMNS, Prober, Record, Task, Tasks, clean, duration, is_variable, probe_all
+from vfx.probing.prober import COLUMNS, Prober, Record, Task, Tasks, clean, duration, is_variable, probe_all
 from vfx.sampling.samplers import half_second, uniform
 from vfx.sampling.segment_table import segments
 from vfx.sampling.timeline import Timeline

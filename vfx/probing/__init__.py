@@ -1,0 +1,1 @@
+"""Step 0: what a collection holds, before a long run."""
