@@ -11,11 +11,11 @@ from tqdm import tqdm
 
 from vfx import app
 from vfx.collection.collection import collection_name
-from vfx.derive import is_made, open_feature, source
 from vfx.errors import UsageError
 from vfx.features.concatenation import Concatenation
 from vfx.features.writer import FeatureFileWriter
 from vfx.output import Output
+from vfx.pooling.pool_rows import is_made, open_feature, source
 from vfx.system.files import write_text
 
 log = logging.getLogger("vfx.concat")  # not __name__, which is __main__ when run

@@ -10,10 +10,10 @@ from omegaconf import DictConfig
 
 from vfx import app
 from vfx.collection.collection import collection_name, find_collection
-from vfx.derive import open_feature
 from vfx.errors import UsageError
 from vfx.features.reader import FeatureFile
 from vfx.formats import Format, bigfile, npy, npz, parquet, text, whole
+from vfx.pooling.pool_rows import open_feature
 
 log = logging.getLogger("vfx.export")  # not __name__, which is __main__ when run
 

@@ -18,7 +18,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from vfx import app
 from vfx.collection.collection import collection_name, video_id
-from vfx.derive import is_made
 from vfx.errors import OutputError, UsageError
 from vfx.features.reader import Failure, Rows
 from vfx.features.schema import LEVELS, Level
@@ -26,6 +25,7 @@ from vfx.features.writer import FeatureFileWriter
 from vfx.formats import BLOCK_BYTES, Matrix, bigfile
 from vfx.formats.lineage import Source, find_source
 from vfx.output import Output
+from vfx.pooling.pool_rows import is_made
 from vfx.provenance import versions
 from vfx.system.files import write_text
 

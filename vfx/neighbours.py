@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx import pooling
-from vfx.derive import pool_videos
 from vfx.features.reader import FeatureFile
+from vfx.pooling import functions
+from vfx.pooling.pool_rows import pool_videos
 from vfx.projection import merged, unit
 
 AT_ONCE = 8192  # rows that are compared at once
@@ -97,7 +97,7 @@ def nearest_videos(file: FeatureFile, query: NDArray[np.floating], *, k: int, wi
     """
     units = unit(np.array(query, np.float32)[None])
     best = Best(k)
-    for n, pooled in enumerate(pool_videos(file, pooling.mean)):
+    for n, pooled in enumerate(pool_videos(file, functions.mean)):
         if n != without:
             row = unit(merged(pooled.row[None]))
             best.offer(np.array([n]), cosines(units, row)[0])

@@ -11,9 +11,9 @@ from omegaconf import DictConfig
 
 from vfx import app, validation
 from vfx.collection.collection import collection_name
-from vfx.derive import find_file, open_feature
 from vfx.errors import OutputError, UsageError
 from vfx.features.reader import FeatureFile
+from vfx.pooling.pool_rows import find_file, open_feature
 from vfx.system.cpu_count import cores
 from vfx.system.files import write_text
 

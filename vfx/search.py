@@ -18,9 +18,9 @@ from omegaconf.errors import OmegaConfBaseException
 from vfx import app, lean, validation
 from vfx.collection.collection import collection_name
 from vfx.decoding.limits import Limits
-from vfx.derive import find_file, open_feature
 from vfx.errors import OutputError, UsageError, VideoError, WeightsError
 from vfx.features.reader import FeatureFile
+from vfx.pooling.pool_rows import find_file, open_feature
 from vfx.system.cpu_count import cores
 from vfx.system.files import replace_durably, write_text, writing
 
@@ -134,8 +134,8 @@ def _feature(config: DictConfig) -> FeatureFile:
 def _query(config: DictConfig, file: FeatureFile, limits: Limits) -> Query:
     import numpy as np
 
-    from vfx import pooling
     from vfx.pictures import MIDDLE
+    from vfx.pooling import functions
     from vfx.statistics import at
 
     if config.group is not None and file.level != "frame":
@@ -160,7 +160,7 @@ def _query(config: DictConfig, file: FeatureFile, limits: Limits) -> Query:
         if config.group is not None:
             raise UsageError("group=video is for frames; video= lists videos by their means as it is")
         start, stop = file.span(id)
-        vector = _crops(pooling.mean(file.sweep().rows(start, stop), stop - start))
+        vector = _crops(functions.mean(file.sweep().rows(start, stop), stop - start))
         return Query(f"video {id}", vector, span=(start, stop), own=id, key=(id, MIDDLE), whole=True)
     video = id if kind == "video" else id.rpartition("_")[0]
     if kind == "frame":

@@ -12,11 +12,11 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from vfx import app
 from vfx.collection.collection import collection_name
-from vfx.derive import find_file
 from vfx.errors import IntegrityError, OutputError, UsageError
 from vfx.features import schema
 from vfx.features.integrity import survey
 from vfx.output import Output
+from vfx.pooling.pool_rows import find_file
 
 log = logging.getLogger("vfx.verify")  # not __name__, which is __main__ when run
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from vfx import pooling
-from vfx.pooling import Block, Pooling
+from vfx.pooling import functions
+from vfx.pooling.functions import Block, Pooling
 
 RNG = np.random.default_rng(0)
 
@@ -15,13 +15,13 @@ def plain_gauss(rows: Block, centre: float) -> Block:
 
 
 PLAIN = {
-    pooling.mean: lambda x: x.mean(0),
-    pooling.sum: lambda x: x.sum(0),
-    pooling.max: lambda x: x.max(0),
-    pooling.std: lambda x: x.std(0),
-    pooling.first: lambda x: x[0],
-    pooling.middle: lambda x: x[len(x) // 2],
-    pooling.gauss: lambda x: plain_gauss(x, len(x) / 2),
+    functions.mean: lambda x: x.mean(0),
+    functions.sum: lambda x: x.sum(0),
+    functions.max: lambda x: x.max(0),
+    functions.std: lambda x: x.std(0),
+    functions.first: lambda x: x[0],
+    functions.middle: lambda x: x[len(x) // 2],
+    functions.gauss: lambda x: plain_gauss(x, len(x) / 2),
 }
 
 
@@ -39,18 +39,18 @@ def test_blocks_pool_as_numpy_does(pool: Pooling, count: int, size: int, shape: 
 
 def test_the_two_readings_of_the_centre_differ_for_odd_counts() -> None:
     rows = RNG.normal(size=(5, 3)).astype(np.float32)
-    cut = pooling.gauss([rows], 5, integer_centre=True)
+    cut = functions.gauss([rows], 5, integer_centre=True)
     np.testing.assert_allclose(cut, plain_gauss(rows.astype(np.float64), 2), rtol=1e-6)
-    assert not np.allclose(cut, pooling.gauss([rows], 5))
+    assert not np.allclose(cut, functions.gauss([rows], 5))
     even = rows[:4]
-    np.testing.assert_array_equal(pooling.gauss([even], 4, integer_centre=True), pooling.gauss([even], 4))
+    np.testing.assert_array_equal(functions.gauss([even], 4, integer_centre=True), functions.gauss([even], 4))
 
 
 def test_float16_is_summed_in_float64() -> None:
     rows = np.full((4096, 2), 30000, np.float16)
-    np.testing.assert_array_equal(pooling.mean([rows], 4096), np.full(2, 30000, np.float32))
+    np.testing.assert_array_equal(functions.mean([rows], 4096), np.full(2, 30000, np.float32))
 
 
 def test_a_pooled_row_does_not_keep_its_block() -> None:
     rows = RNG.normal(size=(1000, 3)).astype(np.float32)
-    assert pooling.first([rows], 1000).base is None
+    assert functions.first([rows], 1000).base is None
