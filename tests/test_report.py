@@ -15,11 +15,11 @@ import pytest
 from tests.browser import CHROMIUM, DRIVER, Browser, browser
 from tests.conftest import TOYDATA
 from vfx import concat, course, export, import_bigfile, page, pool, report
+from vfx.analysis.pca_map import unit
 from vfx.errors import OutputError, UsageError
 from vfx.features.reader import Failure, FeatureFile, Rows
 from vfx.features.writer import FeatureFileWriter
 from vfx.page import TEMPLATES
-from vfx.projection import unit
 from vfx.report import split_names
 
 NAME = "efficientnet_lite0,avgpool"

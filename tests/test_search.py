@@ -18,11 +18,11 @@ from tests.conftest import ROOT, TOYDATA
 from tests.test_approximate import clustered
 from tests.test_neighbours import written
 from vfx import approximate, concat, pool, search
+from vfx.analysis.pca_map import unit
 from vfx.decoding import Reading
 from vfx.errors import UnknownIdError, UsageError, WeightsError
 from vfx.features.reader import FeatureFile, Rows
 from vfx.features.writer import FeatureFileWriter
-from vfx.projection import unit
 
 
 def run(file: FeatureFile, tmp_path: Path, *overrides: str, feature: str = "") -> list[dict[str, str]]:

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vfx.analysis.pca_map import drawn, merged, unit, unit_rows
 from vfx.errors import UsageError
 from vfx.features import checksums
 from vfx.features.reader import FeatureFile
 from vfx.neighbours import AT_ONCE, NOTHING, Best, Hit, Span, cosines, nearest
-from vfx.projection import drawn, merged, unit, unit_rows
 from vfx.system.files import sync_all, working_folder, writing
 from vfx.system.optional_imports import need
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vfx.analysis.pca_map import merged, unit
 from vfx.features.reader import FeatureFile
 from vfx.pooling import functions
 from vfx.pooling.pool_rows import pool_videos
-from vfx.projection import merged, unit
 
 AT_ONCE = 8192  # rows that are compared at once
 Span = tuple[int, int]  # rows [start, stop)

@@ -18,15 +18,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx import __version__, charts, course, projection
+from vfx import __version__, charts, course
+from vfx.analysis import pca_map
+from vfx.analysis.pca_map import Map
+from vfx.analysis.similarity import COLUMNS, Pair, Strip, near_duplicates, strips
+from vfx.analysis.statistics import SHOWN, Statistics, at, gather
+from vfx.analysis.thumbnails import MIDDLE, Picture
 from vfx.charts import clock, number
 from vfx.course import Interval
 from vfx.features.reader import FeatureFile
-from vfx.likeness import COLUMNS, Pair, Strip, near_duplicates, strips
 from vfx.output import differing
-from vfx.pictures import MIDDLE, Picture
-from vfx.projection import Map
-from vfx.statistics import SHOWN, Statistics, at, gather
 from vfx.system.optional_imports import need
 from vfx.tally import duration
 
@@ -81,8 +82,8 @@ class Study:
 def study(file: FeatureFile, options: Options) -> Study:
     """Read a feature once, and look at a sample of it. Raises OutputError where it is damaged."""
     statistics = gather(file)
-    laid = projection.draw_map(file, size=POINTS, seed=options.seed)
-    vectors = projection.unit_rows(file, laid.rows)
+    laid = pca_map.draw_map(file, size=POINTS, seed=options.seed)
+    vectors = pca_map.unit_rows(file, laid.rows)
     ids = [id.decode("utf-8", "replace") for id in at(file, "ids", laid.rows)]
     videos, seconds = ids, [float("nan")] * len(ids)
     keys: list[tuple[str, int] | None] = [None] * len(ids)

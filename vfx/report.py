@@ -31,7 +31,8 @@ def main(*overrides: str) -> Path:
 
 def report(config: DictConfig) -> Path:
     """Write the page of what a resolved config of conf/report.yaml names; returns its path."""
-    from vfx import page, pictures
+    from vfx import page
+    from vfx.analysis import thumbnails
     from vfx.system.optional_imports import need
 
     need("jinja2", extra="report", for_="vfx.report")
@@ -54,16 +55,16 @@ def report(config: DictConfig) -> Path:
         for file in files:
             log.info("reading %s", file.path)
             studies.append(page.study(file, options))
-        drawn: list[pictures.Picture] = []
+        drawn: list[thumbnails.Picture] = []
         without = "pictures=0" if options.pictures == 0 else ""
         wanted = page.wanted(studies, options)
         if wanted:
-            collection = pictures.collection_of(studies[0].file, config.collection, config.rootpath)
+            collection = thumbnails.collection_of(studies[0].file, config.collection, config.rootpath)
             if collection is None:
                 without = f"the videos of {studies[0].file.attributes['collection']} are not where they were"
             else:
                 log.info("drawing %d frames of %s", len(wanted), collection.root)
-                drawn = list(pictures.draw(collection, wanted, limits=limits, processes=cores()))
+                drawn = list(thumbnails.draw(collection, wanted, limits=limits, processes=cores()))
                 without = "" if drawn else f"none of its frames could be read in {collection.root}"
         order = {key: n for n, key in enumerate(wanted)}
         drawn.sort(key=lambda picture: order[picture.video, picture.index])

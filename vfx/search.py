@@ -134,9 +134,9 @@ def _feature(config: DictConfig) -> FeatureFile:
 def _query(config: DictConfig, file: FeatureFile, limits: Limits) -> Query:
     import numpy as np
 
-    from vfx.pictures import MIDDLE
+    from vfx.analysis.statistics import at
+    from vfx.analysis.thumbnails import MIDDLE
     from vfx.pooling import functions
-    from vfx.statistics import at
 
     if config.group is not None and file.level != "frame":
         raise UsageError(f"group=video is for features of frame level; {file.feature} is of {file.level} level")
@@ -329,7 +329,7 @@ def _named(file: FeatureFile, query: Query, hits: list[Any], *, own: bool) -> li
     """What hits are, ranked; without the query itself where it is a row of the file, unless `own`."""
     import numpy as np
 
-    from vfx.statistics import at
+    from vfx.analysis.statistics import at
 
     found: list[Found] = []
     for hit in hits:
@@ -369,19 +369,20 @@ def _drawn(
 ) -> Image.Image:
     from PIL import Image
 
-    from vfx import pictures, sheet
+    from vfx import sheet
+    from vfx.analysis import thumbnails
 
     keys = [
-        None if each.video is None else (each.video, pictures.MIDDLE if each.index is None else each.index)
+        None if each.video is None else (each.video, thumbnails.MIDDLE if each.index is None else each.index)
         for each in found
     ]
     wanted = {key for key in [*keys, query.key] if key is not None}
-    collection = pictures.collection_of(file, config.collection, config.rootpath)
+    collection = thumbnails.collection_of(file, config.collection, config.rootpath)
     had: dict[tuple[str, int], Image.Image] = {}
     if collection is None:
         log.warning("no pictures: the videos of %s are not where they were", file.attributes["collection"])
     elif wanted:
-        for drawn in pictures.draw(
+        for drawn in thumbnails.draw(
             collection, wanted, limits=limits, side=SIDE, quality=90, processes=min(len(wanted), cores())
         ):
             had[drawn.video, drawn.index] = Image.open(BytesIO(drawn.jpeg), formats=["JPEG"])

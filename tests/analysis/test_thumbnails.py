@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from tests.conftest import LIMITS, TOYDATA
+from vfx.analysis.thumbnails import MIDDLE, Picture, collection_of, draw
 from vfx.collection.collection import Collection
 from vfx.decoding import Reading
 from vfx.features.reader import FeatureFile
-from vfx.pictures import MIDDLE, Picture, collection_of, draw
 
 
 def pixels(picture: Picture) -> np.ndarray:

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from vfx import statistics
+from vfx.analysis import statistics
+from vfx.analysis.pca_map import unit
+from vfx.analysis.similarity import COLUMNS, near_duplicates, strips
+from vfx.analysis.statistics import Histogram, Moments, at, gather
 from vfx.features.reader import Failure, FeatureFile, Rows
 from vfx.features.writer import FeatureFileWriter
-from vfx.likeness import COLUMNS, near_duplicates, strips
-from vfx.projection import unit
-from vfx.statistics import Histogram, Moments, at, gather
 
 LENGTHS = [1, 3, 200, 7, 64, 2]
 

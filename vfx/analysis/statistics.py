@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vfx.analysis.pca_map import merged
 from vfx.features import schema
 from vfx.features.reader import BLOCK_BYTES, Failure, FeatureFile
-from vfx.projection import merged
 
 BINS = 64
 BLOCK = 1 << 16  # rows of a column that is read by itself

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vfx.analysis.pca_map import draw_map, drawn, plane, unit, unit_rows
 from vfx.features.reader import FeatureFile
 from vfx.features.writer import FeatureFileWriter
-from vfx.projection import draw_map, drawn, plane, unit, unit_rows
 
 
 def principal(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vfx.analysis.pca_map import drawn, unit_rows
+from vfx.analysis.statistics import at
 from vfx.features.reader import FeatureFile
-from vfx.projection import drawn, unit_rows
-from vfx.statistics import at
 
 COLUMNS = 128  # frames of a video that are compared; of a longer one they are taken evenly
 BLOCK = 256

@@ -1,0 +1,1 @@
+"""Arithmetic over features for reports: statistics, similarity, PCA, thumbnails."""
