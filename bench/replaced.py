@@ -25,7 +25,7 @@ from omegaconf import DictConfig
 from PIL import Image
 from torchvision import transforms
 
-from vfx import app
+from vfx.cli import command
 from vfx.collection.collection import find_collection
 from vfx.errors import UsageError
 from vfx.models import Network
@@ -148,7 +148,7 @@ def replaced(config: DictConfig) -> str:
 
     videos = [(source.id, source.path) for source in collection.videos()]
     frames = timed("frames", cut, videos, folder / "ImageData")
-    network = timed("loading", app.build, config.model, leave_out=("compile",))
+    network = timed("loading", command.build, config.model, leave_out=("compile",))
     timed("network", run_network, frames, network, folder / "id.feature.txt", oversample=bool(config.oversample))
     timed("bigfile", to_bigfile, folder / "id.feature.txt", folder / "frames")
     means = timed("mean", mean, folder / "frames", folder / "videos")
@@ -156,4 +156,4 @@ def replaced(config: DictConfig) -> str:
 
 
 if __name__ == "__main__":
-    app.command(replaced, "extract")
+    command.command(replaced, "extract")

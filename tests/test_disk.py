@@ -18,7 +18,7 @@ import pytest
 from tests.conftest import ROOT, TOYDATA
 from tests.test_output import ATTRIBUTES, RECIPE, finish, parts, put
 from vfx import concat, export, extract, frames, pool
-from vfx.app import log_to
+from vfx.cli.command import log_to
 from vfx.errors import OutputError
 from vfx.features.reader import FeatureFile, Rows
 from vfx.features.writer import FeatureFileWriter

@@ -27,11 +27,11 @@ from omegaconf import OmegaConf
 import vfx
 from tests.conftest import ROOT, TOYDATA
 from vfx import CONF_DIR, export
-from vfx.app import quote_commas, resolved, spread_models
+from vfx.cli.command import quote_commas, resolved, spread_models
+from vfx.cli.config_errors import ERRORS
 from vfx.decoding import Reading, demux
 from vfx.errors import VfxError
 from vfx.features.reader import FeatureFile
-from vfx.mistakes import ERRORS
 from vfx.models.catalogue import FACTS
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "toydata/README.md"])

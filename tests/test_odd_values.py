@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 import vfx
 from tests.conftest import TOYDATA
 from vfx import CONF_DIR, extract
-from vfx.app import quote_commas
+from vfx.cli.command import quote_commas
 from vfx.errors import VfxError
 
 ODD = ("inf", "nan", "-1", "0", "abc", "[1]", "{a:1}", "null", "1e30", "true", "''", "1.5")

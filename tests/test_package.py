@@ -86,7 +86,7 @@ def test_the_wheel_holds_configs_types_and_licence(wheel: Path) -> None:
     )
     listed = ConfigParser()
     listed.read_string(points)
-    assert dict(listed["console_scripts"]) == dict.fromkeys(SCRIPTS.values(), "vfx.scripts:run")
+    assert dict(listed["console_scripts"]) == dict.fromkeys(SCRIPTS.values(), "vfx.cli.entry_points:run")
 
 
 def test_versions_agree() -> None:
@@ -100,7 +100,7 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The commands as installers write them, of this checkout."""
     folder = tmp_path_factory.mktemp("bin")
     for script in SCRIPTS.values():
-        lines = [f"#!{sys.executable}", "import sys", "from vfx.scripts import run", "sys.exit(run())"]
+        lines = [f"#!{sys.executable}", "import sys", "from vfx.cli.entry_points import run", "sys.exit(run())"]
         (folder / script).write_text("\n".join(lines) + "\n")
         (folder / script).chmod(0o755)
     return folder

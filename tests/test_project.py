@@ -15,8 +15,9 @@ from omegaconf import OmegaConf
 
 import vfx
 from tests.conftest import ROOT
-from vfx import CONF_DIR, help
-from vfx.app import quote_commas, resolved, spread_models
+from vfx import CONF_DIR
+from vfx.cli import help
+from vfx.cli.command import quote_commas, resolved, spread_models
 
 # Apps -> what a run is made of -> parts. A module may import its own layer and what is below.
 APPS = {

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vfx import ctrl_c
+from vfx.cli import signals
 
 if TYPE_CHECKING:
     from vfx.features.reader import FeatureFile
 
 if sys.argv[:1] == ["-m"]:  # Python is about to run one of the apps, whose imports take a while
-    ctrl_c.end_with_a_line()
+    signals.end_with_a_line()
 
 __version__ = "0.1.0"
 APPS = (

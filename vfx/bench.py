@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from vfx import app, validation
+from vfx import validation
 from vfx.benching import Result, Stage, efficiencies, in_turns, utilizations
+from vfx.cli import command
 from vfx.collection.collection import Collection, find_collection
 from vfx.errors import UsageError
 from vfx.system import memory, worker_pool
@@ -38,7 +39,7 @@ def main(*overrides: str) -> Path | Result:
     Returns what the command line prints last: with `json=` the file's path, else the Result, whose text is a line of
     efficiencies. Raises VfxError and its kin, see vfx/errors.py.
     """
-    return app.call(bench, "bench", overrides)
+    return command.call(bench, "bench", overrides)
 
 
 def bench(config: DictConfig) -> Path | Result:
@@ -52,7 +53,7 @@ def bench(config: DictConfig) -> Path | Result:
 
     worker_pool.warm_up(measuring.PRELOAD)
     folder = Path(config.folder).expanduser().absolute()
-    trainer = app.build(config.trainer)
+    trainer = command.build(config.trainer)
     if trainer.world_size > 1:
         raise UsageError(f"a bench is of one device, not of {trainer.world_size}: trainer.devices=1")
     device = trainer.strategy.root_device
@@ -124,18 +125,18 @@ def _setup(config: DictConfig, collection: Collection) -> Setup:
     from vfx.material import survey
     from vfx.stages import Setup
 
-    sample, limits = app.build(config.sampler), app.build(config.limits)
+    sample, limits = command.build(config.sampler), command.build(config.limits)
     plain = OmegaConf.to_container(config)
     assert isinstance(plain, dict)
     here = {"collection": str(collection.root.absolute()), "overwrite": False, "strict": True}
     return Setup(
         collection=collection,
         material=survey(collection.videos(), sample=sample, limits=limits),
-        network=app.build(config.model, leave_out=("compile",)),
+        network=command.build(config.model, leave_out=("compile",)),
         sample=sample,
         decoder=config.dataset.decoder,
         limits=limits,
-        trainer=partial(app.build, config.trainer),
+        trainer=partial(command.build, config.trainer),
         oversample=config.oversample,
         compiler=config.model.compile,
         batch_size=config.batch_size,
@@ -191,4 +192,4 @@ def _machine(device: torch.device, cores: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    app.command(bench, "bench")
+    command.command(bench, "bench")

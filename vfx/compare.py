@@ -10,7 +10,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from vfx import app, comparison, validation
+from vfx import comparison, validation
+from vfx.cli import command
 from vfx.comparison import Block, Comparison
 from vfx.differences import report
 from vfx.errors import DifferenceError, UsageError
@@ -28,7 +29,7 @@ def main(*overrides: str) -> Path | Comparison:
     line of numbers. Raises DifferenceError where the two differ by more than is allowed, and UsageError where they
     cannot be compared; `vfx.comparison.compare` returns whatever it finds.
     """
-    return app.call(compare, "compare", overrides)
+    return command.call(compare, "compare", overrides)
 
 
 def compare(config: DictConfig) -> Path | Comparison:
@@ -79,4 +80,4 @@ def _number(config: DictConfig, key: str) -> float | None:
 
 
 if __name__ == "__main__":
-    app.command(compare, "compare")
+    command.command(compare, "compare")

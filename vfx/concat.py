@@ -9,7 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from vfx import app
+from vfx.cli import command
 from vfx.collection.collection import collection_name
 from vfx.errors import UsageError
 from vfx.features.concatenation import Concatenation
@@ -26,7 +26,7 @@ def main(*overrides: str) -> Path:
 
     Raises VfxError and its kin, see vfx/errors.py.
     """
-    return app.call(concat, "concat", overrides)
+    return command.call(concat, "concat", overrides)
 
 
 def concat(config: DictConfig) -> Path:
@@ -46,7 +46,7 @@ def concat(config: DictConfig) -> Path:
             if is_made(output, making, overwrite=config.overwrite):
                 return output.features
             output.folder.mkdir(parents=True, exist_ok=True)
-            app.log_to(output.folder / "concat.log")
+            command.log_to(output.folder / "concat.log")
             provenance = {
                 "versions": first.provenance.get("versions", {}),
                 "parts": {file.feature: file.provenance.get("weights") for file in joint.files},
@@ -69,4 +69,4 @@ def concat(config: DictConfig) -> Path:
 
 
 if __name__ == "__main__":
-    app.command(concat, "concat")
+    command.command(concat, "concat")

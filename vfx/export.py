@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from vfx import app
+from vfx.cli import command
 from vfx.collection.collection import collection_name, find_collection
 from vfx.errors import UsageError
 from vfx.features.reader import FeatureFile
@@ -25,7 +25,7 @@ def main(*overrides: str) -> Path:
 
     Returns the file or folder. Raises VfxError and its kin, see vfx/errors.py.
     """
-    return app.call(export, "export", overrides)
+    return command.call(export, "export", overrides)
 
 
 def export(config: DictConfig) -> Path:
@@ -46,7 +46,7 @@ def export(config: DictConfig) -> Path:
                 " extract with oversample=true for their mean, or export as npy or npz"
             )
         destination = _destination(config, file, format)
-        app.log_to(file.path.with_name("export.log"))
+        command.log_to(file.path.with_name("export.log"))
         with whole(destination, source=file.path, files=format.FILES, overwrite=config.overwrite) as target:
             format.write(file, target)
     log.info(
@@ -71,4 +71,4 @@ def _destination(config: DictConfig, file: FeatureFile, format: Format) -> Path:
 
 
 if __name__ == "__main__":
-    app.command(export, "export")
+    command.command(export, "export")

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from vfx import app, lean, multirun
+from vfx import lean
+from vfx.cli import command, sweep_callback
 from vfx.errors import ExtractionError, UsageError
 from vfx.sweeps import job_records
 from vfx.system import launch_environment, memory, worker_pool
@@ -36,7 +37,7 @@ def main(*overrides: str) -> Path | list[Path]:
     With several models, `main("collection=toydata", "model=[resnet50,resnest50]")`, the list of their files.
     Raises VfxError and its kin, see vfx/errors.py.
     """
-    return app.call(extract, "extract", overrides)
+    return command.call(extract, "extract", overrides)
 
 
 def _begin_early(arguments: list[str]) -> None:
@@ -46,14 +47,14 @@ def _begin_early(arguments: list[str]) -> None:
         worker_pool.kill_server_at_exit()
 
 
-EARLY = app.Early(_begin_early, worker_pool.kill_server)
+EARLY = command.Early(_begin_early, worker_pool.kill_server)
 
 
 def extract(config: DictConfig) -> Path | list[Path]:
     """Write `features.h5` as a resolved config of conf/extract.yaml says; returns its path, or their paths."""
     if str(config.oversample) not in ("False", "True", "keep"):
         raise UsageError(f"oversample ({config.oversample}) must be false, true or keep")
-    app.check_ranks(config.trainer)
+    command.check_ranks(config.trainer)
     overwrite = launch_environment.starts_over(config.overwrite)
     configs = _by_model(config)
     for each in configs:
@@ -63,10 +64,10 @@ def extract(config: DictConfig) -> Path | list[Path]:
                 " feature= away, or add it"
             )
     shard = _shard(config)
-    if multirun.is_job() and _starts_ranks(config):
-        return _one_or_all(multirun.run_apart("extract", config))
+    if sweep_callback.is_job() and _starts_ranks(config):
+        return _one_or_all(sweep_callback.run_apart("extract", config))
     if config.dataset.num_workers != 0:
-        if multirun.sets_environment():
+        if sweep_callback.sets_environment():
             worker_pool.stop_server()  # it began without
         worker_pool.warm_up()
     memory.take_one_heap()
@@ -89,14 +90,14 @@ def extract(config: DictConfig) -> Path | list[Path]:
     interruption = Interruption(
         follow=launch_environment.PARENT if launch_environment.is_told() or job_records.is_apart() else None
     )
-    trainer = app.build(config.trainer)  # before anything is read or written, as it may refuse
+    trainer = command.build(config.trainer)  # before anything is read or written, as it may refuse
     check_precision(str(trainer.precision), trainer.strategy.root_device.type, tf32=config.tf32)
     collection = find_collection(config.collection, config.rootpath)
-    data = app.build(
+    data = command.build(
         config.dataset,
         collection=collection,
-        sample=app.build(config.sampler),
-        limits=app.build(config.limits),
+        sample=command.build(config.sampler),
+        limits=command.build(config.limits),
         batch_size=config.batch_size,
         tally=tally,
         check=interruption.check,
@@ -116,7 +117,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
         if single and mine and all(output.is_blank() for output in outputs):
             data.plan(mine, done=())
             data.begin(prepares)
-        networks = [app.build(each.model, leave_out=("compile",)) for each in configs]
+        networks = [command.build(each.model, leave_out=("compile",)) for each in configs]
         recipes = [_recipe(*each, collection, data.kind) for each in zip(configs, networks, strict=True)]
         attributes = [_attributes(*each, collection) for each in zip(configs, networks, recipes, strict=True)]
         encoders = [
@@ -125,12 +126,14 @@ def extract(config: DictConfig) -> Path | list[Path]:
         ]
         extractor = Extractor(encoders, num_threads=config.num_threads, tf32=config.tf32, tally=tally)
         prepares.keep(extractor.prepares)
-        writer = app.build(config.writer, outputs=outputs, attributes=attributes, tally=tally, check=interruption.check)
+        writer = command.build(
+            config.writer, outputs=outputs, attributes=attributes, tally=tally, check=interruption.check
+        )
         if lead:
             for output, making in zip(outputs, recipes, strict=True):
                 stack.enter_context(output.alone())
                 output.prepare(making, overwrite=overwrite)
-            app.log_to(*(output.log for output in outputs))
+            command.log_to(*(output.log for output in outputs))
             data.plan(
                 mine,
                 done=set.intersection(*(output.done() for output in outputs)),
@@ -169,13 +172,13 @@ def _starts_ranks(config: DictConfig) -> bool:
     which is that of the whole sweep: its process must be one that has the job alone. Raises UsageError in a rank that
     torchrun or srun started for all jobs: where one ended on some ranks only, they would be at work on different ones.
     """
-    if launch_environment.started_by_others() and multirun.launcher() in multirun.HERE:
+    if launch_environment.started_by_others() and sweep_callback.launcher() in sweep_callback.HERE:
         raise UsageError(
             f"{launch_environment.starter()} started the ranks of one job, and this is a sweep: give each job a command of"
             " its own, or have them started by hydra/launcher=slurm (docs/cluster.md)"
         )
     lean.load("pytorch_lightning")
-    strategy = app.build(config.trainer).strategy
+    strategy = command.build(config.trainer).strategy
     return strategy.launcher is not None and not strategy.cluster_environment.creates_processes_externally
 
 
@@ -183,7 +186,7 @@ def _by_model(config: DictConfig) -> list[DictConfig]:
     """The config of each model's feature as if it were alone."""
     if "models" not in config:
         return [config]
-    if config.feature != app.name_of(config.model, config.oversample):
+    if config.feature != command.name_of(config.model, config.oversample):
         raise UsageError(
             f"feature ({config.feature}) cannot be given with several models, which have a name each; leave it away"
         )
@@ -192,7 +195,7 @@ def _by_model(config: DictConfig) -> list[DictConfig]:
         alone = config.copy()
         del alone.models
         alone.model = OmegaConf.merge({"compile": config.model.compile}, model)
-        alone.feature = app.name_of(model, config.oversample)
+        alone.feature = command.name_of(model, config.oversample)
         configs.append(alone)
     names = [each.feature for each in configs]
     if len(set(names)) < len(names):
@@ -213,7 +216,7 @@ def _recipe(config: DictConfig, network: Network, collection: Collection, datase
         network,
         collection=collection.root,
         dataset=dataset,
-        sampler=app.options(config.sampler),
+        sampler=command.options(config.sampler),
         oversample=config.oversample,
         dtype=config.writer.dtype,
         precision=config.trainer.precision,
@@ -287,4 +290,4 @@ def _finish(
 
 
 if __name__ == "__main__":
-    app.command(extract, "extract", early=EARLY)
+    command.command(extract, "extract", early=EARLY)

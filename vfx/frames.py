@@ -13,7 +13,8 @@ import numpy as np
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from vfx import app, validation
+from vfx import validation
+from vfx.cli import command
 from vfx.collection.collection import Collection, Source, find_collection
 from vfx.cutting.cutter import Cut, Cutter, Pictures, cut_all, done, has_place, remove_leftovers, survey
 from vfx.cutting.list_files import meta_line, read_metas, rewrite, write_lists
@@ -38,13 +39,13 @@ def main(*overrides: str) -> Path:
 
     Raises VfxError and its kin, see vfx/errors.py.
     """
-    return app.call(frames, "frames", overrides)
+    return command.call(frames, "frames", overrides)
 
 
 def frames(config: DictConfig) -> Path:
     """Write `ImageData` and the list files as a resolved config of conf/frames.yaml says; returns its path."""
     collection = find_collection(config.collection, config.rootpath)
-    sample = app.build(config.sampler)
+    sample = command.build(config.sampler)
     sample(Timeline(np.empty(0), np.empty(0, bool)))  # refuses options out of range before any work
     pictures = Pictures(config.format, config.quality, config.short_side)
     num_workers = _workers(config.num_workers)
@@ -53,11 +54,11 @@ def frames(config: DictConfig) -> Path:
     if "file" in config.sampler:
         check_videos(config.sampler.file, {video.id for video in videos})
     images = collection.root / "ImageData"
-    limits = app.build(config.limits)
-    recipe = {"sampler": app.options(config.sampler), **pictures.recipe()}
+    limits = command.build(config.limits)
+    recipe = {"sampler": command.options(config.sampler), **pictures.recipe()}
     cutter = Cutter(images, sample, config.decoder, pictures, recipe, limits)
     with alone_in(images):
-        app.log_to(collection.root / "frames.log")
+        command.log_to(collection.root / "frames.log")
         for folder in remove_leftovers(images):
             log.warning("%s was left by a run that was killed, and stays for it holds other files too", folder)
         nested = _nested(collection, images)
@@ -215,4 +216,4 @@ def _metas(others: list[Source], collection: Collection, num_workers: int, limit
 
 
 if __name__ == "__main__":
-    app.command(frames, "frames")
+    command.command(frames, "frames")

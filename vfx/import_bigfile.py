@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
-from vfx import app
+from vfx.cli import command
 from vfx.collection.collection import collection_name, video_id
 from vfx.errors import OutputError, UsageError
 from vfx.features.reader import Failure, Rows
@@ -37,7 +37,7 @@ def main(*overrides: str) -> Path:
 
     Returns the feature file. Raises VfxError and its kin, see vfx/errors.py.
     """
-    return app.call(import_bigfile, "import_bigfile", overrides)
+    return command.call(import_bigfile, "import_bigfile", overrides)
 
 
 def import_bigfile(config: DictConfig) -> Path:
@@ -51,7 +51,7 @@ def import_bigfile(config: DictConfig) -> Path:
         if is_made(output, making, overwrite=config.overwrite):
             return output.features
         output.folder.mkdir(parents=True, exist_ok=True)
-        app.log_to(output.folder / "import_bigfile.log")
+        command.log_to(output.folder / "import_bigfile.log")
         with source.as_bigfile(output.folder) as folder, bigfile.opened(folder) as matrix:
             log.info("%s: %d rows of %d values", source.path, matrix.rows, matrix.dims)
             attributes = {
@@ -188,4 +188,4 @@ def _level(level: str | None, source: Source) -> Level:
 
 
 if __name__ == "__main__":
-    app.command(import_bigfile, "import_bigfile")
+    command.command(import_bigfile, "import_bigfile")

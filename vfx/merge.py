@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from vfx import app
+from vfx.cli import command
 from vfx.collection.collection import find_collection
 from vfx.errors import ExtractionError, OutputError
 from vfx.output import Output
@@ -24,7 +24,7 @@ def main(*overrides: str) -> Path:
     Raises ExtractionError where videos are missing, or have failed and `strict=true`, and OutputError where there is
     nothing or a shard is at work.
     """
-    return app.call(merge, "merge", overrides)
+    return command.call(merge, "merge", overrides)
 
 
 def merge(config: DictConfig) -> Path:
@@ -63,4 +63,4 @@ def _finished(output: Output, strict: bool) -> Path:
 
 
 if __name__ == "__main__":
-    app.command(merge, "merge")
+    command.command(merge, "merge")

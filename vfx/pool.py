@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from vfx import app
+from vfx.cli import command
 from vfx.collection.collection import collection_name
 from vfx.errors import UsageError
 from vfx.features.writer import FeatureFileWriter
@@ -27,14 +27,14 @@ def main(*overrides: str) -> Path:
 
     Raises VfxError and its kin, see vfx/errors.py.
     """
-    return app.call(pool, "pool", overrides)
+    return command.call(pool, "pool", overrides)
 
 
 def pool(config: DictConfig) -> Path:
     """Write `features.h5` of the pooled feature as a resolved config of conf/pool.yaml says; returns its path."""
     folder = Path(config.output_dir) / collection_name(config.collection)
-    pooling = app.build(config.pooling)
-    making: dict[str, Any] = {"pooling": app.options(config.pooling)}
+    pooling = command.build(config.pooling)
+    making: dict[str, Any] = {"pooling": command.options(config.pooling)}
     name = f"{making['pooling']['name']}_{config.feature}"
     table = None
     if config.segments is not None:
@@ -54,7 +54,7 @@ def pool(config: DictConfig) -> Path:
             if is_made(output, making, overwrite=config.overwrite):
                 return output.features
             output.folder.mkdir(parents=True, exist_ok=True)
-            app.log_to(output.folder / "pool.log")
+            command.log_to(output.folder / "pool.log")
             attributes = {
                 "feature": name,
                 "collection": file.attributes["collection"],
@@ -89,4 +89,4 @@ def _write(writer: FeatureFileWriter, rows: Any, total: int) -> int:
 
 
 if __name__ == "__main__":
-    app.command(pool, "pool")
+    command.command(pool, "pool")

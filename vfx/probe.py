@@ -15,7 +15,8 @@ import numpy as np
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from vfx import app, validation
+from vfx import validation
+from vfx.cli import command
 from vfx.collection.collection import Source, find_collection
 from vfx.errors import ExtractionError, UsageError
 from vfx.formats import parquet
@@ -40,16 +41,16 @@ def main(*overrides: str) -> Path:
 
     Raises VfxError and its kin, see vfx/errors.py.
     """
-    return app.call(probe, "probe", overrides)
+    return command.call(probe, "probe", overrides)
 
 
 def probe(config: DictConfig) -> Path:
     """Write the table as a resolved config of conf/probe.yaml says; returns its path."""
     _check(config)
     collection = find_collection(config.collection, config.rootpath)
-    sample = app.build(config.sampler)
+    sample = command.build(config.sampler)
     sample(Timeline(np.empty(0), np.empty(0, bool)))  # refuses options out of range before any work
-    prober = Prober(collection.root, sample, app.build(config.limits), packets=config.packets, decode=config.decode)
+    prober = Prober(collection.root, sample, command.build(config.limits), packets=config.packets, decode=config.decode)
     processes = _processes(config.num_workers)
     videos, others = collection.files()
     if "file" in config.sampler:
@@ -58,7 +59,7 @@ def probe(config: DictConfig) -> Path:
     table = Path(config.output_dir) / collection.name / f"probe.{config.format}"
     overview = Overview(config.show)
     with alone_in(table.parent):
-        app.log_to(table.with_name("probe.log"))
+        command.log_to(table.with_name("probe.log"))
         for left in table.parent.glob(".probe.*.tmp"):
             left.unlink()
         records = probe_all(videos, prober, processes=processes)
@@ -102,9 +103,9 @@ def _dim(config: DictConfig) -> int:
 
     try:
         with torch.device("meta"):
-            return int(app.build(config.model, weights="random").dim)
+            return int(command.build(config.model, weights="random").dim)
     except (RuntimeError, NotImplementedError):  # it computes with tensors while it is built, as RegNet does
-        return int(app.build(config.model, weights="random").dim)
+        return int(command.build(config.model, weights="random").dim)
 
 
 def _write(records: Iterable[Record], table: Path) -> None:
@@ -152,7 +153,7 @@ def _estimate(config: DictConfig, rows: int, dim: int | None) -> str:
     taken = f"sampler {config.sampler._target_.rpartition('.')[2]} takes {rows} frames"
     if dim is None:
         return taken
-    name = app.feature_name(config.model.name, config.model.layer, config.oversample, config.model.weights)
+    name = command.feature_name(config.model.name, config.model.layer, config.oversample, config.model.weights)
     shape = [rows, CROPS, dim] if config.oversample == "keep" else [rows, dim]
     size = FILE_BYTES + rows * ROW_BYTES + np.dtype(config.writer.dtype).itemsize * math.prod(shape)
     return (
@@ -162,4 +163,4 @@ def _estimate(config: DictConfig, rows: int, dim: int | None) -> str:
 
 
 if __name__ == "__main__":
-    app.command(probe, "probe")
+    command.command(probe, "probe")

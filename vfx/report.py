@@ -9,7 +9,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from vfx import app, validation
+from vfx import validation
+from vfx.cli import command
 from vfx.collection.collection import collection_name
 from vfx.errors import OutputError, UsageError
 from vfx.features.reader import FeatureFile
@@ -26,7 +27,7 @@ def main(*overrides: str) -> Path:
 
     Raises VfxError and its kin, see vfx/errors.py.
     """
-    return app.call(report, "report", overrides)
+    return command.call(report, "report", overrides)
 
 
 def report(config: DictConfig) -> Path:
@@ -42,7 +43,7 @@ def report(config: DictConfig) -> Path:
         duplicate=_cosine(config),
         seed=validation.whole("seed", config.seed, least=0, most=2**32),
     )
-    limits = app.build(config.limits)
+    limits = command.build(config.limits)
     with ExitStack() as stack:
         files = [stack.enter_context(file) for file in _opened(config)]
         one = files[0].path.parent
@@ -129,4 +130,4 @@ def _cosine(config: DictConfig) -> float:
 
 
 if __name__ == "__main__":
-    app.command(report, "report")
+    command.command(report, "report")

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vfx import app, lean, validation
+from vfx import lean, validation
+from vfx.cli import command
 from vfx.collection.collection import collection_name
 from vfx.decoding.limits import Limits
 from vfx.errors import OutputError, UsageError, VideoError, WeightsError
@@ -69,14 +70,14 @@ def main(*overrides: str) -> Path:
 
     Raises VfxError and its kin, see vfx/errors.py.
     """
-    return app.call(search, "search", overrides)
+    return command.call(search, "search", overrides)
 
 
 def search(config: DictConfig) -> Path:
     """Find what a resolved config of conf/search.yaml asks for, and draw the sheet; returns its path."""
     from vfx.benching import table
 
-    limits = app.build(config.limits)
+    limits = command.build(config.limits)
     _check(config)
     with _feature(config) as file:
         target = file.path.parent / NAME if config.output is None else Path(config.output).expanduser()
@@ -243,7 +244,7 @@ def _extracted(file: FeatureFile) -> tuple[FeatureFile, list[Any]]:
             raise UsageError(
                 f"{file.feature} was pooled from another {source.feature} than {source.path}: pool it again"
             )
-        poolings.insert(0, app.build(_node(file, "pooling", "vfx.pooling.")))
+        poolings.insert(0, command.build(_node(file, "pooling", "vfx.pooling.")))
         file, recipe = source, source.provenance["recipe"]
     return file, poolings
 
@@ -281,7 +282,7 @@ def _network(config: DictConfig, file: FeatureFile) -> Network:
                 f"the random weights of {file.feature} were drawn by torch {made}, not {torch.__version__}:"
                 " extract anew with this one, or search by an id"
             )
-    network: Network = app.build(node, leave_out=("compile",))
+    network: Network = command.build(node, leave_out=("compile",))
     here = {
         "model": {
             "name": network.name,
@@ -414,4 +415,4 @@ def _save(sheet: Image.Image, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    app.command(search, "search")
+    command.command(search, "search")

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from vfx import app
+from vfx.cli import command
 from vfx.collection.collection import collection_name
 from vfx.errors import IntegrityError, OutputError, UsageError
 from vfx.features import schema
@@ -26,7 +26,7 @@ def main(*overrides: str) -> Path:
 
     Raises IntegrityError where anything is wrong, each of which is logged, and UsageError where there is nothing.
     """
-    return app.call(verify, "verify", overrides)
+    return command.call(verify, "verify", overrides)
 
 
 def verify(config: DictConfig) -> Path:
@@ -78,4 +78,4 @@ def _of(folder: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    app.command(verify, "verify")
+    command.command(verify, "verify")

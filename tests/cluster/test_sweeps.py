@@ -19,7 +19,7 @@ from tests.clips import CLIPS
 from tests.conftest import ROOT, TOYDATA
 from tests.test_kills import session
 from vfx import extract
-from vfx.app import quote_commas
+from vfx.cli.command import quote_commas
 from vfx.errors import Interrupted, UsageError
 from vfx.features.reader import FeatureFile
 from vfx.sweeps import job_records

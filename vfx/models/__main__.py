@@ -10,7 +10,8 @@ from itertools import chain
 
 from omegaconf import DictConfig, OmegaConf
 
-from vfx import CONF_DIR, app
+from vfx import CONF_DIR
+from vfx.cli import command
 from vfx.errors import UsageError
 from vfx.models.catalogue import Listed, configured, of_libraries, others
 
@@ -32,7 +33,7 @@ class Networks:
 
 def main(*overrides: str) -> Networks:
     """List as the command line does, `main("filter=resnest*")`. Raises UsageError."""
-    return app.call(models, "models", overrides)
+    return command.call(models, "models", overrides)
 
 
 def models(config: DictConfig) -> Networks:
@@ -104,4 +105,4 @@ def _tsv(networks: Networks) -> list[str]:
 
 
 if __name__ == "__main__":
-    app.command(models, "models")
+    command.command(models, "models")

@@ -6,15 +6,15 @@ import importlib
 import sys
 from pathlib import Path
 
-from vfx import ctrl_c
+from vfx.cli import signals
 
 
 def run() -> None:
     """Run the app whose name the script has: vfx-import-bigfile is vfx.import_bigfile."""
-    ctrl_c.end_with_a_line()
+    signals.end_with_a_line()
     name = Path(sys.argv[0]).stem.removeprefix("vfx-").replace("-", "_")
-    from vfx import app
+    from vfx.cli import command
 
     # Imported, not run as __main__: what workers unpickle is then found by its name in either way of starting.
     module = importlib.import_module("vfx.models.__main__" if name == "models" else f"vfx.{name}")
-    app.command(getattr(module, name), name, early=getattr(module, "EARLY", None))
+    command.command(getattr(module, name), name, early=getattr(module, "EARLY", None))

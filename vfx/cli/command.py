@@ -20,11 +20,12 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
-from vfx import CONF_DIR, help, lean, mistakes, multirun
-from vfx.ctrl_c import ENDED
+from vfx import CONF_DIR, lean
+from vfx.cli import config_errors, help, sweep_callback
+from vfx.cli.logging import LogFile, Printable
+from vfx.cli.signals import ENDED
 from vfx.ending import end_process
 from vfx.errors import Interrupted, UsageError, VfxError
-from vfx.logs import LogFile, Printable
 from vfx.sweeps import job_records
 from vfx.system import launch_environment, process_usage
 from vfx.system.files import sha256
@@ -97,7 +98,7 @@ def _run(app: App[Any], name: str, early: Early | None) -> None:
     begun = False
 
     def interrupted(number: int, frame: FrameType | None) -> None:
-        if (begun or multirun.is_outlived()) and not _imports(frame):
+        if (begun or sweep_callback.is_outlived()) and not _imports(frame):
             raise KeyboardInterrupt
         log.error(ENDED)
         if early is not None:
@@ -115,7 +116,7 @@ def _run(app: App[Any], name: str, early: Early | None) -> None:
     if early is not None and not any(_is_other_work(argument) for argument in sys.argv[1:]):
         early.begin(sys.argv[1:])
 
-    # Until the app begins, Hydra raises what it refuses, and does not print it: see vfx/mistakes.py.
+    # Until the app begins, Hydra raises what it refuses, and does not print it: see vfx/cli/config_errors.py.
     asked = os.environ.get(FULL_ERROR)
     os.environ[FULL_ERROR] = "1"
 
@@ -127,7 +128,7 @@ def _run(app: App[Any], name: str, early: Early | None) -> None:
             os.environ.pop(FULL_ERROR, None)
         _log_to_terminal()  # in the processes of launchers
         code, results = _job(app, name, config)
-        if multirun.is_job():
+        if sweep_callback.is_job():
             return  # the launcher goes on with the sweep
         if results and launch_environment.first_rank() and not job_records.is_apart():
             _print(results)
@@ -137,10 +138,10 @@ def _run(app: App[Any], name: str, early: Early | None) -> None:
     try:
         try:
             run()
-        except mistakes.ERRORS as error:
+        except config_errors.ERRORS as error:
             if begun or asked:
                 raise
-            log.error("error: %s", mistakes.explained(error, name, sys.argv[1:]))
+            log.error("error: %s", config_errors.explained(error, name, sys.argv[1:]))
             sys.exit(1)
         except BrokenPipeError:  # of --help
             if begun:
@@ -148,9 +149,9 @@ def _run(app: App[Any], name: str, early: Early | None) -> None:
             _seen_enough()
         finally:
             log_to()  # what is said of all jobs is not the last one's
-            code = multirun.end()
+            code = sweep_callback.end()
     except KeyboardInterrupt:
-        log.error(OUTLIVED if multirun.is_outlived() else ENDED)
+        log.error(OUTLIVED if sweep_callback.is_outlived() else ENDED)
         sys.exit(128 + signal.SIGINT)
     if code:
         sys.exit(code)
@@ -178,7 +179,7 @@ def _seen_enough() -> None:
 def _job(app: App[Any], name: str, config: DictConfig) -> tuple[int, list[Any]]:
     """Run an app on a config, alone or as one job of a sweep: the exit code, and what the app returned."""
     job = job_records.at_work()
-    swept = multirun.is_job()
+    swept = sweep_callback.is_job()
     if job is not None and swept:
         if job.stopped:
             job.change(state="not begun")
@@ -188,7 +189,9 @@ def _job(app: App[Any], name: str, config: DictConfig) -> tuple[int, list[Any]]:
     try:
         config = resolved(config, name)
         # All jobs would be lost with one of joblib's processes: these only wait for those that do the work.
-        result = multirun.run_apart(name, config) if swept and multirun.launcher() == "joblib" else app(config)
+        result = (
+            sweep_callback.run_apart(name, config) if swept and sweep_callback.launcher() == "joblib" else app(config)
+        )
         results = result if isinstance(result, list) else [result]
         if job is not None:
             job.finish(results)
@@ -200,13 +203,13 @@ def _job(app: App[Any], name: str, config: DictConfig) -> tuple[int, list[Any]]:
             job.fail(error)
         if not isinstance(error, Interrupted):
             return 1, []
-        if job is not None and swept and multirun.launcher() in multirun.HERE:
+        if job is not None and swept and sweep_callback.launcher() in sweep_callback.HERE:
             job.stop_sweep(error.signal)
         elif swept:
             sys.exit(128 + error.signal)  # this job alone was meant
         return 0 if launch_environment.is_told() else 128 + error.signal, []
     except (KeyboardInterrupt, SystemExit) as ended:  # the latter is what Lightning makes of the former
-        if swept and multirun.launcher() not in multirun.HERE:
+        if swept and sweep_callback.launcher() not in sweep_callback.HERE:
             raise  # this job alone was meant, or submitit has had it queued again
         if job is None or not swept:
             raise KeyboardInterrupt from ended
@@ -244,8 +247,8 @@ def call(app: App[Result], name: str, overrides: tuple[str, ...]) -> Result:
     try:
         with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             config = hydra.compose(name, overrides=given)
-    except mistakes.ERRORS as error:
-        raise mistakes.explained(error, name, given) from error
+    except config_errors.ERRORS as error:
+        raise config_errors.explained(error, name, given) from error
     return app(resolved(config, name))
 
 

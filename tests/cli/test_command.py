@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 import vfx
 from tests.conftest import ROOT, TOYDATA
-from vfx.app import build, check_launcher, feature_name, quote_commas, resolved, spread_models, sweep_first
+from vfx.cli.command import build, check_launcher, feature_name, quote_commas, resolved, spread_models, sweep_first
 from vfx.errors import UsageError
 from vfx.features.reader import FeatureFile
 

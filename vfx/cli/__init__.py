@@ -1,0 +1,1 @@
+"""What every command shares: overrides, config, help, logging, errors and exit codes."""
