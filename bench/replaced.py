@@ -29,7 +29,7 @@ from vfx.cli import command
 from vfx.collection.collection import find_collection
 from vfx.errors import UsageError
 from vfx.models import Network
-from vfx.transforms import Transform
+from vfx.models.transforms import Transform
 
 try:
     import cv2

@@ -13,10 +13,10 @@ from PIL import Image
 from tests.conftest import TOYDATA
 from vfx.clips import read_frames, read_video
 from vfx.collection.collection import Source
+from vfx.models.transforms import Prepare, Transform
 from vfx.promise import Promise
 from vfx.sampling.samplers import all_frames, half_second
 from vfx.system import heartbeat
-from vfx.transforms import Prepare, Transform
 
 PREPARE = Prepare(Transform(resize=8, crop=8, interpolation="bilinear", mean=(0, 0, 0), std=(1, 1, 1)), ten_crop=False)
 

@@ -9,7 +9,7 @@ from torch import nn
 from vfx.encoder import Encoder
 from vfx.errors import ExtractionError
 from vfx.models import Network, Weights, efficientnet_lite
-from vfx.transforms import Transform
+from vfx.models.transforms import Transform
 
 TRANSFORM = Transform(resize=40, crop=32, interpolation="bilinear", mean=(0.4, 0.4, 0.4), std=(0.2, 0.2, 0.2))
 

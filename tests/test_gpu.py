@@ -28,7 +28,7 @@ from vfx.extractor import Extractor, float32_by_tf32
 from vfx.features.reader import FeatureFile
 from vfx.models import Network, Weights
 from vfx.models.fusing import Fused
-from vfx.transforms import Transform
+from vfx.models.transforms import Transform
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 # The largest difference to the processor's features, as a part of the largest value; measured on an H100 with torch

@@ -17,10 +17,10 @@ from vfx.decoding import Frame, PieceReading, Reading, remembered
 from vfx.decoding.limits import Limits
 from vfx.errors import SamplerError, VideoError
 from vfx.features.reader import Failure
+from vfx.models.transforms import Prepare
 from vfx.promise import Promise
 from vfx.sampling.timeline import Timeline
 from vfx.system import heartbeat
-from vfx.transforms import Prepare
 
 CLIP_FRAMES = 16  # at most; native frames of 4K are 25 MB each and wait here for their resize
 CLIP_BYTES = 64 << 20

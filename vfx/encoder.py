@@ -16,8 +16,8 @@ from vfx.models.attention import add_parts
 from vfx.models.folding import fold
 from vfx.models.fusing import ByCudnn, ByOneDnn, ByProduct, fuse, wrap
 from vfx.models.padding import pad_inside
+from vfx.models.transforms import Prepare, normalize, ten_crop
 from vfx.system.memory import is_out_of_memory
-from vfx.transforms import Prepare, normalize, ten_crop
 
 Oversample = Literal[False, True, "keep"]
 CROPS = 10

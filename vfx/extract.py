@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from vfx.collection.collection import Collection, Source
     from vfx.features.reader import Failure
     from vfx.models import Network
+    from vfx.models.transforms import Prepare
     from vfx.output import Output, Recipe
-    from vfx.transforms import Prepare
 
 FOLDERS = 16  # of frames, that are asked how they were cut
 

@@ -19,10 +19,10 @@ from vfx.batches import Batch
 from vfx.compiling import cache_folder
 from vfx.encoder import Encoder
 from vfx.errors import ExtractionError, UsageError
+from vfx.models.transforms import Prepare
 from vfx.system import memory
 from vfx.system.cpu_count import cores
 from vfx.tally import Tally
-from vfx.transforms import Prepare
 
 log = logging.getLogger(__name__)
 SIZES = (64, 256)  # images a batch that are tried on a GPU; each costs it a choice of algorithms

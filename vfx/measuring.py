@@ -36,11 +36,11 @@ from vfx.errors import ExtractionError
 from vfx.extractor import Extractor, float32_by_tf32
 from vfx.features.reader import FeatureFile
 from vfx.material import Material, Size
+from vfx.models.transforms import Prepare
 from vfx.output import Output, PartWriter
 from vfx.promise import Promise
 from vfx.sweeps import job_process
 from vfx.system import process_usage, worker_pool
-from vfx.transforms import Prepare
 
 PRELOAD = ("vfx.material",)  # what workers do here, without the seconds that Lightning takes
 SHOWN = 2000  # characters of what a command said that failed

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import transforms as T
 
-from vfx.transforms import Transform
+from vfx.models.transforms import Transform
 
 
 def draw(build: Callable[[], nn.Module]) -> nn.Module:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vfx.errors import ModelError, WeightsError
 from vfx.models.efficientnet_lite import build, to_timm
-from vfx.transforms import Transform
+from vfx.models.transforms import Transform
 
 CATS = range(281, 286)  # tabby, tiger, Persian, Siamese and Egyptian cat
 

@@ -13,8 +13,8 @@ from torchvision.models.resnet import Bottleneck, ResNet
 from tests.models.conftest import draw
 from vfx.errors import ModelError, WeightsError
 from vfx.models.resnext_wsl import NETWORKS, build
+from vfx.models.transforms import Transform
 from vfx.models.weights import Published
-from vfx.transforms import Transform
 
 MILLIONS = {8: 88.8, 16: 194.0, 32: 468.5, 48: 828.4}
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from tests.models.conftest import draw
 from vfx.errors import ModelError, WeightsError
 from vfx.models.timm import build, transform
-from vfx.transforms import Transform
+from vfx.models.transforms import Transform
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 

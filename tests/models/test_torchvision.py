@@ -13,7 +13,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from tests.models.conftest import draw
 from vfx.errors import ModelError, WeightsError
 from vfx.models.torchvision import build
-from vfx.transforms import Transform
+from vfx.models.transforms import Transform
 
 
 def drawn(architecture: str, **options: object) -> nn.Module:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from vfx.errors import ModelError
-from vfx.transforms import Transform
+from vfx.models.transforms import Transform
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from functools import partial
 
 from vfx import lean
 from vfx.models.network import Network, check_layer, check_name, cut
+from vfx.models.transforms import Transform
 from vfx.models.weights import Published, construct, load
-from vfx.transforms import Transform
 
 resnet = lean.load("torchvision").models.resnet
 # From hubconf.py of github.com/facebookresearch/WSL-Images: width of a group, and file name.

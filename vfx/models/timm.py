@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from vfx import lean
 from vfx.errors import ModelError
 from vfx.models.network import Network, check_layer, check_name, cut
+from vfx.models.transforms import Transform
 from vfx.models.weights import Published, StateDict, cache_path, construct, load
-from vfx.transforms import Transform
 
 timm = lean.load("timm")
 

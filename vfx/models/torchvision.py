@@ -11,8 +11,8 @@ from torch import nn
 from vfx import lean
 from vfx.errors import ModelError
 from vfx.models.network import Network, check_layer, check_name, cut
+from vfx.models.transforms import Transform
 from vfx.models.weights import Published, StateDict, construct, load
-from vfx.transforms import Transform
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum

@@ -11,7 +11,7 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
 from vfx.errors import VideoError
-from vfx.transforms import Transform, center_crop, normalize, resize, ten_crop
+from vfx.models.transforms import Transform, center_crop, normalize, resize, ten_crop
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LANDSCAPE = data.chelsea()  # 300 x 451
