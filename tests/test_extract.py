@@ -23,9 +23,9 @@ from torchvision.models._meta import _IMAGENET_CATEGORIES
 from tests.conftest import ROOT, TOYDATA
 from vfx import extract, frames
 from vfx.decoding import Reading
-from vfx.encoder import Encoder
 from vfx.errors import CollectionError, ExtractionError, OutputError, SamplerError, UsageError
 from vfx.features.reader import FeatureFile
+from vfx.inference.encoder import Encoder
 from vfx.models import efficientnet_lite
 from vfx.sampling.samplers import half_second
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
-from vfx.background import Threads, without_helpers
-from vfx.encoder import Encoder
 from vfx.errors import UsageError
 from vfx.extractor import Extractor, check_precision, float32_by_tf32
+from vfx.inference.encoder import Encoder
+from vfx.inference.executors import Threads, without_helpers
 from vfx.models import efficientnet_lite
 
 CAPABLE = any("bf16" in name and there for name, there in torch.cpu.get_capabilities().items())

@@ -11,9 +11,9 @@ from tests.clips import CLIPS
 from tests.conftest import LIMITS, TOYDATA
 from tests.felling import Felling
 from vfx.collection.collection import find_collection
-from vfx.encoder import Encoder
 from vfx.extractor import Extractor
 from vfx.features.reader import FeatureFile
+from vfx.inference.encoder import Encoder
 from vfx.models import efficientnet_lite
 from vfx.output import Output
 from vfx.sampling.samplers import half_second

@@ -20,14 +20,14 @@ from torch import nn
 from tests.conftest import ROOT, TOYDATA
 from tests.models.test_folding import random_norms
 from vfx import bench, extract
-from vfx.background import Pending
 from vfx.batches import Batch
 from vfx.benching import Result
-from vfx.encoder import Encoder
 from vfx.extractor import Extractor, float32_by_tf32
 from vfx.features.reader import FeatureFile
+from vfx.inference.convolution_fusion import Fused
+from vfx.inference.encoder import Encoder
+from vfx.inference.executors import Pending
 from vfx.models import Network, Weights
-from vfx.models.fusing import Fused
 from vfx.models.transforms import Transform
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")

@@ -17,10 +17,10 @@ from tests.felling import Crashing
 from tests.test_extract import command, same
 from vfx import extract
 from vfx.collection.collection import find_collection
-from vfx.encoder import Encoder
 from vfx.errors import ExtractionError
 from vfx.extractor import Extractor
 from vfx.features.reader import Failure, FeatureFile
+from vfx.inference.encoder import Encoder
 from vfx.models import timm
 from vfx.output import Output
 from vfx.sampling.samplers import half_second

@@ -75,8 +75,8 @@ def extract(config: DictConfig) -> Path | list[Path]:
     lean.load("pytorch_lightning")
     from vfx.batches import share
     from vfx.collection.collection import find_collection
-    from vfx.encoder import Encoder
     from vfx.extractor import Extractor, check_precision
+    from vfx.inference.encoder import Encoder
     from vfx.interruption import Interruption
     from vfx.meeting import explained
     from vfx.output import Output, Shard

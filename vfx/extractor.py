@@ -14,11 +14,11 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.plugins.precision import MixedPrecision
 
 from vfx import validation
-from vfx.background import Background, Pending, Work, background, without_helpers
 from vfx.batches import Batch
-from vfx.compiling import cache_folder
-from vfx.encoder import Encoder
 from vfx.errors import ExtractionError, UsageError
+from vfx.inference.compilation import cache_folder
+from vfx.inference.encoder import Encoder
+from vfx.inference.executors import Background, Pending, Work, background, without_helpers
 from vfx.models.transforms import Prepare
 from vfx.system import memory
 from vfx.system.cpu_count import cores

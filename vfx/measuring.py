@@ -25,16 +25,16 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch.utils.flop_counter import FlopCounterMode
 
 from vfx import material as materials
-from vfx.background import Pending
 from vfx.benching import Cost
 from vfx.clips import Clip, Prepares, Sampler
 from vfx.collection.collection import Source
 from vfx.datamodules import Read, SourceDataModule
 from vfx.decoding.limits import Limits
-from vfx.encoder import Encoder
 from vfx.errors import ExtractionError
 from vfx.extractor import Extractor, float32_by_tf32
 from vfx.features.reader import FeatureFile
+from vfx.inference.encoder import Encoder
+from vfx.inference.executors import Pending
 from vfx.material import Material, Size
 from vfx.models.transforms import Prepare
 from vfx.output import Output, PartWriter

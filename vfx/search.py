@@ -211,7 +211,7 @@ def _embedded(config: DictConfig, file: FeatureFile, pixels: NDArray[Any]) -> ND
     lean.load_torch()
     import torch
 
-    from vfx.encoder import Encoder
+    from vfx.inference.encoder import Encoder
 
     frames, poolings = _extracted(file)
     network = _network(config, frames)

@@ -16,12 +16,12 @@ from vfx import footage, measuring
 from vfx.benching import Cost, Stage
 from vfx.clips import Sampler
 from vfx.collection.collection import Collection
-from vfx.compiling import Compiler
 from vfx.decoding import DECODERS, check_decoder
 from vfx.decoding.limits import Limits
-from vfx.encoder import Encoder, Oversample
 from vfx.errors import UsageError
 from vfx.extractor import Extractor, check_precision
+from vfx.inference.compilation import Compiler
+from vfx.inference.encoder import Encoder, Oversample
 from vfx.material import Material
 from vfx.models import Network
 from vfx.system.cpu_count import cores

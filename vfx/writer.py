@@ -12,13 +12,13 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
 
 from vfx import validation
-from vfx.background import Pending
 from vfx.batches import Batch
 from vfx.collection.collection import Source
 from vfx.course import Recorder
 from vfx.errors import ExtractionError, Interrupted, UsageError
 from vfx.extractor import Extractor
 from vfx.features.reader import Failure
+from vfx.inference.executors import Pending
 from vfx.meeting import Meeting
 from vfx.output import Output, PartWriter
 from vfx.tally import Tally

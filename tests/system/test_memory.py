@@ -73,7 +73,7 @@ lean.own_process()
 memory.take_one_heap()
 lean.load("pytorch_lightning")
 from pytorch_lightning import Trainer
-from vfx.encoder import Encoder
+from vfx.inference.encoder import Encoder
 from vfx.extractor import Extractor
 from vfx.models import efficientnet_lite
 

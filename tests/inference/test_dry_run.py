@@ -6,9 +6,9 @@ import torchvision
 from torch import Tensor, nn
 
 from tests.models.test_folding import random_norms
-from vfx.models.folding import fold
-from vfx.models.fusing import ByOneDnn, Fused, fuse
-from vfx.models.trial import watch
+from vfx.inference.batchnorm_folding import fold
+from vfx.inference.convolution_fusion import ByOneDnn, Fused, fuse
+from vfx.inference.dry_run import watch
 
 
 class Viewing(nn.Module):

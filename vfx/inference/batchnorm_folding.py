@@ -12,7 +12,7 @@ from torch.nn.functional import batch_norm, conv2d
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 
-from vfx.models.trial import watch
+from vfx.inference.dry_run import watch
 
 
 def fold(body: nn.Module, side: int) -> int:

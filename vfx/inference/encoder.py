@@ -9,13 +9,13 @@ from typing import Literal
 import torch
 from torch import nn
 
-from vfx.compiling import Compiler, Run, by_openvino, by_torch, check_compiler
 from vfx.errors import ExtractionError
+from vfx.inference.batchnorm_folding import fold
+from vfx.inference.compilation import Compiler, Run, by_openvino, by_torch, check_compiler
+from vfx.inference.convolution_fusion import ByCudnn, ByOneDnn, ByProduct, fuse, wrap
+from vfx.inference.same_padding import pad_inside
+from vfx.inference.split_attention import add_parts
 from vfx.models import Network
-from vfx.models.attention import add_parts
-from vfx.models.folding import fold
-from vfx.models.fusing import ByCudnn, ByOneDnn, ByProduct, fuse, wrap
-from vfx.models.padding import pad_inside
 from vfx.models.transforms import Prepare, normalize, ten_crop
 from vfx.system.memory import is_out_of_memory
 

@@ -11,9 +11,9 @@ import torchvision
 from torch import Tensor, nn
 
 from tests.models.test_folding import random_norms
-from vfx.models.attention import add_parts
-from vfx.models.folding import fold
-from vfx.models.fusing import ByCudnn, ByOneDnn, ByProduct, Fused, Zeros, fuse, wrap
+from vfx.inference.batchnorm_folding import fold
+from vfx.inference.convolution_fusion import ByCudnn, ByOneDnn, ByProduct, Fused, Zeros, fuse, wrap
+from vfx.inference.split_attention import add_parts
 
 
 def images(n: int = 2) -> Tensor:

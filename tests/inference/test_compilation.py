@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from vfx.compiling import by_openvino, by_torch, check_compiler
-from vfx.encoder import Encoder
 from vfx.errors import UsageError
+from vfx.inference.compilation import by_openvino, by_torch, check_compiler
+from vfx.inference.encoder import Encoder
 from vfx.models import efficientnet_lite
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from vfx.encoder import Encoder
 from vfx.errors import ExtractionError
+from vfx.inference.encoder import Encoder
 from vfx.models import Network, Weights, efficientnet_lite
 from vfx.models.transforms import Transform
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.functional import linear, relu
 
-from vfx.models.trial import one_thread, watch
+from vfx.inference.dry_run import one_thread, watch
 from vfx.system.memory import is_out_of_memory
 
 log = logging.getLogger(__name__)

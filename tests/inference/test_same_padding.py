@@ -6,7 +6,7 @@ import torch
 from timm.layers import Conv2dSame
 from torch import nn
 
-from vfx.models.padding import pad_inside
+from vfx.inference.same_padding import pad_inside
 
 from .test_folding import random_norms
 

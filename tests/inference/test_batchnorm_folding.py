@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
-from vfx.models.folding import fold
+from vfx.inference.batchnorm_folding import fold
 
 
 def random_norms(body: nn.Module) -> nn.Module:

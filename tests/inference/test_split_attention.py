@@ -9,8 +9,8 @@ from timm.layers import SplitAttn
 from torch import nn
 from torch.nn.functional import cosine_similarity
 
-from vfx.models.attention import SplitAttention, add_parts
-from vfx.models.folding import fold
+from vfx.inference.batchnorm_folding import fold
+from vfx.inference.split_attention import SplitAttention, add_parts
 
 from .test_folding import random_norms
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from torch.nn.functional import pad
 
-from vfx.models.trial import watch
+from vfx.inference.dry_run import watch
 
 
 def pad_inside(body: nn.Module, side: int) -> int:

@@ -1,0 +1,1 @@
+"""A network as a run uses it: transforms, fused kernels, threads and devices."""
