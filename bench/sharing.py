@@ -25,9 +25,9 @@ from vfx.collection.collection import Source, find_collection
 from vfx.datamodules import PIECE_BYTES
 from vfx.decoding.limits import Limits
 from vfx.models.transforms import Prepare, Transform
+from vfx.outputs.counters import Tally
 from vfx.sampling.samplers import half_second
 from vfx.system import process_usage, worker_pool
-from vfx.tally import Tally
 
 LIMITS = Limits(pixels=1e8, frames=1e7, hours=48, memory_gb=4, patience=60)
 PREPARE = Prepare(

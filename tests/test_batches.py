@@ -17,8 +17,8 @@ from vfx.clips import Clip
 from vfx.collection.collection import Piece, Source
 from vfx.errors import UsageError, VideoError
 from vfx.features.reader import Failure
+from vfx.outputs.counters import Tally
 from vfx.promise import BrokenPromise
-from vfx.tally import Tally
 
 
 def clip(video: str, start: int, count: int, *, first: bool = False, last: bool = False) -> Clip:

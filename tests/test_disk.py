@@ -22,7 +22,7 @@ from vfx.cli.command import log_to
 from vfx.errors import OutputError
 from vfx.features.reader import FeatureFile, Rows
 from vfx.features.writer import FeatureFileWriter
-from vfx.output import Output
+from vfx.outputs.output_folder import Output
 from vfx.system.folder_lock import alone_in
 
 KEPT = "Nothing half-written is left there, and what was finished before is kept: put the cause right and run the same"
@@ -167,7 +167,7 @@ def test_a_part_that_finds_no_room_is_made_by_the_next_run(disk: Disk) -> None:
 
 
 def test_rows_that_wait_on_the_disk_find_no_room(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vfx.output.SPOOL_BYTES", 1000)
+    monkeypatch.setattr("vfx.outputs.output_folder.SPOOL_BYTES", 1000)
     output = prepared(disk.root / "f")
     writer = parts(output)
     finish(writer, "a", 1)

@@ -15,7 +15,7 @@ from vfx.extractor import Extractor
 from vfx.features.reader import FeatureFile
 from vfx.inference.encoder import Encoder
 from vfx.models import efficientnet_lite
-from vfx.output import Output
+from vfx.outputs.output_folder import Output
 from vfx.sampling.samplers import half_second
 from vfx.writer import FeatureWriter
 

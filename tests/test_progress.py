@@ -19,8 +19,8 @@ from pytorch_lightning import LightningModule, Trainer
 from tests.conftest import ROOT, TOYDATA
 from vfx import extract
 from vfx.collection.collection import Source
+from vfx.outputs.counters import Tally
 from vfx.progress import Progress, duration, summary
-from vfx.tally import Tally
 
 
 @pytest.mark.parametrize(

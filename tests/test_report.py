@@ -14,11 +14,12 @@ import pytest
 
 from tests.browser import CHROMIUM, DRIVER, Browser, browser
 from tests.conftest import TOYDATA
-from vfx import concat, course, export, import_bigfile, page, pool, report
+from vfx import concat, export, import_bigfile, page, pool, report
 from vfx.analysis.pca_map import unit
 from vfx.errors import OutputError, UsageError
 from vfx.features.reader import Failure, FeatureFile, Rows
 from vfx.features.writer import FeatureFileWriter
+from vfx.outputs import throughput
 from vfx.page import TEMPLATES
 from vfx.report import split_names
 
@@ -335,8 +336,8 @@ def test_the_work_of_several_runs_is_drawn(outputs: Path, toy_features: FeatureF
     place = tmp_path / "toydata" / NAME
     shutil.copytree(outputs / "toydata" / NAME, place)
     begins = [*range(0, 100, 10), *range(900, 1000, 10)]
-    rows = [course.Interval(t, t + 10, 10, 20, 1, 50, 0, 4, 12, 2, 0, 0) for t in begins]
-    course.write(place / course.NAME, rows)
+    rows = [throughput.Interval(t, t + 10, 10, 20, 1, 50, 0, 4, 12, 2, 0, 0) for t in begins]
+    throughput.write(place / throughput.NAME, rows)
     shown = Reader(made(tmp_path, "collection=toydata", f"feature={NAME}", "pictures=0"))
     assert "network 60 %" in shown.text
     assert "waiting for decode 20 %" in shown.text

@@ -25,9 +25,9 @@ from vfx.collection.collection import Piece, Source
 from vfx.decoding.limits import Limits
 from vfx.errors import UsageError, VideoError
 from vfx.features.reader import Failure
+from vfx.outputs.counters import Tally
 from vfx.promise import BrokenPromise
 from vfx.system import worker_pool
-from vfx.tally import Tally
 
 log = logging.getLogger(__name__)
 MOST_SPANS = 256  # in a batch: videos without a frame must not wait for frames of others

@@ -48,7 +48,7 @@ def bench(config: DictConfig) -> Path | Result:
     memory.take_one_heap()
     # Late, so that --help and a mistyped key need not wait for torch.
     from vfx import measuring, stages
-    from vfx.provenance import versions
+    from vfx.outputs.provenance import versions
     from vfx.system.cpu_count import cores
 
     worker_pool.warm_up(measuring.PRELOAD)

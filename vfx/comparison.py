@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vfx.errors import UsageError
 from vfx.features.reader import Failure
-from vfx.output import differing
+from vfx.outputs.output_folder import differing
 from vfx.pairing import Listed, Pairing, pair, picked, shift
 from vfx.sides import Side
 

@@ -14,7 +14,7 @@ from vfx.collection.collection import collection_name
 from vfx.errors import UsageError
 from vfx.features.concatenation import Concatenation
 from vfx.features.writer import FeatureFileWriter
-from vfx.output import Output
+from vfx.outputs.output_folder import Output
 from vfx.pooling.pool_rows import is_made, open_feature, source
 from vfx.system.files import write_text
 

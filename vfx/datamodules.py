@@ -19,9 +19,9 @@ from vfx.collection.collection import Collection, Piece, Source
 from vfx.decoding import PieceReading, check_decoder
 from vfx.decoding.limits import Limits
 from vfx.extractor import Extractor
+from vfx.outputs.counters import Tally
 from vfx.sampling.timeline import Timeline
 from vfx.system.cpu_count import cores
-from vfx.tally import Tally
 
 log = logging.getLogger(__name__)
 Read = Callable[[Source], Iterator[Clip]]

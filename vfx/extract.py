@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vfx.features.reader import Failure
     from vfx.models import Network
     from vfx.models.transforms import Prepare
-    from vfx.output import Output, Recipe
+    from vfx.outputs.output_folder import Output, Recipe
 
 FOLDERS = 16  # of frames, that are asked how they were cut
 
@@ -79,11 +79,11 @@ def extract(config: DictConfig) -> Path | list[Path]:
     from vfx.inference.encoder import Encoder
     from vfx.interruption import Interruption
     from vfx.meeting import explained
-    from vfx.output import Output, Shard
+    from vfx.outputs.counters import Tally
+    from vfx.outputs.output_folder import Output, Shard
     from vfx.progress import Progress, summary
     from vfx.promise import Promise
     from vfx.sampling.segment_table import check_videos
-    from vfx.tally import Tally
 
     start = time.monotonic()
     tally = Tally()
@@ -208,7 +208,7 @@ def _by_model(config: DictConfig) -> list[DictConfig]:
 def _recipe(config: DictConfig, network: Network, collection: Collection, dataset: str) -> Recipe:
     from vfx.collection.collection import first_frames
     from vfx.cutting.cutter import how_cut
-    from vfx.provenance import recipe
+    from vfx.outputs.provenance import recipe
 
     # A few stand for all: a million records take minutes to read, on each rank.
     some = first_frames(collection.root, FOLDERS) if dataset == "frame" else []
@@ -228,7 +228,7 @@ def _recipe(config: DictConfig, network: Network, collection: Collection, datase
 
 def _attributes(config: DictConfig, network: Network, making: Recipe, collection: Collection) -> dict[str, str]:
     """Those of a feature file."""
-    from vfx.provenance import provenance
+    from vfx.outputs.provenance import provenance
 
     return {
         "feature": config.feature,
@@ -260,7 +260,7 @@ def _shard(config: DictConfig) -> tuple[int, int] | None:
 
 def _failed(outputs: Sequence[Output]) -> list[list[Failure]]:
     """The failures of a shard, by output, while it is held: once it is let go of, another may merge it away."""
-    from vfx.output import Shard
+    from vfx.outputs.output_folder import Shard
 
     return [output.failures() if isinstance(output, Shard) else [] for output in outputs]
 
@@ -269,7 +269,7 @@ def _finish(
     outputs: list[Output], sources: list[Source], failed: list[list[Failure]], strict: bool
 ) -> Path | list[Path]:
     """Say what is there and what is not. Raises ExtractionError for failures where `strict`."""
-    from vfx.output import Shard
+    from vfx.outputs.output_folder import Shard
 
     listed, paths = [], []
     for output, failures in zip(outputs, failed, strict=True):

@@ -20,9 +20,9 @@ from vfx.inference.compilation import cache_folder
 from vfx.inference.encoder import Encoder
 from vfx.inference.executors import Background, Pending, Work, background, without_helpers
 from vfx.models.transforms import Prepare
+from vfx.outputs.counters import Tally
 from vfx.system import memory
 from vfx.system.cpu_count import cores
-from vfx.tally import Tally
 
 log = logging.getLogger(__name__)
 SIZES = (64, 256)  # images a batch that are tried on a GPU; each costs it a choice of algorithms

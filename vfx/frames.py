@@ -21,7 +21,7 @@ from vfx.cutting.list_files import meta_line, read_metas, rewrite, write_lists
 from vfx.decoding import check_decoder
 from vfx.decoding.limits import Limits
 from vfx.errors import ExtractionError, NoFramesError, OutputError
-from vfx.output import differences
+from vfx.outputs.output_folder import differences
 from vfx.sampling.segment_table import check_videos
 from vfx.sampling.timeline import Timeline
 from vfx.sweeps import job_records

@@ -24,9 +24,9 @@ from vfx.features.schema import LEVELS, Level
 from vfx.features.writer import FeatureFileWriter
 from vfx.formats import BLOCK_BYTES, Matrix, bigfile
 from vfx.formats.lineage import Source, find_source
-from vfx.output import Output
+from vfx.outputs.output_folder import Output
+from vfx.outputs.provenance import versions
 from vfx.pooling.pool_rows import is_made
-from vfx.provenance import versions
 from vfx.system.files import write_text
 
 log = logging.getLogger("vfx.import_bigfile")  # not __name__, which is __main__ when run

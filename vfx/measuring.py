@@ -37,7 +37,7 @@ from vfx.inference.encoder import Encoder
 from vfx.inference.executors import Pending
 from vfx.material import Material, Size
 from vfx.models.transforms import Prepare
-from vfx.output import Output, PartWriter
+from vfx.outputs.output_folder import Output, PartWriter
 from vfx.promise import Promise
 from vfx.sweeps import job_process
 from vfx.system import process_usage, worker_pool

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from vfx.cli import command
 from vfx.collection.collection import find_collection
 from vfx.errors import ExtractionError, OutputError
-from vfx.output import Output
+from vfx.outputs.output_folder import Output
 from vfx.sweeps import job_records
 
 SHOWN = 5  # how many missing videos an error names

@@ -18,18 +18,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx import __version__, charts, course
+from vfx import __version__, charts
 from vfx.analysis import pca_map
 from vfx.analysis.pca_map import Map
 from vfx.analysis.similarity import COLUMNS, Pair, Strip, near_duplicates, strips
 from vfx.analysis.statistics import SHOWN, Statistics, at, gather
 from vfx.analysis.thumbnails import MIDDLE, Picture
 from vfx.charts import clock, number
-from vfx.course import Interval
 from vfx.features.reader import FeatureFile
-from vfx.output import differing
+from vfx.outputs import throughput as course
+from vfx.outputs.counters import duration
+from vfx.outputs.output_folder import differing
+from vfx.outputs.throughput import Interval
 from vfx.system.optional_imports import need
-from vfx.tally import duration
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_BYTES = 12 << 20  # of a page

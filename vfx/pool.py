@@ -14,7 +14,7 @@ from vfx.cli import command
 from vfx.collection.collection import collection_name
 from vfx.errors import UsageError
 from vfx.features.writer import FeatureFileWriter
-from vfx.output import Output
+from vfx.outputs.output_folder import Output
 from vfx.pooling.pool_rows import Pooled, is_made, open_feature, pool_segments, pool_videos, source, without_rows
 from vfx.sampling.segment_table import read_segments
 from vfx.system.files import sha256, write_text

@@ -10,7 +10,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
-from vfx.tally import Tally, duration
+from vfx.outputs.counters import Tally, duration
 
 log = logging.getLogger(__name__)
 LINE_SECONDS = 30

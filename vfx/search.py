@@ -269,7 +269,7 @@ def _network(config: DictConfig, file: FeatureFile) -> Network:
     """The network that made a feature. Raises UsageError where the one that is here is another."""
     import torch
 
-    from vfx.output import differing
+    from vfx.outputs.output_folder import differing
 
     recipe = file.provenance["recipe"]
     node = _node(file, "model", "vfx.models.")

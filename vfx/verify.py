@@ -15,7 +15,7 @@ from vfx.collection.collection import collection_name
 from vfx.errors import IntegrityError, OutputError, UsageError
 from vfx.features import schema
 from vfx.features.integrity import survey
-from vfx.output import Output
+from vfx.outputs.output_folder import Output
 from vfx.pooling.pool_rows import find_file
 
 log = logging.getLogger("vfx.verify")  # not __name__, which is __main__ when run

@@ -14,14 +14,14 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 from vfx import validation
 from vfx.batches import Batch
 from vfx.collection.collection import Source
-from vfx.course import Recorder
 from vfx.errors import ExtractionError, Interrupted, UsageError
 from vfx.extractor import Extractor
 from vfx.features.reader import Failure
 from vfx.inference.executors import Pending
 from vfx.meeting import Meeting
-from vfx.output import Output, PartWriter
-from vfx.tally import Tally
+from vfx.outputs.counters import Tally
+from vfx.outputs.output_folder import Output, PartWriter
+from vfx.outputs.throughput import Recorder
 
 log = logging.getLogger(__name__)
 DTYPES = ("float32", "float16")

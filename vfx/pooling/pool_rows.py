@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vfx.errors import OutputError, UsageError
 from vfx.features.reader import Failure, FeatureFile
-from vfx.output import Output
+from vfx.outputs.output_folder import Output
 from vfx.pooling.functions import Pooling
 from vfx.sampling.segment_table import Table, rows_of
 from vfx.sweeps import job_records

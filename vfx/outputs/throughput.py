@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.errors import OutputError
+from vfx.outputs.counters import Tally
 from vfx.system.files import write_text
-from vfx.tally import Tally
 
 NAME = "throughput.tsv"
 PIECES = "throughput-*.tsv"

@@ -3,7 +3,7 @@
 <folder>/parts/recipe.json     what makes the numbers; a run with another recipe is refused
 <folder>/parts/part-*.h5       finished videos, each file whole and a feature file of its own
 <folder>/features.h5           all of them, sorted by video id; appears at the end, then `parts` goes
-<folder>/throughput.tsv        how the work went over time, see vfx/course.py; meanwhile beside the parts
+<folder>/throughput.tsv        how the work went over time, see vfx/outputs/throughput.py; meanwhile beside the parts
 <folder>/shards/<n>-of-<m>     what one job of several made: a folder of parts, and the unit of its resume
 
 Of a video that is read in pieces a part may hold one piece alone; an entry of its failures says which. Once all pieces
@@ -32,12 +32,12 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx import course
 from vfx.collection.collection import Piece
 from vfx.errors import ExtractionError, OutputError
 from vfx.features import integrity
 from vfx.features.reader import Failure, FeatureFile, Rows
 from vfx.features.writer import FeatureFileWriter
+from vfx.outputs import throughput
 from vfx.system.files import make_folder, write_text, writing
 from vfx.system.folder_lock import Lock, alone_in
 
@@ -98,13 +98,13 @@ class Output:
         with writing(self.folder):
             if overwrite:
                 self.features.unlink(missing_ok=True)
-                (self.folder / course.NAME).unlink(missing_ok=True)
+                (self.folder / throughput.NAME).unlink(missing_ok=True)
                 self._drop_parts()
             if not self.check(recipe):
                 make_folder(self.parts)
                 write_text(self.parts / "recipe.json", json.dumps(recipe, indent=1))
             self._set_damaged_aside()
-            course.compact(self.parts)
+            throughput.compact(self.parts)
 
     def _drop_parts(self) -> None:
         """Remove the parts, all in one step for whoever looks: a few without their recipe would seem to be anyone's."""
@@ -209,8 +209,8 @@ class Output:
         except _DamagedPart as damaged:
             self._set_aside(damaged.path, str(damaged))
             raise ExtractionError(f"{damaged}; run the same command again, which reads its videos again") from damaged
-        pieces = [*self.parts.glob(course.PIECES), *self.shards.glob(f"*/parts/{course.PIECES}")]
-        course.keep(self.folder, pieces)
+        pieces = [*self.parts.glob(throughput.PIECES), *self.shards.glob(f"*/parts/{throughput.PIECES}")]
+        throughput.keep(self.folder, pieces)
         shutil.rmtree(self.parts, ignore_errors=True)
         shutil.rmtree(self.shards, ignore_errors=True)
 

@@ -17,7 +17,7 @@ from vfx.collection.collection import Piece
 from vfx.errors import ExtractionError, OutputError
 from vfx.features import checksums, integrity
 from vfx.features.reader import Failure, FeatureFile
-from vfx.output import Output, PartWriter, conflicts, differences
+from vfx.outputs.output_folder import Output, PartWriter, conflicts, differences
 
 RECIPE = {"model": {"name": "m"}, "sampler": {"name": "fps", "fps": 2}}
 ATTRIBUTES = {
@@ -108,8 +108,8 @@ def test_a_part_is_committed_when_enough_is_waiting(output: Output) -> None:
 
 
 def test_a_long_video_waits_on_the_disk(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vfx.output.SPOOL_BYTES", 1000)
-    monkeypatch.setattr("vfx.output.BLOCK_ROWS", 10)
+    monkeypatch.setattr("vfx.outputs.output_folder.SPOOL_BYTES", 1000)
+    monkeypatch.setattr("vfx.outputs.output_folder.BLOCK_ROWS", 10)
     writer = parts(output)
     for at in range(0, 300, 3):
         put(writer, "a", at, at=at)
@@ -201,7 +201,7 @@ def test_new_videos_join_a_finished_file(output: Output) -> None:
 
 
 def test_more_parts_than_files_may_be_open(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vfx.output.OPEN_FILES", 3)
+    monkeypatch.setattr("vfx.outputs.output_folder.OPEN_FILES", 3)
     for n in range(20):
         writer = parts(output)
         finish(writer, f"v{n:02d}", n)
@@ -242,7 +242,7 @@ def test_the_first_error_of_a_commit_is_the_one_that_is_seen(output: Output) -> 
 
 @pytest.mark.dear
 def test_parts_are_opened_one_after_the_other(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vfx.output.OPEN_FILES", 5)
+    monkeypatch.setattr("vfx.outputs.output_folder.OPEN_FILES", 5)
     for n in range(60):
         writer = parts(output)
         finish(writer, f"v{n:02d}", n)
@@ -548,7 +548,7 @@ def test_a_damaged_piece_is_read_again_and_no_other(output: Output) -> None:
 
 
 def test_more_pieces_than_files_may_be_open(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vfx.output.OPEN_FILES", 3)
+    monkeypatch.setattr("vfx.outputs.output_folder.OPEN_FILES", 3)
     writer = parts(output)
     for n in range(20):
         put_piece(writer, "a", Piece(n, n + 1, 20), range(3 * n, 3 * n + 3))

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT, TOYDATA
-from vfx import course
-from vfx.course import Interval, Recorder, added_up
 from vfx.features.reader import FeatureFile
-from vfx.output import Output
-from vfx.tally import Tally
+from vfx.outputs import throughput
+from vfx.outputs.counters import Tally
+from vfx.outputs.output_folder import Output
+from vfx.outputs.throughput import Interval, Recorder, added_up
 
 
 def interval(begin: float, end: float, frames: float, *, waiting: float = 0) -> Interval:
@@ -46,7 +46,7 @@ def test_a_recorder_keeps_a_bounded_number_of_intervals_and_loses_no_count(
     assert rows[-1].end - rows[0].begin == pytest.approx(500)
     assert [a.end for a in rows[:-1]] == [b.begin for b in rows[1:]]
     assert len({round(row.seconds, 6) for row in rows[:-1]}) == 1
-    assert course.read(next(tmp_path.glob(course.PIECES)))  # it was written meanwhile
+    assert throughput.read(next(tmp_path.glob(throughput.PIECES)))  # it was written meanwhile
 
 
 def test_ranks_at_work_at_once_are_added_up_interval_by_interval() -> None:
@@ -77,15 +77,15 @@ def test_many_courses_become_as_many_intervals_as_are_allowed() -> None:
 
 def test_a_course_is_read_as_it_was_written(tmp_path: Path) -> None:
     rows = [interval(1e9, 1e9 + 1.5, 12.5), interval(1e9 + 2, 1e9 + 3, 7)]
-    assert course.write(tmp_path / "x.tsv", rows)
-    assert course.read(tmp_path / "x.tsv") == rows
-    assert course.read(tmp_path / "none.tsv") == []
+    assert throughput.write(tmp_path / "x.tsv", rows)
+    assert throughput.read(tmp_path / "x.tsv") == rows
+    assert throughput.read(tmp_path / "none.tsv") == []
 
 
 @pytest.mark.parametrize("change", ["", "x\ty\n1\t2\n", "nan", "fewer", "back"])
 def test_what_is_no_course_is_none(tmp_path: Path, change: str) -> None:
     path = tmp_path / "x.tsv"
-    course.write(path, [interval(1e9, 1e9 + 1, 1), interval(1e9 + 2, 1e9 + 3, 7)])
+    throughput.write(path, [interval(1e9, 1e9 + 1, 1), interval(1e9 + 2, 1e9 + 3, 7)])
     lines = path.read_text().splitlines()
     if change == "nan":
         lines[1] = lines[1].rpartition("\t")[0] + "\tnan"
@@ -96,25 +96,25 @@ def test_what_is_no_course_is_none(tmp_path: Path, change: str) -> None:
     else:
         lines = [change]
     path.write_text("\n".join(lines))
-    assert course.read(path) == []
+    assert throughput.read(path) == []
 
 
 def test_courses_of_runs_and_shards_end_in_one_file(tmp_path: Path) -> None:
     output = Output(tmp_path)
     for folder, begin in [(output.parts, 0), (output.parts, 100), (output.shards / "1-of-2/parts", 200)]:
         folder.mkdir(parents=True, exist_ok=True)
-        course.write(folder / f"throughput-{begin}.tsv", [interval(1e9 + begin, 1e9 + begin + 10, begin + 1)])
-    course.compact(output.parts)
-    assert len(list(output.parts.glob(course.PIECES))) == 1
-    course.write(tmp_path / course.NAME, [interval(9e8, 9e8 + 10, 7)])
-    course.keep(tmp_path, tmp_path.rglob(course.PIECES))
-    assert [row.frames for row in course.read(tmp_path / course.NAME)] == [7, 1, 101, 201]
-    assert not list(tmp_path.rglob(course.PIECES))
+        throughput.write(folder / f"throughput-{begin}.tsv", [interval(1e9 + begin, 1e9 + begin + 10, begin + 1)])
+    throughput.compact(output.parts)
+    assert len(list(output.parts.glob(throughput.PIECES))) == 1
+    throughput.write(tmp_path / throughput.NAME, [interval(9e8, 9e8 + 10, 7)])
+    throughput.keep(tmp_path, tmp_path.rglob(throughput.PIECES))
+    assert [row.frames for row in throughput.read(tmp_path / throughput.NAME)] == [7, 1, 101, 201]
+    assert not list(tmp_path.rglob(throughput.PIECES))
 
 
 def test_a_run_leaves_its_course_beside_the_file(toy_features: FeatureFile) -> None:
     folder = toy_features.path.parent
-    rows = course.read(folder / course.NAME)
+    rows = throughput.read(folder / throughput.NAME)
     assert sum(row.frames for row in rows) == pytest.approx(59)
     assert sum(row.videos for row in rows) == pytest.approx(8)
     assert 0 < sum(row.network for row in rows) <= sum(row.work for row in rows)
@@ -130,8 +130,8 @@ def test_an_interrupted_run_and_the_one_that_resumes_it_are_one_course(tmp_path:
         while process.poll() is None and not list(folder.glob("parts/part-*.h5")):
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGTERM)
-    assert list(folder.glob(f"parts/{course.PIECES}"))
+    assert list(folder.glob(f"parts/{throughput.PIECES}"))
     subprocess.run(command, cwd=ROOT, check=True)
-    rows = course.read(folder / course.NAME)
+    rows = throughput.read(folder / throughput.NAME)
     assert any(a.end < b.begin for a, b in itertools.pairwise(rows))
     assert sum(row.videos for row in rows) >= 8

@@ -1,0 +1,1 @@
+"""A feature's output folder: immutable parts, resume, the final file."""
