@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vfx.batches import share
 from vfx.collection.collection import Source
+from vfx.extraction.parallel_reader import share
 
 RATE = 25  # source frames a second of video
 SAMPLED = 2  # a second

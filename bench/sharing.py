@@ -19,11 +19,11 @@ from functools import partial
 from pathlib import Path
 
 from vfx import footage
-from vfx.batches import Batches, Reader, divide, share
-from vfx.clips import read_video
 from vfx.collection.collection import Source, find_collection
-from vfx.datamodules import PIECE_BYTES
 from vfx.decoding.limits import Limits
+from vfx.extraction.clips import read_video
+from vfx.extraction.datamodules import PIECE_BYTES
+from vfx.extraction.parallel_reader import Batches, Reader, divide, share
 from vfx.models.transforms import Prepare, Transform
 from vfx.outputs.counters import Tally
 from vfx.sampling.samplers import half_second

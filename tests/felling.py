@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
-from vfx.clips import Clip, Prepares
 from vfx.collection.collection import Source
-from vfx.datamodules import Read, VideoDataModule
+from vfx.extraction.clips import Clip, Prepares
+from vfx.extraction.datamodules import Read, VideoDataModule
 
 LIBC = ctypes.CDLL(None)
 

@@ -11,13 +11,13 @@ from tests.clips import CLIPS
 from tests.conftest import LIMITS, TOYDATA
 from tests.felling import Felling
 from vfx.collection.collection import find_collection
-from vfx.extractor import Extractor
+from vfx.extraction.lightning_module import Extractor
+from vfx.extraction.prediction_writer import FeatureWriter
 from vfx.features.reader import FeatureFile
 from vfx.inference.encoder import Encoder
 from vfx.models import efficientnet_lite
 from vfx.outputs.output_folder import Output
 from vfx.sampling.samplers import half_second
-from vfx.writer import FeatureWriter
 
 ATTRIBUTES = {"feature": "f", "collection": "c", "config": "", "provenance": '{"recipe": {}}'}
 HANG = "no frame for 6 s"
@@ -52,7 +52,7 @@ def extracted(folder: Path, collection: Path, *, num_workers: int) -> FeatureFil
     return FeatureFile(output.features)
 
 
-@pytest.mark.slow  # hangs take their time; tests/test_batches.py has crashes and hangs without a network
+@pytest.mark.slow  # hangs take their time; tests/extraction/test_parallel_reader.py has crashes and hangs without a network
 @pytest.mark.filterwarnings("ignore:Couldn't infer the batch indices", r"ignore:`isinstance\(treespec, LeafSpec\)`")
 def test_crashes_hangs_and_hunger_cost_their_videos_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, toy_features: FeatureFile
@@ -75,7 +75,7 @@ def test_crashes_hangs_and_hunger_cost_their_videos_alone(
     assert list(file.videos) == ["cat", "coffee_phone", "retina"]
     for video in file.videos:
         assert abs(file[video] - toy_features[video]).max() < 2e-5
-    said = [r.getMessage() for r in caplog.records if r.name == "vfx.batches"]
+    said = [r.getMessage() for r in caplog.records if r.name == "vfx.extraction.parallel_reader"]
     felled = ("segfaults", "segfaults_2", "aborts", "hangs", "trusts")
     assert sorted(line for line in said if line.endswith("given up")) == sorted(
         f"{name}: {REASONS[name.partition('_')[0]]}; given up" for name in felled

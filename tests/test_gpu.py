@@ -20,9 +20,9 @@ from torch import nn
 from tests.conftest import ROOT, TOYDATA
 from tests.models.test_folding import random_norms
 from vfx import bench, extract
-from vfx.batches import Batch
 from vfx.benching import Result
-from vfx.extractor import Extractor, float32_by_tf32
+from vfx.extraction.lightning_module import Extractor, float32_by_tf32
+from vfx.extraction.parallel_reader import Batch
 from vfx.features.reader import FeatureFile
 from vfx.inference.convolution_fusion import Fused
 from vfx.inference.encoder import Encoder

@@ -9,9 +9,9 @@ import pytest
 from tests.conftest import ROOT, TOYDATA
 from tests.test_extract import same
 from vfx import extract, merge, verify
-from vfx.batches import share
 from vfx.collection.collection import Collection
 from vfx.errors import ExtractionError, OutputError, UsageError
+from vfx.extraction.parallel_reader import share
 from vfx.features.reader import FeatureFile
 
 VIDEOS = ["retina", "camera", "coffee_phone", "cat"]

@@ -18,13 +18,13 @@ from tests.test_extract import command, same
 from vfx import extract
 from vfx.collection.collection import find_collection
 from vfx.errors import ExtractionError
-from vfx.extractor import Extractor
+from vfx.extraction.lightning_module import Extractor
+from vfx.extraction.prediction_writer import FeatureWriter
 from vfx.features.reader import Failure, FeatureFile
 from vfx.inference.encoder import Encoder
 from vfx.models import timm
 from vfx.outputs.output_folder import Output
 from vfx.sampling.samplers import half_second
-from vfx.writer import FeatureWriter
 
 NETWORK = ("model=timm", "model.name=test_resnet", "model.weights=random")
 FEATURE = "test_resnet,pre_logits,random"

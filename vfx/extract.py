@@ -73,15 +73,15 @@ def extract(config: DictConfig) -> Path | list[Path]:
     memory.take_one_heap()
     # Late, so that --help and a mistyped key need not wait for torch.
     lean.load("pytorch_lightning")
-    from vfx.batches import share
     from vfx.collection.collection import find_collection
-    from vfx.extractor import Extractor, check_precision
+    from vfx.extraction.interruption import Interruption
+    from vfx.extraction.lightning_module import Extractor, check_precision
+    from vfx.extraction.parallel_reader import share
+    from vfx.extraction.progress import Progress, summary
+    from vfx.extraction.rank_barrier import explained
     from vfx.inference.encoder import Encoder
-    from vfx.interruption import Interruption
-    from vfx.meeting import explained
     from vfx.outputs.counters import Tally
     from vfx.outputs.output_folder import Output, Shard
-    from vfx.progress import Progress, summary
     from vfx.promise import Promise
     from vfx.sampling.segment_table import check_videos
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.clips import CLIP_BYTES, CLIP_FRAMES, Sampler
 from vfx.collection.collection import Source
 from vfx.decoding import Reading, demux, headers
 from vfx.decoding.limits import Limits
 from vfx.errors import UsageError, VideoError
+from vfx.extraction.clips import CLIP_BYTES, CLIP_FRAMES, Sampler
 from vfx.sampling.timeline import Timeline
 
 Size = tuple[int, int]  # height, width

@@ -26,12 +26,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vfx import material as materials
 from vfx.benching import Cost
-from vfx.clips import Clip, Prepares, Sampler
 from vfx.collection.collection import Source
-from vfx.datamodules import Read, SourceDataModule
 from vfx.decoding.limits import Limits
 from vfx.errors import ExtractionError
-from vfx.extractor import Extractor, float32_by_tf32
+from vfx.extraction.clips import Clip, Prepares, Sampler
+from vfx.extraction.datamodules import Read, SourceDataModule
+from vfx.extraction.lightning_module import Extractor, float32_by_tf32
 from vfx.features.reader import FeatureFile
 from vfx.inference.encoder import Encoder
 from vfx.inference.executors import Pending
@@ -115,7 +115,7 @@ def network(extractor: Extractor, *, data: ReadyFrames, trainer: Callable[[Callb
     `trainer`: makes one with this callback.
     """
     taker = _Taker(at_sigterm=signal.getsignal(signal.SIGTERM))
-    said = logging.getLogger("vfx.datamodules")
+    said = logging.getLogger("vfx.extraction.datamodules")
     said.setLevel(logging.WARNING)  # that nobody reads here
     try:
         trainer(taker).predict(extractor, datamodule=data, return_predictions=False)

@@ -191,7 +191,7 @@ def _opened(path: Path, limits: Limits) -> tuple[Image.Image, NDArray[Any]]:
     import numpy as np
     from PIL import Image, ImageOps
 
-    from vfx.clips import FORMATS
+    from vfx.extraction.clips import FORMATS
 
     try:
         with Image.open(path, formats=FORMATS) as opened:

@@ -14,12 +14,12 @@ from pytorch_lightning import Trainer
 
 from vfx import footage, measuring
 from vfx.benching import Cost, Stage
-from vfx.clips import Sampler
 from vfx.collection.collection import Collection
 from vfx.decoding import DECODERS, check_decoder
 from vfx.decoding.limits import Limits
 from vfx.errors import UsageError
-from vfx.extractor import Extractor, check_precision
+from vfx.extraction.clips import Sampler
+from vfx.extraction.lightning_module import Extractor, check_precision
 from vfx.inference.compilation import Compiler
 from vfx.inference.encoder import Encoder, Oversample
 from vfx.material import Material

@@ -69,7 +69,7 @@ def test_a_list_of_models_stays_behind_the_options_before_it() -> None:
         "torch.load",
         "vfx.models.weights.torch.load",
         "vfx.models.weights.torch.hub.load",
-        "vfx.datamodules.os.system",
+        "vfx.extraction.datamodules.os.system",
         "vfx.models.weights.download",
         "vfx.sampling.np.load",
         "pytorch_lightning.strategies.ddp.torch.load",

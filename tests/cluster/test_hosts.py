@@ -21,8 +21,8 @@ from tests.cluster.hosts import Host, Impossible, network
 from tests.conftest import ROOT, TOYDATA
 from tests.test_extract import same
 from vfx import extract
-from vfx.batches import share
 from vfx.collection.collection import find_collection
+from vfx.extraction.parallel_reader import share
 from vfx.features.reader import FeatureFile
 
 DOCS = (ROOT / "docs" / "cluster.md").read_text()

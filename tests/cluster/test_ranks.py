@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import TOYDATA
 from vfx import extract
 from vfx.errors import ExtractionError, UsageError
-from vfx.meeting import explained
+from vfx.extraction.rank_barrier import explained
 from vfx.system import launch_environment
 
 TORCHRUN = {

@@ -14,11 +14,11 @@ import pytest
 
 from tests.clips import CLIPS, corrupt, join, read, truncate
 from tests.conftest import LIMITS
-from vfx.clips import Sampler
 from vfx.collection.collection import Piece
 from vfx.decoding import Frame, PieceReading, Reading, remembered
 from vfx.decoding.chunk_reader import cuts
 from vfx.errors import LimitError, SamplerError, VideoError
+from vfx.extraction.clips import Sampler
 from vfx.sampling import samplers
 from vfx.sampling.timeline import Timeline
 

@@ -74,7 +74,7 @@ memory.take_one_heap()
 lean.load("pytorch_lightning")
 from pytorch_lightning import Trainer
 from vfx.inference.encoder import Encoder
-from vfx.extractor import Extractor
+from vfx.extraction.lightning_module import Extractor
 from vfx.models import efficientnet_lite
 
 extractor = Extractor([Encoder(efficientnet_lite.build())])

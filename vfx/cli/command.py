@@ -37,13 +37,13 @@ log = logging.getLogger("vfx")
 # such a name leads to must be defined where the name says, not imported there. What stands below `hydra` Hydra
 # instantiates before vfx begins.
 ALLOWED = (
-    "vfx.datamodules.*DataModule",
+    "vfx.extraction.datamodules.*DataModule",
     "vfx.decoding.limits.Limits",
     "vfx.models.*.build",
     "vfx.pooling.*",
     "vfx.sampling.*",
     "vfx.sampling.segment_table.segments",
-    "vfx.writer.FeatureWriter",
+    "vfx.extraction.prediction_writer.FeatureWriter",
     "pytorch_lightning.Trainer",
     "pytorch_lightning.strategies.*",
     "pytorch_lightning.plugins.*",

@@ -32,7 +32,7 @@ Item = TypeVar("Item")
 Work = Callable[[Task], Iterator[Item]]
 
 # All that a reading worker needs and what takes long to import: torch, PyAV. Imported once, in the server.
-PRELOAD = ("vfx.preload",)
+PRELOAD = ("vfx.extraction.worker_preload",)
 AHEAD = 2  # items that each worker may have ready; more only costs memory
 SLOT_BYTES = 80 << 20  # shared memory for the arrays of one item, taken from the system only as it is used
 TICK_SECONDS = 0.5

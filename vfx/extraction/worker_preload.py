@@ -9,7 +9,7 @@ from vfx import lean  # noqa: E402
 lean.own_process()
 lean.load_torch()
 
-import vfx.batches  # noqa: E402  (and with it all that reads)
+import vfx.extraction.parallel_reader  # noqa: E402  (and with it all that reads)
 import vfx.sampling.samplers  # noqa: E402, F401
 
 gc.freeze()  # a worker that collected would write to all of this, and so have 45 MB of its own

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from tests.conftest import TOYDATA
-from vfx.clips import read_frames, read_video
 from vfx.collection.collection import Source
+from vfx.extraction.clips import read_frames, read_video
 from vfx.models.transforms import Prepare, Transform
 from vfx.promise import Promise
 from vfx.sampling.samplers import all_frames, half_second

@@ -14,8 +14,8 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.plugins.precision import MixedPrecision
 
 from vfx import validation
-from vfx.batches import Batch
 from vfx.errors import ExtractionError, UsageError
+from vfx.extraction.parallel_reader import Batch
 from vfx.inference.compilation import cache_folder
 from vfx.inference.encoder import Encoder
 from vfx.inference.executors import Background, Pending, Work, background, without_helpers

@@ -19,8 +19,8 @@ from pytorch_lightning import LightningModule, Trainer
 from tests.conftest import ROOT, TOYDATA
 from vfx import extract
 from vfx.collection.collection import Source
+from vfx.extraction.progress import Progress, duration, summary
 from vfx.outputs.counters import Tally
-from vfx.progress import Progress, duration, summary
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_the_summary_says_where_the_time_went() -> None:
 def test_of_several_ranks_it_is_the_first_whose_videos_are_counted(
     ranks: int, begins: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("vfx.progress.LINE_SECONDS", -1)
+    monkeypatch.setattr("vfx.extraction.progress.LINE_SECONDS", -1)
     monkeypatch.setattr(logging.getLogger("vfx"), "propagate", True)
     data = SimpleNamespace(todo=[Source("a", "/a", 1), Source("b", "/b", 1)])
     trainer = cast(Trainer, SimpleNamespace(is_global_zero=True, world_size=ranks, datamodule=data))
@@ -62,7 +62,7 @@ def test_of_several_ranks_it_is_the_first_whose_videos_are_counted(
 def test_without_a_terminal_there_is_a_line_every_so_often(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("vfx.progress.LINE_SECONDS", 0)
+    monkeypatch.setattr("vfx.extraction.progress.LINE_SECONDS", 0)
     options = ["trainer=cpu", "batch_size=4", "num_threads=1"]
     path = extract.main(f"collection={TOYDATA}", f"output_dir={tmp_path}", *options)
     lines = [line for line in (path.parent / "extract.log").read_text().splitlines() if line.endswith(" left")]

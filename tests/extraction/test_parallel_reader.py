@@ -12,10 +12,20 @@ import pytest
 import torch
 
 from tests.conftest import LIMITS
-from vfx.batches import MOST_STRETCHES, Batch, Batches, Reader, divide, joined, one_ahead, regroup, share
-from vfx.clips import Clip
 from vfx.collection.collection import Piece, Source
 from vfx.errors import UsageError, VideoError
+from vfx.extraction.clips import Clip
+from vfx.extraction.parallel_reader import (
+    MOST_STRETCHES,
+    Batch,
+    Batches,
+    Reader,
+    divide,
+    joined,
+    one_ahead,
+    regroup,
+    share,
+)
 from vfx.features.reader import Failure
 from vfx.outputs.counters import Tally
 from vfx.promise import BrokenPromise

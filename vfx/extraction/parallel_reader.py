@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vfx.clips import Clip
 from vfx.collection.collection import Piece, Source
 from vfx.decoding.limits import Limits
 from vfx.errors import UsageError, VideoError
+from vfx.extraction.clips import Clip
 from vfx.features.reader import Failure
 from vfx.outputs.counters import Tally
 from vfx.promise import BrokenPromise

@@ -12,13 +12,13 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
 
 from vfx import validation
-from vfx.batches import Batch
 from vfx.collection.collection import Source
 from vfx.errors import ExtractionError, Interrupted, UsageError
-from vfx.extractor import Extractor
+from vfx.extraction.lightning_module import Extractor
+from vfx.extraction.parallel_reader import Batch
+from vfx.extraction.rank_barrier import Meeting
 from vfx.features.reader import Failure
 from vfx.inference.executors import Pending
-from vfx.meeting import Meeting
 from vfx.outputs.counters import Tally
 from vfx.outputs.output_folder import Output, PartWriter
 from vfx.outputs.throughput import Recorder

@@ -13,12 +13,12 @@ import torch
 from pytorch_lightning import LightningDataModule
 
 from vfx import validation
-from vfx.batches import Batch, Batches, Reader, divide, share
-from vfx.clips import Clip, Prepares, Sampler, read_frames, read_video
 from vfx.collection.collection import Collection, Piece, Source
 from vfx.decoding import PieceReading, check_decoder
 from vfx.decoding.limits import Limits
-from vfx.extractor import Extractor
+from vfx.extraction.clips import Clip, Prepares, Sampler, read_frames, read_video
+from vfx.extraction.lightning_module import Extractor
+from vfx.extraction.parallel_reader import Batch, Batches, Reader, divide, share
 from vfx.outputs.counters import Tally
 from vfx.sampling.timeline import Timeline
 from vfx.system.cpu_count import cores

@@ -1,0 +1,1 @@
+"""Step 2: from clips to batches to rows, around Lightning's predict loop."""
