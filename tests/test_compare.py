@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import ROOT, TOYDATA
 from vfx import compare, export, extract
-from vfx.comparison import Comparison
+from vfx.comparison.compare_rows import Comparison
 from vfx.errors import DifferenceError, OutputError, UsageError
 from vfx.features.reader import FeatureFile, Rows
 from vfx.features.writer import FeatureFileWriter

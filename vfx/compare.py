@@ -10,12 +10,13 @@ from pathlib import Path
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from vfx import comparison, validation
+from vfx import validation
 from vfx.cli import command
-from vfx.comparison import Block, Comparison
-from vfx.differences import report
+from vfx.comparison import compare_rows
+from vfx.comparison.compare_rows import Block, Comparison
+from vfx.comparison.inputs import opened
+from vfx.comparison.text_report import report
 from vfx.errors import DifferenceError, UsageError
-from vfx.sides import opened
 from vfx.system.files import remove_abandoned, replace_durably, unwritten, working_folder
 
 log = logging.getLogger("vfx.compare")  # not __name__, which is __main__ when run
@@ -48,7 +49,7 @@ def compare(config: DictConfig) -> Path | Comparison:
                 add_rows(block)
             bar.update(len(block.ids))
 
-        found = comparison.compare(a, b, on_block=on_block)
+        found = compare_rows.compare(a, b, on_block=on_block)
     print(report(found), end="\n\n")
     if problems := found.problems(cosine=cosine, difference=difference, subset=config.subset):
         raise DifferenceError(f"a and b differ: {'; '.join(problems)}")

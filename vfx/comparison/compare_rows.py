@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vfx.comparison.inputs import Side
+from vfx.comparison.match_ids import Listed, Pairing, pair, picked, shift
 from vfx.errors import UsageError
 from vfx.features.reader import Failure
 from vfx.outputs.output_folder import differing
-from vfx.pairing import Listed, Pairing, pair, picked, shift
-from vfx.sides import Side
 
 BLOCK_BYTES = 8 << 20  # of rows as float64
 SHOWN = 5  # how many rows are named
@@ -61,7 +61,7 @@ class Times(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What was found. As text it is one line; `report` of vfx/differences.py tells all.
+    """What was found. As text it is one line; `report` of vfx/comparison/text_report.py tells all.
 
     `sides`: a and b, closed by now. `cosine`, `difference`: (n,) float64, of the rows that both have, in the order of
     a, see Numbers. `worst`: those of the least cosine, from the least; `farthest`: that of the largest difference.

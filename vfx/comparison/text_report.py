@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from vfx.comparison import Comparison
+from vfx.comparison.compare_rows import Comparison
 
 SHOWN = 5  # how many failures are named
 QUANTILES = {"least": 0.0, "1 %": 0.01, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "99 %": 0.99, "largest": 1.0}

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vfx import comparison
-from vfx.comparison import Block, Row, Times, compare, numbers
-from vfx.differences import report
+from vfx.comparison import compare_rows
+from vfx.comparison.compare_rows import Block, Row, Times, compare, numbers
+from vfx.comparison.inputs import Side
+from vfx.comparison.match_ids import Listed
+from vfx.comparison.text_report import report
 from vfx.errors import UsageError
 from vfx.features.reader import Failure
-from vfx.pairing import Listed
-from vfx.sides import Side
 
 RANDOM = np.random.default_rng(0)
 ROWS = RANDOM.random((40, 8), np.float32)
@@ -64,7 +64,7 @@ def test_blocks_do_not_change_what_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     a, b = side(ROWS), side(other[order], [f"v_{i}" for i in order])
     whole = compare(a, b)
     seen: list[Block] = []
-    monkeypatch.setattr(comparison, "BLOCK_BYTES", 7 * 8 * 8)
+    monkeypatch.setattr(compare_rows, "BLOCK_BYTES", 7 * 8 * 8)
     found = compare(a, b, on_block=seen.append)
     assert [len(block.ids) for block in seen] == [7, 7, 7, 7, 7, 5]
     assert [id for block in seen for id in block.ids] == [f"v_{i}" for i in range(40)]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from vfx.pairing import Listed, Pairing, pair, picked, shift
+from vfx.comparison.match_ids import Listed, Pairing, pair, picked, shift
 
 
 def paired(a: Sequence[str], b: Sequence[str]) -> Pairing:

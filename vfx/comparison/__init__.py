@@ -1,0 +1,1 @@
+"""How far two features agree, row by row."""
