@@ -14,14 +14,15 @@ import pytest
 
 from tests.browser import CHROMIUM, DRIVER, Browser, browser
 from tests.conftest import TOYDATA
-from vfx import concat, export, import_bigfile, page, pool, report
+from vfx import concat, export, import_bigfile, pool, report
 from vfx.analysis.pca_map import unit
 from vfx.errors import OutputError, UsageError
 from vfx.features.reader import Failure, FeatureFile, Rows
 from vfx.features.writer import FeatureFileWriter
 from vfx.outputs import throughput
-from vfx.page import TEMPLATES
 from vfx.report import split_names
+from vfx.reporting import html_page as page
+from vfx.reporting.html_page import TEMPLATES
 
 NAME = "efficientnet_lite0,avgpool"
 HOSTILE = "hostile,<b>x"

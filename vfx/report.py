@@ -32,12 +32,12 @@ def main(*overrides: str) -> Path:
 
 def report(config: DictConfig) -> Path:
     """Write the page of what a resolved config of conf/report.yaml names; returns its path."""
-    from vfx import page
     from vfx.analysis import thumbnails
+    from vfx.reporting import html_page
     from vfx.system.optional_imports import need
 
     need("jinja2", extra="report", for_="vfx.report")
-    options = page.Options(
+    options = html_page.Options(
         pictures=validation.whole("pictures", config.pictures, least=0, most=1000),
         videos=validation.whole("videos", config.videos, least=0, most=64),
         duplicate=_cosine(config),
@@ -55,10 +55,10 @@ def report(config: DictConfig) -> Path:
         studies = []
         for file in files:
             log.info("reading %s", file.path)
-            studies.append(page.study(file, options))
+            studies.append(html_page.study(file, options))
         drawn: list[thumbnails.Picture] = []
         without = "pictures=0" if options.pictures == 0 else ""
-        wanted = page.wanted(studies, options)
+        wanted = html_page.wanted(studies, options)
         if wanted:
             collection = thumbnails.collection_of(studies[0].file, config.collection, config.rootpath)
             if collection is None:
@@ -69,7 +69,7 @@ def report(config: DictConfig) -> Path:
                 without = "" if drawn else f"none of its frames could be read in {collection.root}"
         order = {key: n for n, key in enumerate(wanted)}
         drawn.sort(key=lambda picture: order[picture.video, picture.index])
-        text = page.render(studies, drawn, options=options, without=without)
+        text = html_page.render(studies, drawn, options=options, without=without)
     write_text(target, text)
     log.info("%s: %.1f MB, %d pictures", target, len(text.encode()) / 1e6, len(drawn))
     return target
@@ -91,7 +91,7 @@ def _opened(config: DictConfig) -> Iterator[FeatureFile]:
 
 def _names(config: DictConfig, folder: Path) -> list[str]:
     """The features asked for. Raises UsageError, and OutputError where there is none or one is not there."""
-    from vfx.page import MOST_FEATURES
+    from vfx.reporting.html_page import MOST_FEATURES
 
     if config.feature is not None and config.features is not None:
         raise UsageError("give either feature=... or features=A+B, not both")

@@ -349,7 +349,7 @@ def _named(file: FeatureFile, query: Query, hits: list[Any], *, own: bool) -> li
 
 
 def _time(found: Found) -> str:
-    from vfx.charts import clock
+    from vfx.reporting.svg_charts import clock
 
     return "" if found.seconds is None else clock(found.seconds)
 

@@ -18,18 +18,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx import __version__, charts
+from vfx import __version__
 from vfx.analysis import pca_map
 from vfx.analysis.pca_map import Map
 from vfx.analysis.similarity import COLUMNS, Pair, Strip, near_duplicates, strips
 from vfx.analysis.statistics import SHOWN, Statistics, at, gather
 from vfx.analysis.thumbnails import MIDDLE, Picture
-from vfx.charts import clock, number
 from vfx.features.reader import FeatureFile
 from vfx.outputs import throughput as course
 from vfx.outputs.counters import duration
 from vfx.outputs.output_folder import differing
 from vfx.outputs.throughput import Interval
+from vfx.reporting import svg_charts
+from vfx.reporting.svg_charts import clock, number
 from vfx.system.optional_imports import need
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -67,7 +68,7 @@ class Study:
     file: FeatureFile
     bytes: int
     statistics: Statistics
-    layout: charts.Layout
+    layout: svg_charts.Layout
     map: Map
     ids: list[str]
     videos: list[str]
@@ -101,7 +102,7 @@ def study(file: FeatureFile, options: Options) -> Study:
         file=file,
         bytes=file.path.stat().st_size,
         statistics=statistics,
-        layout=charts.layout(laid.points, most=THUMBS, seed=options.seed),
+        layout=svg_charts.layout(laid.points, most=THUMBS, seed=options.seed),
         map=laid,
         ids=ids,
         videos=videos,
@@ -223,7 +224,7 @@ def _view(each: Study, gallery: _Gallery, options: Options, n: int) -> dict[str,
         "level": each.file.level,
         "facts": _facts(each),
         "unit": {"frame": "frame", "video": "video", "segment": "segment"}[each.file.level],
-        "map": charts.scatter(each.layout, each.groups.tolist(), held, colours=COLOURS if few else None),
+        "map": svg_charts.scatter(each.layout, each.groups.tolist(), held, colours=COLOURS if few else None),
         "legend": [(g, _cut(name)) for g, name in enumerate(names)] if few and len(names) > 1 else [],
         "sampled": len(each.ids),
         "pictured": len(held),
@@ -233,10 +234,10 @@ def _view(each: Study, gallery: _Gallery, options: Options, n: int) -> dict[str,
         "pairs": [_pair(pair, each, gallery) for pair in each.pairs],
         "pair_count": each.pair_count,
         "statistics": stats,
-        "lengths": charts.bars(stats.lengths.edges, stats.lengths.counts, unit="videos", whole=True),
-        "norms": charts.bars(stats.norms.edges, stats.norms.counts, unit="rows"),
+        "lengths": svg_charts.bars(stats.lengths.edges, stats.lengths.counts, unit="videos", whole=True),
+        "norms": svg_charts.bars(stats.norms.edges, stats.norms.counts, unit="rows"),
         "norm": _spread_of(stats),
-        "used": charts.area(
+        "used": svg_charts.area(
             np.sort(stats.used)[::-1] / max(1, stats.rows - stats.unsound), unit="share of rows that are not 0 there"
         ),
         "silent": _listed(stats.silent),
@@ -284,7 +285,7 @@ def _strip(strip: Strip, gallery: _Gallery, low: float) -> dict[str, Any]:
         "video": _cut(strip.video),
         "frames": strip.frames,
         "compared": len(strip.index),
-        "picture": charts.heat(strip.cosines, low=low) if len(strip.index) > 1 else "",
+        "picture": svg_charts.heat(strip.cosines, low=low) if len(strip.index) > 1 else "",
         "mean": f"{cosines.mean():.2f}" if len(cosines) else "",
         "first": times[0],
         "last": times[-1],
@@ -318,10 +319,10 @@ def _course(rows: list[Interval]) -> dict[str, Any] | None:
     }
     work = sum(row.work for row in rows)
     return {
-        "rates": charts.steps(
+        "rates": svg_charts.steps(
             lengths, [row.frames / row.seconds for row in rows], unit="frames a second", breaks=breaks
         ),
-        "shares": charts.shares(lengths, list(parts.items()), breaks=breaks),
+        "shares": svg_charts.shares(lengths, list(parts.items()), breaks=breaks),
         "totals": {name: f"{100 * sum(getattr(row, name) for row in rows) / work:.0f} %" for name in parts},
         "runs": len(breaks) + 1,
         "seconds": duration(sum(lengths)),
