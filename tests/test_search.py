@@ -17,12 +17,13 @@ from PIL import Image
 from tests.conftest import ROOT, TOYDATA
 from tests.test_approximate import clustered
 from tests.test_neighbours import written
-from vfx import approximate, concat, pool, search
+from vfx import concat, pool, search
 from vfx.analysis.pca_map import unit
 from vfx.decoding import Reading
 from vfx.errors import UnknownIdError, UsageError, WeightsError
 from vfx.features.reader import FeatureFile, Rows
 from vfx.features.writer import FeatureFileWriter
+from vfx.retrieval import faiss_index
 
 
 def run(file: FeatureFile, tmp_path: Path, *overrides: str, feature: str = "") -> list[dict[str, str]]:
@@ -203,7 +204,7 @@ def test_large_features_are_searched_by_an_index_that_tells_its_recall(
     exact = run(file, tmp_path, "frame=v0003_7", "top=5", feature="f")
     said: list[str] = []
     monkeypatch.setattr(search.log, "info", lambda text, *values: said.append(text % values))
-    monkeypatch.setattr(approximate, "LARGE", 4000)
+    monkeypatch.setattr(faiss_index, "LARGE", 4000)
     found = run(file, tmp_path, "frame=v0003_7", "top=5", feature="f")
     assert len({hit["id"] for hit in exact} & {hit["id"] for hit in found}) >= 4
     assert len(list(folder.glob("faiss.*"))) == 1

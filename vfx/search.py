@@ -303,26 +303,26 @@ def _network(config: DictConfig, file: FeatureFile) -> Network:
 
 def _hits(config: DictConfig, file: FeatureFile, query: Query) -> tuple[list[Any], str]:
     """The hits, by row or, for a whole video, by video; and how they were found."""
-    from vfx import approximate, neighbours
+    from vfx.retrieval import exact_search, faiss_index
 
     total = file.features.shape[0]
     if query.whole:
         if config.index == "faiss":
             raise UsageError(f"index=faiss cannot compare whole videos: pool first, and search in mean_{file.feature}")
         own = None if config.same_video else int(file.videos.tolist().index(query.own))
-        hits = neighbours.nearest_videos(file, query.vector, k=config.top, without=own)
+        hits = exact_search.nearest_videos(file, query.vector, k=config.top, without=own)
         return hits, f"exact, means of {len(file)} videos"
     offsets = file.offsets if config.group == "video" else None
-    span = neighbours.NOTHING if config.same_video else query.span
+    span = exact_search.NOTHING if config.same_video else query.span
     # other levels have one row that is the query's own
     spare = int(file.level != "frame" and query.own is not None)
-    large = total >= approximate.LARGE
+    large = total >= faiss_index.LARGE
     if config.index == "faiss" or (config.index == "auto" and large):
-        index = approximate.opened(file)
+        index = faiss_index.opened(file)
         about = index.about
         hits = index.nearest(query.vector, k=config.top + spare, without=span, offsets=offsets)
-        return hits, f"faiss, {total:,} rows, recall@{approximate.TOP} {about.recall:.3f} by {about.queries} queries"
-    (hits,) = neighbours.nearest(file, query.vector[None], k=config.top + spare, without=[span], offsets=offsets)
+        return hits, f"faiss, {total:,} rows, recall@{faiss_index.TOP} {about.recall:.3f} by {about.queries} queries"
+    (hits,) = exact_search.nearest(file, query.vector[None], k=config.top + spare, without=[span], offsets=offsets)
     return hits, f"exact, {total:,} rows"
 
 
@@ -370,8 +370,8 @@ def _drawn(
 ) -> Image.Image:
     from PIL import Image
 
-    from vfx import sheet
     from vfx.analysis import thumbnails
+    from vfx.retrieval import contact_sheet as sheet
 
     keys = [
         None if each.video is None else (each.video, thumbnails.MIDDLE if each.index is None else each.index)

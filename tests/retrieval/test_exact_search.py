@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vfx import neighbours, pool
+from vfx import pool
 from vfx.features.reader import FeatureFile, Rows
 from vfx.features.writer import FeatureFileWriter
-from vfx.neighbours import nearest, nearest_videos
+from vfx.retrieval import exact_search
+from vfx.retrieval.exact_search import nearest, nearest_videos
 
 
 def written(path: Path, rows: np.ndarray, lengths: list[int]) -> FeatureFile:
@@ -43,7 +44,7 @@ def many(tmp_path: Path) -> tuple[FeatureFile, np.ndarray]:
 def test_nearest_rows_are_those_of_numpy(
     many: tuple[FeatureFile, np.ndarray], at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(neighbours, "AT_ONCE", at_once)
+    monkeypatch.setattr(exact_search, "AT_ONCE", at_once)
     file, rows = many
     queries = np.random.default_rng(1).normal(size=(3, 24))
     for query, hits in zip(queries, nearest(file, queries, k=15), strict=True):

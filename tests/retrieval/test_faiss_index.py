@@ -14,11 +14,11 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.test_neighbours import written
-from vfx import approximate
-from vfx.approximate import opened
 from vfx.errors import UsageError
 from vfx.features.reader import FeatureFile
-from vfx.neighbours import nearest
+from vfx.retrieval import faiss_index
+from vfx.retrieval.exact_search import nearest
+from vfx.retrieval.faiss_index import opened
 
 LENGTHS = [40] * 500
 
@@ -36,7 +36,7 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> FeatureFile:
     folder = tmp_path_factory.mktemp("indexed")
     file = written(folder / "features.h5", clustered(0), LENGTHS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(approximate, "BUILD_BYTES", 1 << 18)
+        patch.setattr(faiss_index, "BUILD_BYTES", 1 << 18)
         opened(file)
     return file
 
@@ -51,9 +51,9 @@ def test_nearly_all_are_found_with_their_exact_cosines(indexed: FeatureFile) -> 
     cosines = {hit.row: hit.cosine for hits in truth[:1] for hit in hits}
     assert all(hit.cosine == pytest.approx(cosines[hit.row], abs=1e-5) for hit in found[0] if hit.row in cosines)
     about = index.about
-    assert about.recall >= approximate.WANTED
+    assert about.recall >= faiss_index.WANTED
     assert about.probes < about.lists / 2
-    assert (about.rows, about.queries) == (20_000, approximate.HELD)
+    assert (about.rows, about.queries) == (20_000, faiss_index.HELD)
     assert index.nearest(queries[0], k=10, probes=about.lists)[0].row == truth[0][0].row
 
 

@@ -22,7 +22,7 @@ from vfx.analysis.pca_map import drawn, merged, unit, unit_rows
 from vfx.errors import UsageError
 from vfx.features import checksums
 from vfx.features.reader import FeatureFile
-from vfx.neighbours import AT_ONCE, NOTHING, Best, Hit, Span, cosines, nearest
+from vfx.retrieval.exact_search import AT_ONCE, NOTHING, Best, Hit, Span, cosines, nearest
 from vfx.system.files import sync_all, working_folder, writing
 from vfx.system.optional_imports import need
 
