@@ -32,8 +32,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx import footage
-from vfx.benching import table
+from vfx.benchmark import synthetic_videos
+from vfx.benchmark.results import table
 
 KEY_SECONDS = 4
 # Encoder, its options, bits as a part of those that H.264 has, container
@@ -45,7 +45,11 @@ CODECS: dict[str, tuple[str, dict[str, str], float, str]] = {
     "MPEG-4": ("mpeg4", {"bf": "2"}, 2.0, "mp4"),
 }
 BITS = 2.5  # a second and pixel, of H.264
-SAMPLING = {"all": Fraction(footage.RATE), "2 a second": Fraction(2), "1 in 10 s": Fraction(1, 10)}  # frames a second
+SAMPLING = {
+    "all": Fraction(synthetic_videos.RATE),
+    "2 a second": Fraction(2),
+    "1 in 10 s": Fraction(1, 10),
+}  # frames a second
 LIST = 16  # frames asked for at once
 Frames = Iterator[NDArray[np.uint8]]
 
@@ -60,12 +64,15 @@ def encoded(
     streams: dict[str, Any] = {}
     for codec in codecs:
         encoder, options, share, _ = CODECS[codec]
-        stream = streams[codec] = containers[codec].add_stream(encoder, rate=footage.RATE, options=options)
+        stream = streams[codec] = containers[codec].add_stream(encoder, rate=synthetic_videos.RATE, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.bit_rate, stream.codec_context.gop_size = int(share * BITS * width * height), KEY_SECONDS * footage.RATE
-    for number, pixels in enumerate(footage.scene(width, height, frames, seed=0)):
+        stream.bit_rate, stream.codec_context.gop_size = (
+            int(share * BITS * width * height),
+            KEY_SECONDS * synthetic_videos.RATE,
+        )
+    for number, pixels in enumerate(synthetic_videos.scene(width, height, frames, seed=0)):
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
-        frame.time_base = Fraction(1, footage.RATE)
+        frame.time_base = Fraction(1, synthetic_videos.RATE)
         for codec, stream in streams.items():
             frame.pts = number
             containers[codec].mux(stream.encode(frame))
@@ -188,7 +195,7 @@ def main() -> None:
     spawn = multiprocessing.get_context("spawn")
     readers = {name: spawn.Pool(1, partial(begin, name, chosen.decord2)) for name in names}
     rows = [("codec", "size", "frames taken", *names)]
-    frames = chosen.seconds * footage.RATE
+    frames = chosen.seconds * synthetic_videos.RATE
     with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
         for size in chosen.sizes:
             width, height = map(int, size.split("x"))
@@ -198,7 +205,7 @@ def main() -> None:
                 for name, pool in readers.items():
                     pool.apply(timed, (name, str(path), [0]))  # what is set up at the first use is no part of it
                 for rate in SAMPLING.values():
-                    every = footage.RATE / rate
+                    every = synthetic_videos.RATE / rate
                     indices = [int(every * n) for n in range(frames) if every * n < frames]
                     taken = measure(readers, path, indices, chosen.rounds)
                     rows.append((codec, f"{width}x{height}", f"{len(indices)} of {frames}", *taken))

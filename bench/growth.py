@@ -20,11 +20,12 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vfx import FeatureFile, footage
+from vfx import FeatureFile
+from vfx.benchmark import synthetic_videos
 from vfx.system import process_usage
 
 DISTINCT = 50
-TINY = footage.Format("tiny", DISTINCT, 64, 48, 100_000)
+TINY = synthetic_videos.Format("tiny", DISTINCT, 64, 48, 100_000)
 FRAMES = 12  # half a second
 NETWORK = ["model=timm", "model.name=test_resnet", "model.weights=random"]
 TICK = 0.02  # s between two looks
@@ -97,7 +98,7 @@ def main() -> None:
     if chosen.folder:
         Path(chosen.folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=chosen.folder) as work:
-        clips = footage.made(Path(work), formats=[TINY], frames=FRAMES)
+        clips = synthetic_videos.made(Path(work), formats=[TINY], frames=FRAMES)
         one = None
         for videos in chosen.videos:
             link(clips, Path(work) / f"n{videos}", videos)

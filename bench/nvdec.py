@@ -29,12 +29,12 @@ import numpy as np
 import torch
 from decoders import LIST, by_vfx, encoded
 
-from vfx import footage
-from vfx.benching import table
+from vfx.benchmark import synthetic_videos
+from vfx.benchmark.results import table
 from vfx.system.cpu_count import cores
 
 CODECS = ("H.264", "HEVC")
-SAMPLING = {"all": Fraction(footage.RATE), "2 a second": Fraction(2)}  # frames a second
+SAMPLING = {"all": Fraction(synthetic_videos.RATE), "2 a second": Fraction(2)}  # frames a second
 DECODERS = (1, 4, 8)  # at once
 
 
@@ -108,7 +108,7 @@ def main() -> None:
     options.add_argument("--sizes", nargs="+", default=["640x360", "1280x720", "1920x1080"])
     options.add_argument("--folder", help="where the clips are made, or were before (default: a temporary folder)")
     chosen = options.parse_args()
-    frames = chosen.seconds * footage.RATE
+    frames = chosen.seconds * synthetic_videos.RATE
     rows = [("codec", "size", "frames taken", f"{cores()} cores", *(f"nvdec {n}" for n in DECODERS), "off by")]
     if chosen.clips < cores():
         options.error(f"--clips ({chosen.clips}) must be at least one a core, of which there are {cores()}")
@@ -126,7 +126,7 @@ def main() -> None:
                 on_gpu(str(path), [0])  # what is set up at the first use is no part of it
                 pool.starmap(read, [(str(path), [0])] * cores(), chunksize=1)
                 for rate in SAMPLING.values():
-                    every = footage.RATE / rate
+                    every = synthetic_videos.RATE / rate
                     indices = [int(every * n) for n in range(frames) if every * n < frames]
                     found = measure(pool, str(path), indices, clips=chosen.clips, rounds=chosen.rounds)
                     rows.append((codec, size, f"{len(indices)} of {frames}", *found))

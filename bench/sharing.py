@@ -18,7 +18,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from vfx import footage
+from vfx.benchmark import synthetic_videos
 from vfx.collection.collection import Source, find_collection
 from vfx.decoding.limits import Limits
 from vfx.extraction.clips import read_video
@@ -42,8 +42,11 @@ def made(folder: Path, *, minutes: int, short: int) -> list[Source]:
     sources = []
     for name, clips, seconds in (("long", 1, 60 * minutes), ("short", short, 10)):
         at = folder / f"{name}_{clips}_{seconds}"
-        footage.made(
-            at, formats=[footage.Format(name, clips, *SIZE)], frames=footage.RATE * seconds, jobs=os.cpu_count() or 1
+        synthetic_videos.made(
+            at,
+            formats=[synthetic_videos.Format(name, clips, *SIZE)],
+            frames=synthetic_videos.RATE * seconds,
+            jobs=os.cpu_count() or 1,
         )
         sources += find_collection("footage", at).videos()
     return sources

@@ -15,7 +15,7 @@ import pytest
 from tests.clips import CLIPS, Clip, truncate
 from tests.conftest import ROOT, TOYDATA
 from vfx import bench
-from vfx.benching import Result
+from vfx.benchmark.results import Result
 from vfx.errors import UsageError
 from vfx.features.reader import FeatureFile
 from vfx.system.cpu_count import cores

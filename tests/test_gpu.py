@@ -20,7 +20,7 @@ from torch import nn
 from tests.conftest import ROOT, TOYDATA
 from tests.models.test_folding import random_norms
 from vfx import bench, extract
-from vfx.benching import Result
+from vfx.benchmark.results import Result
 from vfx.extraction.lightning_module import Extractor, float32_by_tf32
 from vfx.extraction.parallel_reader import Batch
 from vfx.features.reader import FeatureFile

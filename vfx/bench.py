@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from vfx import validation
-from vfx.benching import Result, Stage, efficiencies, in_turns, utilizations
+from vfx.benchmark.results import Result, Stage, efficiencies, in_turns, utilizations
 from vfx.cli import command
 from vfx.collection.collection import Collection, find_collection
 from vfx.errors import UsageError
@@ -24,7 +24,7 @@ from vfx.system.files import make_folder, remove_abandoned, working_folder, writ
 if TYPE_CHECKING:
     import torch
 
-    from vfx.stages import Setup
+    from vfx.benchmark.stages import Setup
 
 log = logging.getLogger("vfx.bench")  # not __name__, which is __main__ when run
 STAGES = ("decode", "resize", "network", "ready", "write", "extract")
@@ -47,11 +47,11 @@ def bench(config: DictConfig) -> Path | Result:
     _check(config)
     memory.take_one_heap()
     # Late, so that --help and a mistyped key need not wait for torch.
-    from vfx import measuring, stages
+    from vfx.benchmark import measure, stages
     from vfx.outputs.provenance import versions
     from vfx.system.cpu_count import cores
 
-    worker_pool.warm_up(measuring.PRELOAD)
+    worker_pool.warm_up(measure.PRELOAD)
     folder = Path(config.folder).expanduser().absolute()
     trainer = command.build(config.trainer)
     if trainer.world_size > 1:
@@ -59,7 +59,7 @@ def bench(config: DictConfig) -> Path | Result:
     device = trainer.strategy.root_device
     precisions, left_out = (config.precisions, {}) if config.precisions else stages.able(device)
     setup = _setup(config, _collection(config, folder, jobs=cores()))
-    measuring.warm_up(setup.material, limits=setup.limits)
+    measure.warm_up(setup.material, limits=setup.limits)
     with writing(folder):
         make_folder(folder)
         remove_abandoned(folder, WORK)
@@ -81,8 +81,8 @@ def bench(config: DictConfig) -> Path | Result:
             timings,
             network=ways,
             crops=encoder.crops,
-            operations=measuring.operations(encoder),
-            peak={p: measuring.peak(device, p, tf32=config.tf32) for p in precisions},
+            operations=measure.operations(encoder),
+            peak={p: measure.peak(device, p, tf32=config.tf32) for p in precisions},
         )
     about = (_machine(device, cores()), versions(), _about(setup))
     result = Result(*about, config.rounds, timings, best, rates, left_out)
@@ -111,19 +111,19 @@ def _check(config: DictConfig) -> None:
 
 
 def _collection(config: DictConfig, folder: Path, *, jobs: int) -> Collection:
-    from vfx import footage
+    from vfx.benchmark import synthetic_videos
 
     if config.collection is not None:
         return find_collection(config.collection, config.rootpath)
     if not (folder / "footage").is_dir():
-        log.info("making %d clips in %s, once", sum(form.clips for form in footage.FORMATS), folder)
+        log.info("making %d clips in %s, once", sum(form.clips for form in synthetic_videos.FORMATS), folder)
     with writing(folder):
-        return Collection("footage", footage.made(folder, jobs=jobs))
+        return Collection("footage", synthetic_videos.made(folder, jobs=jobs))
 
 
 def _setup(config: DictConfig, collection: Collection) -> Setup:
-    from vfx.material import survey
-    from vfx.stages import Setup
+    from vfx.benchmark.dataset_survey import survey
+    from vfx.benchmark.stages import Setup
 
     sample, limits = command.build(config.sampler), command.build(config.limits)
     plain = OmegaConf.to_container(config)
@@ -148,7 +148,7 @@ def _setup(config: DictConfig, collection: Collection) -> Setup:
 
 
 def _stages(config: DictConfig, setup: Setup, precisions: Sequence[str], work: Path) -> Iterator[Stage]:
-    from vfx import stages
+    from vfx.benchmark import stages
 
     if "decode" in config.stages:
         yield from stages.decode(setup, config.decoders or stages.installed())

@@ -75,7 +75,7 @@ def main(*overrides: str) -> Path:
 
 def search(config: DictConfig) -> Path:
     """Find what a resolved config of conf/search.yaml asks for, and draw the sheet; returns its path."""
-    from vfx.benching import table
+    from vfx.benchmark.results import table
 
     limits = command.build(config.limits)
     _check(config)

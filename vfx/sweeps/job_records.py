@@ -242,7 +242,7 @@ def _cells(written: Written, job: Job | None = None) -> tuple[str, ...]:
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Rows below HEAD, without the columns that are empty."""
-    from vfx.benching import table as columns  # late: the runs of a user's day are no sweeps
+    from vfx.benchmark.results import table as columns  # late: the runs of a user's day are no sweeps
 
     kept = [n for n in range(len(HEAD)) if any(row[n] for row in rows)]
     shown = [[row[n] or "-" for n in kept] for row in rows]

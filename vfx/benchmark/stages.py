@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from pytorch_lightning import Trainer
 
-from vfx import footage, measuring
-from vfx.benching import Cost, Stage
+from vfx.benchmark import measure, synthetic_videos
+from vfx.benchmark.dataset_survey import Material
+from vfx.benchmark.results import Cost, Stage
 from vfx.collection.collection import Collection
 from vfx.decoding import DECODERS, check_decoder
 from vfx.decoding.limits import Limits
@@ -22,7 +23,6 @@ from vfx.extraction.clips import Sampler
 from vfx.extraction.lightning_module import Extractor, check_precision
 from vfx.inference.compilation import Compiler
 from vfx.inference.encoder import Encoder, Oversample
-from vfx.material import Material
 from vfx.models import Network
 from vfx.system.cpu_count import cores
 
@@ -76,7 +76,7 @@ def decode(setup: Setup, decoders: Sequence[str]) -> Iterator[Stage]:
         check_decoder(decoder)
         for processes in sorted({1, cores()}):
             run = partial(
-                measuring.decode,
+                measure.decode,
                 setup.material,
                 sample=setup.sample,
                 decoder=decoder,
@@ -88,7 +88,7 @@ def decode(setup: Setup, decoders: Sequence[str]) -> Iterator[Stage]:
 
 def resize(setup: Setup) -> Iterator[Stage]:
     prepare = setup.encoder(channels_last=True, compiler=False).prepare
-    yield Stage("resize", "1 worker", partial(measuring.resize, setup.material, prepare))
+    yield Stage("resize", "1 worker", partial(measure.resize, setup.material, prepare))
 
 
 def network(
@@ -105,14 +105,14 @@ def network(
 
 def _network(setup: Setup, precision: str, channels_last: bool, compiler: Compiler) -> Cost:
     encoder = setup.encoder(channels_last=channels_last, compiler=compiler)
-    data = measuring.ReadyFrames(
+    data = measure.ReadyFrames(
         setup.material,
         collection=setup.collection,
         sample=setup.sample,
         limits=setup.limits,
         batch_size=setup.batch_size,
     )
-    return measuring.network(
+    return measure.network(
         Extractor([encoder], num_threads=setup.num_threads, tf32=setup.tf32 and precision == "32-true"),
         data=data,
         trainer=lambda taker: setup.trainer(precision=precision, callbacks=[taker]),
@@ -128,7 +128,7 @@ def ready(setup: Setup, precisions: Sequence[str]) -> Iterator[Stage]:
 
 def _ready(setup: Setup, precision: str) -> Cost:
     encoder = setup.encoder(channels_last=setup.network.channels_last, compiler=setup.compiler)
-    return measuring.ready(
+    return measure.ready(
         Extractor([encoder], num_threads=setup.num_threads, tf32=setup.tf32 and precision == "32-true"),
         batch_size=setup.batch_size,
         rows=setup.material.rows,
@@ -138,23 +138,23 @@ def _ready(setup: Setup, precision: str) -> Cost:
 
 def write(setup: Setup, work: Path) -> Iterator[Stage]:
     shape = setup.encoder(channels_last=True, compiler=False).row_shape
-    run = partial(measuring.write, setup.material, work / "write", shape=shape, **setup.writing)
+    run = partial(measure.write, setup.material, work / "write", shape=shape, **setup.writing)
     yield Stage("write", setup.writing["dtype"], run)
 
 
 def extract(setup: Setup, work: Path, precisions: Sequence[str]) -> Iterator[Stage]:
     """The whole run in each precision, and what it takes for a video of one frame."""
-    one = {**setup.config, "collection": str(footage.made(work, formats=[footage.ONE], frames=1))}
-    yield Stage("start-up", "one frame", partial(measuring.extract, one, work / "extract"))
+    one = {**setup.config, "collection": str(synthetic_videos.made(work, formats=[synthetic_videos.ONE], frames=1))}
+    yield Stage("start-up", "one frame", partial(measure.extract, one, work / "extract"))
     for precision in precisions:
         trainer = {**setup.config["trainer"], "precision": precision}
         whole = {**setup.config, "trainer": trainer, "tf32": setup.tf32 and precision == "32-true"}
-        yield Stage("extract", precision, partial(measuring.extract, whole, work / "extract"))
+        yield Stage("extract", precision, partial(measure.extract, whole, work / "extract"))
 
 
 def replaced(setup: Setup, work: Path, script: Path) -> Iterator[Stage]:
     """A script that makes the same features in another way."""
-    yield Stage("replaced", "32-true", partial(measuring.replaced, script, setup.config, work / "replaced"))
+    yield Stage("replaced", "32-true", partial(measure.replaced, script, setup.config, work / "replaced"))
 
 
 def installed() -> list[str]:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from vfx.benching import (
+from vfx.benchmark.results import (
     Cost,
     Efficiency,
     Name,

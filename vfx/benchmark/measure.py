@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch.utils.flop_counter import FlopCounterMode
 
-from vfx import material as materials
-from vfx.benching import Cost
+from vfx.benchmark import dataset_survey as materials
+from vfx.benchmark.dataset_survey import Material, Size
+from vfx.benchmark.results import Cost
 from vfx.collection.collection import Source
 from vfx.decoding.limits import Limits
 from vfx.errors import ExtractionError
@@ -35,14 +36,13 @@ from vfx.extraction.lightning_module import Extractor, float32_by_tf32
 from vfx.features.reader import FeatureFile
 from vfx.inference.encoder import Encoder
 from vfx.inference.executors import Pending
-from vfx.material import Material, Size
 from vfx.models.transforms import Prepare
 from vfx.outputs.output_folder import Output, PartWriter
 from vfx.promise import Promise
 from vfx.sweeps import job_process
 from vfx.system import process_usage, worker_pool
 
-PRELOAD = ("vfx.material",)  # what workers do here, without the seconds that Lightning takes
+PRELOAD = ("vfx.benchmark.dataset_survey",)  # what workers do here, without the seconds that Lightning takes
 SHOWN = 2000  # characters of what a command said that failed
 
 

@@ -6,8 +6,8 @@ import av
 import pytest
 
 from tests.conftest import LIMITS
+from vfx.benchmark.synthetic_videos import Format, made
 from vfx.decoding import Reading, demux, headers
-from vfx.footage import Format, made
 from vfx.sampling.samplers import all_frames
 
 FORMATS = [Format("small", 2, 96, 64, 60_000), Format("large", 1, 128, 80, 90_000)]

@@ -1,0 +1,1 @@
+"""How fast this machine extracts, and where the time goes."""
