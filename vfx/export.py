@@ -12,12 +12,12 @@ from vfx.cli import command
 from vfx.collection.collection import collection_name, find_collection
 from vfx.errors import UsageError
 from vfx.features.reader import FeatureFile
-from vfx.formats import Format, bigfile, npy, npz, parquet, text, whole
+from vfx.formats import Format, bigfile, id_feature_txt, npy, npz, parquet, whole
 from vfx.pooling.pool_rows import open_feature
 
 log = logging.getLogger("vfx.export")  # not __name__, which is __main__ when run
 
-FORMATS: dict[str, Format] = {"bigfile": bigfile, "npy": npy, "npz": npz, "parquet": parquet, "txt": text}
+FORMATS: dict[str, Format] = {"bigfile": bigfile, "npy": npy, "npz": npz, "parquet": parquet, "txt": id_feature_txt}
 
 
 def main(*overrides: str) -> Path:

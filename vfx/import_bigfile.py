@@ -23,7 +23,7 @@ from vfx.features.reader import Failure, Rows
 from vfx.features.schema import LEVELS, Level
 from vfx.features.writer import FeatureFileWriter
 from vfx.formats import BLOCK_BYTES, Matrix, bigfile
-from vfx.formats.lineage import Source, find_source
+from vfx.formats.lineage_source import Source, find_source
 from vfx.outputs.output_folder import Output
 from vfx.outputs.provenance import versions
 from vfx.pooling.pool_rows import is_made

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from vfx.errors import UsageError
 from vfx.features.reader import Failure, FeatureFile, Level
-from vfx.formats import bigfile, frame_ids, text
-from vfx.formats.lineage import find_source
+from vfx.formats import bigfile, frame_ids, id_feature_txt
+from vfx.formats.lineage_source import find_source
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ def opened(path: Path) -> Iterator[Side]:
         with FeatureFile(path) as file:
             yield _feature_file(file)
         return
-    if not path.is_file() and not any((path / name).is_file() for name in ("feature.bin", text.NAME)):
+    if not path.is_file() and not any((path / name).is_file() for name in ("feature.bin", id_feature_txt.NAME)):
         raise UsageError(
-            f"{path} holds no feature: neither features.h5, nor feature.bin of a BigFile, nor {text.NAME}; give"
+            f"{path} holds no feature: neither features.h5, nor feature.bin of a BigFile, nor {id_feature_txt.NAME}; give"
             " the file or its folder"
         )
     source = find_source(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vfx.errors import UsageError
-from vfx.formats import bigfile, text
+from vfx.formats import bigfile, id_feature_txt
 from vfx.system.files import remove_abandoned, sha256, working_folder
 
 WORK = ".import."
@@ -22,7 +22,7 @@ class Source(NamedTuple):
     format: str
 
     def first_id(self) -> str:
-        return next(bigfile.read_ids(self.path)) if self.format == "bigfile" else text.first_id(self.path)
+        return next(bigfile.read_ids(self.path)) if self.format == "bigfile" else id_feature_txt.first_id(self.path)
 
     def has_frames(self) -> bool:
         """Whether it says of itself that its rows are those of frames."""
@@ -47,15 +47,15 @@ class Source(NamedTuple):
         if scratch is not None:
             remove_abandoned(scratch, WORK)
         with working_folder(scratch or Path(tempfile.gettempdir()), WORK) as folder:
-            text.to_bigfile(self.path, folder)
+            id_feature_txt.to_bigfile(self.path, folder)
             yield folder
 
 
 def find_source(path: Path) -> Source:
     """Raises UsageError where there is neither a whole BigFile nor a text."""
     folder = path.parent if path.name in bigfile.FILES else path
-    if (folder / text.NAME).is_file() and not (folder / "feature.bin").is_file():
-        return Source(folder / text.NAME, "txt")
+    if (folder / id_feature_txt.NAME).is_file() and not (folder / "feature.bin").is_file():
+        return Source(folder / id_feature_txt.NAME, "txt")
     if folder.is_dir():
         bigfile.check(folder)
         return Source(folder, "bigfile")
