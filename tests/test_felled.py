@@ -52,7 +52,7 @@ def extracted(folder: Path, collection: Path, *, num_workers: int) -> FeatureFil
     return FeatureFile(output.features)
 
 
-@pytest.mark.slow  # hangs take their time; tests/extraction/test_parallel_reader.py has crashes and hangs without a network
+@pytest.mark.slow  # hangs take their time; tests/extraction/test_parallel_reader.py has some without a network
 @pytest.mark.filterwarnings("ignore:Couldn't infer the batch indices", r"ignore:`isinstance\(treespec, LeafSpec\)`")
 def test_crashes_hangs_and_hunger_cost_their_videos_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, toy_features: FeatureFile

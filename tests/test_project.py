@@ -177,8 +177,8 @@ def test_the_wheel_holds_the_configs_and_runs_without_the_checkout(tmp_path: Pat
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     packed = {p.relative_to(tmp_path / "site/vfx/conf") for p in (tmp_path / "site/vfx/conf").rglob("*.yaml")}
     assert packed == {p.relative_to(CONF_DIR) for p in CONF_DIR.rglob("*.yaml")}
-    shipped = {p.name for p in (tmp_path / "site/vfx/templates").iterdir()}
-    assert shipped == {p.name for p in (ROOT / "vfx/templates").iterdir()}
+    shipped = {p.name for p in (tmp_path / "site/vfx/reporting/templates").iterdir()}
+    assert shipped == {p.name for p in (ROOT / "vfx/reporting/templates").iterdir()}
     done = subprocess.run(
         [sys.executable, "-m", "vfx.extract", "--help"],
         cwd=tmp_path / "site",

@@ -174,8 +174,8 @@ def _starts_ranks(config: DictConfig) -> bool:
     """
     if launch_environment.started_by_others() and sweep_callback.launcher() in sweep_callback.HERE:
         raise UsageError(
-            f"{launch_environment.starter()} started the ranks of one job, and this is a sweep: give each job a command of"
-            " its own, or have them started by hydra/launcher=slurm (docs/cluster.md)"
+            f"{launch_environment.starter()} started the ranks of one job, and this is a sweep: give each job a command"
+            " of its own, or have them started by hydra/launcher=slurm (docs/cluster.md)"
         )
     lean.load("pytorch_lightning")
     strategy = command.build(config.trainer).strategy

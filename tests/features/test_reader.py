@@ -1,4 +1,4 @@
-"""Feature files: written whole or not at all (vfx.features.writer), and read back as a mapping (vfx.features.reader)."""
+"""Feature files: written whole or not at all (vfx.features.writer), and read back (vfx.features.reader)."""
 
 import json
 import pickle

@@ -88,7 +88,7 @@ def launcher() -> str:
 
 
 def run_apart(name: str, config: DictConfig) -> list[Path]:
-    """Run this job, of app `name`, in a process of its own; the paths that it wrote. Raises as vfx.sweeps.job_process.run does."""
+    """Run this job, of app `name`, in a process of its own; the paths that it wrote. Raises as job_process.run."""
     job = job_records.at_work()
     assert job is not None
     plain: Any = OmegaConf.to_container(config)

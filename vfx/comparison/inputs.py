@@ -52,8 +52,8 @@ def opened(path: Path) -> Iterator[Side]:
         return
     if not path.is_file() and not any((path / name).is_file() for name in ("feature.bin", id_feature_txt.NAME)):
         raise UsageError(
-            f"{path} holds no feature: neither features.h5, nor feature.bin of a BigFile, nor {id_feature_txt.NAME}; give"
-            " the file or its folder"
+            f"{path} holds no feature: neither features.h5, nor feature.bin of a BigFile, nor {id_feature_txt.NAME};"
+            " give the file or its folder"
         )
     source = find_source(path)
     with source.as_bigfile() as folder, bigfile.opened(folder) as matrix:
