@@ -42,13 +42,19 @@ ALLOWED = (
     "vfx.models.*.build",
     "vfx.pooling.*",
     "vfx.sampling.*",
-    "vfx.sampling.segment_table.segments",
     "vfx.extraction.prediction_writer.FeatureWriter",
     "pytorch_lightning.Trainer",
     "pytorch_lightning.strategies.*",
     "pytorch_lightning.plugins.*",
     "pytorch_lightning.profilers.*",
 )
+# What configs of users and of feature files call by its place of before.
+RENAMED = {
+    "vfx.datamodules.": "vfx.extraction.datamodules.",
+    "vfx.limits.": "vfx.decoding.limits.",
+    "vfx.segments.": "vfx.sampling.",
+    "vfx.writer.": "vfx.extraction.prediction_writer.",
+}
 # Keys whose values are feature names, which hold commas; Hydra reads an unquoted comma as a sweep.
 COMMA_KEYS = ("feature", "features")
 # Paths to such folders hold them as well.
@@ -359,6 +365,7 @@ def build(node: DictConfig, *, leave_out: Container[str] = (), **arguments: Any)
 
     Raises UsageError for a `_target_` that is not on the list, and the target's own error as it raised it.
     """
+    node = OmegaConf.create(_renamed(OmegaConf.to_container(node)))
     for target in _targets(OmegaConf.to_container(node)):
         if not _is_allowed(target):
             raise UsageError(f"_target_ {target} is not one that a config may name: {', '.join(ALLOWED)}")
@@ -395,7 +402,8 @@ def _is_allowed(target: str) -> bool:
     except (ImportError, ValueError, AttributeError):
         return True  # there is no such thing, which is said when it is asked for
     if target.startswith("vfx."):
-        return module == target.rpartition(".")[0]
+        place = target.rpartition(".")[0]
+        return module == place or module.startswith(f"{place}.")  # a package has what its modules define
     return module.startswith(("pytorch_lightning.", "lightning_fabric."))
 
 
@@ -405,6 +413,19 @@ def options(node: DictConfig) -> dict[str, Any]:
     if "file" in chosen:
         chosen["file"] = sha256(Path(chosen["file"]).expanduser())
     return {"name": node["_target_"].rpartition(".")[2], **chosen}
+
+
+def _renamed(node: Any) -> Any:
+    """A plain config whose targets of before are called by where they are now."""
+    if isinstance(node, list):
+        return [_renamed(value) for value in node]
+    if not isinstance(node, dict):
+        return node
+    made = {key: _renamed(value) for key, value in node.items()}
+    for before, now in RENAMED.items():
+        if str(made.get("_target_", "")).startswith(before):
+            made["_target_"] = now + made["_target_"].removeprefix(before)
+    return made
 
 
 def _targets(node: Any) -> Iterator[str]:
