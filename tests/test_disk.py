@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT, TOYDATA
-from tests.test_output import ATTRIBUTES, RECIPE, finish, parts, put
+from tests.outputs.test_output_folder import ATTRIBUTES, RECIPE, finish, parts, put
 from vfx import concat, export, extract, frames, pool
 from vfx.cli.command import log_to
 from vfx.errors import OutputError

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tests.conftest import ROOT, TOYDATA
-from tests.models.test_folding import random_norms
+from tests.inference.test_batchnorm_folding import random_norms
 from vfx import bench, extract
 from vfx.benchmark.results import Result
 from vfx.extraction.lightning_module import Extractor, float32_by_tf32

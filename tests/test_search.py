@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT, TOYDATA
-from tests.test_approximate import clustered
-from tests.test_neighbours import written
+from tests.retrieval.test_exact_search import written
+from tests.retrieval.test_faiss_index import clustered
 from vfx import concat, pool, search
 from vfx.analysis.pca_map import unit
 from vfx.decoding import Reading

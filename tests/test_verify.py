@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tests.test_hdf5 import make
+from tests.features.test_schema import make
 from vfx import verify
 from vfx.errors import IntegrityError, OutputError, UsageError
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tests.test_hdf5 import ATTRIBUTES, HOSTILE, attribute, put
+from tests.features.test_schema import ATTRIBUTES, HOSTILE, attribute, put
 from vfx.features import integrity
 from vfx.features.integrity import Finding, examine, survey
 from vfx.features.reader import Failure, Rows

@@ -10,7 +10,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from tests.models.test_folding import random_norms
+from tests.inference.test_batchnorm_folding import random_norms
 from vfx.inference.batchnorm_folding import fold
 from vfx.inference.convolution_fusion import ByCudnn, ByOneDnn, ByProduct, Fused, Zeros, fuse, wrap
 from vfx.inference.split_attention import add_parts

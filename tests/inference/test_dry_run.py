@@ -5,7 +5,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from tests.models.test_folding import random_norms
+from tests.inference.test_batchnorm_folding import random_norms
 from vfx.inference.batchnorm_folding import fold
 from vfx.inference.convolution_fusion import ByOneDnn, Fused, fuse
 from vfx.inference.dry_run import watch

@@ -6,9 +6,8 @@ import torch
 from timm.layers import Conv2dSame
 from torch import nn
 
+from tests.inference.test_batchnorm_folding import random_norms
 from vfx.inference.same_padding import pad_inside
-
-from .test_folding import random_norms
 
 
 def copying(body: nn.Module) -> int:

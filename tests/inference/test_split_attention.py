@@ -9,10 +9,9 @@ from timm.layers import SplitAttn
 from torch import nn
 from torch.nn.functional import cosine_similarity
 
+from tests.inference.test_batchnorm_folding import random_norms
 from vfx.inference.batchnorm_folding import fold
 from vfx.inference.split_attention import SplitAttention, add_parts
-
-from .test_folding import random_norms
 
 LAYOUTS = [torch.channels_last, torch.contiguous_format]
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tests.test_neighbours import written
+from tests.retrieval.test_exact_search import written
 from vfx.errors import UsageError
 from vfx.features.reader import FeatureFile
 from vfx.retrieval import faiss_index

@@ -196,7 +196,7 @@ def left_at_work() -> None:
 
 
 def test_workers_that_are_left_at_work_do_not_hold_up_the_end() -> None:
-    command = [sys.executable, "-c", "from tests import test_workers; test_workers.left_at_work()"]
+    command = [sys.executable, "-c", "from tests.system import test_worker_pool; test_worker_pool.left_at_work()"]
     assert subprocess.run(command, cwd=ROOT, timeout=120).returncode == 3
 
 
