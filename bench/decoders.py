@@ -85,9 +85,9 @@ def encoded(
 
 
 def by_vfx(path: str, indices: list[int]) -> Frames:
-    from vfx.decoding import Reading
+    from vfx.decoding import VideoReader
 
-    reading = Reading(path, lambda timeline: np.array(indices))
+    reading = VideoReader(path, lambda timeline: np.array(indices))
     for frame in reading:
         yield frame.pixels
     if reading.problem:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vfx.collection.collection import Source
+from vfx.collection.collection import VideoSource
 from vfx.extraction.parallel_reader import share
 
 RATE = 25  # source frames a second of video
@@ -66,7 +66,9 @@ def model_of(bench: dict[str, Any]) -> str:
 
 def lists(videos: int = 1_000_000, ranks: int = 64) -> None:
     tracemalloc.start()
-    sources = [Source(f"video{n:07d}", f"/data/mine/VideoData/{n % 1000}/video{n:07d}.mp4", n) for n in range(videos)]
+    sources = [
+        VideoSource(f"video{n:07d}", f"/data/mine/VideoData/{n % 1000}/video{n:07d}.mp4", n) for n in range(videos)
+    ]
     held = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     told = len(pickle.dumps(sources))

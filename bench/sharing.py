@@ -19,25 +19,25 @@ from functools import partial
 from pathlib import Path
 
 from vfx.benchmark import synthetic_videos
-from vfx.collection.collection import Source, find_collection
+from vfx.collection.collection import VideoSource, find_collection
 from vfx.decoding.limits import Limits
 from vfx.extraction.clips import read_video
 from vfx.extraction.datamodules import PIECE_BYTES
 from vfx.extraction.parallel_reader import Batches, Reader, divide, share
-from vfx.models.transforms import Prepare, Transform
-from vfx.outputs.counters import Tally
+from vfx.models.transforms import Preprocess, Transform
+from vfx.outputs.counters import RunCounters
 from vfx.sampling.samplers import half_second
 from vfx.system import process_usage, worker_pool
 
 LIMITS = Limits(pixels=1e8, frames=1e7, hours=48, memory_gb=4, patience=60)
-PREPARE = Prepare(
+PREPARE = Preprocess(
     Transform(resize=256, crop=224, interpolation="bilinear", mean=(0, 0, 0), std=(1, 1, 1)), ten_crop=False
 )
 SIZE = (160, 120, 150_000)  # pixels, pixels, bits a second
 LOOK_SECONDS = 0.1
 
 
-def made(folder: Path, *, minutes: int, short: int) -> list[Source]:
+def made(folder: Path, *, minutes: int, short: int) -> list[VideoSource]:
     """One video of so many minutes, and so many of 10 s."""
     sources = []
     for name, clips, seconds in (("long", 1, 60 * minutes), ("short", short, 10)):
@@ -78,16 +78,16 @@ class Watch:
         return sum(ends) / num_workers / max(ends)
 
 
-def read(sources: list[Source], num_workers: int) -> tuple[int, float, process_usage.Usage, float]:
+def read(sources: list[VideoSource], num_workers: int) -> tuple[int, float, process_usage.Usage, float]:
     """Read all; returns how many frames there were, how nearly together workers ended, what it took, and what others
     took meanwhile."""
     watch = Watch()
     reader = Reader(
         sources,
-        partial(read_video, sample=half_second, decoder="auto", prepares=[PREPARE], limits=LIMITS),
+        partial(read_video, sample=half_second, decoder="auto", preprocessors=[PREPARE], limits=LIMITS),
         num_workers=num_workers,
         limits=LIMITS,
-        tally=Tally(),
+        counters=RunCounters(),
         check=watch,
     )
     own, machine = process_usage.processor_seconds(), process_usage.machine_seconds()

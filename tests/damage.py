@@ -27,7 +27,7 @@ from PIL import Image
 from tests.clips import CLIPS, silence
 from tests.conftest import LIMITS, ROOT, TOYDATA
 from vfx.collection.collection import VIDEO_SUFFIXES
-from vfx.decoding import Frame, Reading
+from vfx.decoding import Frame, VideoReader
 from vfx.sampling.samplers import all_frames
 
 VIDEOS = Path(os.environ.get("VFX_TEST_VIDEOS", ROOT.parent / "shared" / "videos"))
@@ -113,7 +113,7 @@ def compared(task: tuple[Damaged, str]) -> Iterator[Counter[str]]:
     slack = 1 if damaged.source.suffix == ".mpg" else 2e-3  # seconds: of MPEG-PS, FFmpeg has to guess most
     found = Counter(files=1)
     frames: list[Frame] = []
-    reading = Reading(damaged.path, all_frames, decoder=decoder, limits=LIMITS)
+    reading = VideoReader(damaged.path, all_frames, decoder=decoder, limits=LIMITS)
     for frame in reading:
         frames = [frame] if frame.first else [*frames, frame]
     for frame in frames[: 0 if reading.void else None]:
@@ -135,7 +135,7 @@ def compared(task: tuple[Damaged, str]) -> Iterator[Counter[str]]:
 
 @lru_cache(maxsize=3 * len(CLIPS))
 def _delivered(path: Path, decoder: str) -> list[Frame]:
-    return list(Reading(path, all_frames, decoder=decoder))
+    return list(VideoReader(path, all_frames, decoder=decoder))
 
 
 # Damage to bytes

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
-from vfx.collection.collection import Source
-from vfx.extraction.clips import Clip, Prepares
+from vfx.collection.collection import VideoSource
+from vfx.extraction.clips import Clip, Preprocessors
 from vfx.extraction.datamodules import Read, VideoDataModule
 
 LIBC = ctypes.CDLL(None)
@@ -17,11 +17,11 @@ LIBC = ctypes.CDLL(None)
 class Felling(VideoDataModule):
     """Videos whose decoder does, after their first clip, what their id says: segfaults, aborts, hangs, eats, trusts."""
 
-    def read_by(self, prepares: Prepares) -> Read:
-        return partial(felling, read=super().read_by(prepares))
+    def read_by(self, preprocessors: Preprocessors) -> Read:
+        return partial(felling, read=super().read_by(preprocessors))
 
 
-def felling(source: Source, *, read: Read) -> Iterator[Clip]:
+def felling(source: VideoSource, *, read: Read) -> Iterator[Clip]:
     yield replace(next(read(source)), last=False)
     match source.id.partition("_")[0]:
         case "segfaults":
@@ -45,12 +45,12 @@ def felling(source: Source, *, read: Read) -> Iterator[Clip]:
 class Crashing(VideoDataModule):
     """Videos of which the piece with the fourth stretch takes its decoder down, after its first clip."""
 
-    def read_by(self, prepares: Prepares) -> Read:
-        return partial(crashing, read=super().read_by(prepares))
+    def read_by(self, preprocessors: Preprocessors) -> Read:
+        return partial(crashing, read=super().read_by(preprocessors))
 
 
-def crashing(source: Source, *, read: Read) -> Iterator[Clip]:
-    if source.piece is not None and source.piece.begin <= 3 < source.piece.end:
+def crashing(source: VideoSource, *, read: Read) -> Iterator[Clip]:
+    if source.chunk is not None and source.chunk.begin <= 3 < source.chunk.end:
         yield replace(next(read(source)), last=False)
         ctypes.string_at(0)
     yield from read(source)

@@ -20,7 +20,7 @@ from tests.clips import CLIPS, corrupt, paint
 from tests.conftest import LIMITS, ROOT, TOYDATA
 from tests.test_kills import session
 from vfx import extract
-from vfx.decoding import Reading, check_decoder, demux
+from vfx.decoding import VideoReader, check_decoder, demux
 from vfx.decoding.video_reader import BACKENDS
 from vfx.errors import UsageError, VideoError
 from vfx.features.reader import FeatureFile
@@ -213,10 +213,10 @@ def test_what_decord_conceals_is_caught(name: str, tmp_path: Path) -> None:
         pytest.skip("decord is not installed")
     sound = CLIPS[name].write(tmp_path)
     path = corrupt(sound, tmp_path / "bad.mp4", packets=[15, 16, 17, 18])
-    pixels = [frame.pixels for frame in Reading(sound, samplers.all_frames, decoder="decord")]
+    pixels = [frame.pixels for frame in VideoReader(sound, samplers.all_frames, decoder="decord")]
     alone = BACKENDS["decord"].frames(path, demux(path), np.arange(40))
     assert [frame.index for frame in alone if differs(frame.pixels, pixels[frame.index])]
-    frames = list(Reading(path, samplers.all_frames, decoder="decord"))
+    frames = list(VideoReader(path, samplers.all_frames, decoder="decord"))
     assert frames
     assert not [frame.index for frame in frames if differs(frame.pixels, pixels[frame.index])]
 
@@ -231,7 +231,7 @@ def test_a_frame_that_decord_puts_in_place_of_another_is_caught(tmp_path: Path) 
     data = bytearray(sound.read_bytes())
     data[17243:17361] = bytes(118)
     path.write_bytes(data)
-    reading = Reading(path, samplers.all_frames, decoder="decord")
+    reading = VideoReader(path, samplers.all_frames, decoder="decord")
     frames = [frame.pixels for frame in reading]
     assert len(frames) == 40
     assert reading.decoder == "decord+pyav"
@@ -252,7 +252,7 @@ def test_a_picture_that_stands_still_is_decords(tmp_path: Path) -> None:
             picture.pts = number
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
-    reading = Reading(path, samplers.all_frames, decoder="decord")
+    reading = VideoReader(path, samplers.all_frames, decoder="decord")
     frames = [frame.pixels for frame in reading]
     assert (len(frames), reading.decoder, reading.problem) == (30, "decord", "")
     assert sum(np.array_equal(*pair) for pair in itertools.pairwise(frames)) > 5
@@ -290,7 +290,7 @@ def test_what_asks_for_more_than_the_limits_is_refused_by_the_limits_name(tmp_pa
 def test_pictures_that_grow_beyond_the_limit_end_the_reading(decoder: str, tmp_path: Path) -> None:
     path = tmp_path / "late.mov"
     path.write_bytes(damage.bomb(damage.LARGE, sound=5))
-    reading = Reading(path, samplers.all_frames, decoder=decoder, limits=LIMITS)
+    reading = VideoReader(path, samplers.all_frames, decoder=decoder, limits=LIMITS)
     assert [frame.pixels.shape for frame in reading] == [(64, 64, 3)] * 5
     assert reading.problem == (
         "5 of 8 frames could be decoded: a frame is 16000x16000 pixels, more than limits.pixels (134217728) allows"
@@ -306,6 +306,6 @@ def test_pictures_that_grow_beyond_the_limit_end_the_reading(decoder: str, tmp_p
 )
 def test_reasons_are_in_words(name: str, content: bytes, reason: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
-    reading = Reading(tmp_path / name, samplers.all_frames)
+    reading = VideoReader(tmp_path / name, samplers.all_frames)
     assert list(reading) == []
     assert reading.problem == f"{name} cannot be read as a video: {reason}"

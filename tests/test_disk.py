@@ -23,7 +23,7 @@ from vfx.errors import OutputError
 from vfx.features.reader import FeatureFile, Rows
 from vfx.features.writer import FeatureFileWriter
 from vfx.outputs.output_folder import Output
-from vfx.system.folder_lock import alone_in
+from vfx.system.folder_lock import lock_folder
 
 KEPT = "Nothing half-written is left there, and what was finished before is kept: put the cause right and run the same"
 NOBODY = 65534
@@ -200,11 +200,11 @@ def test_a_run_that_cannot_begin_says_so(disk: Disk, room: int) -> None:
     with disk.full(room=room):
         with (
             pytest.raises(OutputError, match="could not be written: No space left on device"),
-            output.alone(),
+            output.locked(),
         ):
             output.prepare(RECIPE | {"long": "x" * 9000}, overwrite=False)
         assert [name for name in names(disk.root) if Path(name).suffix] == []
-    with output.alone():
+    with output.locked():
         output.prepare(RECIPE, overwrite=False)
 
 
@@ -325,7 +325,7 @@ def test_parts_are_kept_where_permission_is_lost(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_removed_ends_the_run(tmp_path: Path) -> None:
     output = Output(tmp_path / "f")
-    with output.alone():
+    with output.locked():
         output.prepare(RECIPE, overwrite=False)
         writer = parts(output)
         finish(writer, "a", 1)
@@ -342,12 +342,12 @@ def test_a_folder_that_is_removed_ends_the_run(tmp_path: Path) -> None:
 
 def test_a_folder_that_another_run_has_by_now_is_left_to_it(tmp_path: Path) -> None:
     output = Output(tmp_path / "f")
-    with output.alone():
+    with output.locked():
         output.prepare(RECIPE, overwrite=False)
         writer = parts(output)
         finish(writer, "a", 1)
         shutil.rmtree(output.folder)
-        with alone_in(output.folder):
+        with lock_folder(output.folder):
             with pytest.raises(OutputError, match=rf"taken over by another run \(process {os.getpid()} on .*goes on"):
                 writer.commit()
             assert names(output.folder) == [".lock"]

@@ -29,7 +29,7 @@ from tests.conftest import ROOT, TOYDATA
 from vfx import CONF_DIR, export
 from vfx.cli.command import quote_commas, resolved, spread_models
 from vfx.cli.config_errors import ERRORS
-from vfx.decoding import Reading, demux
+from vfx.decoding import VideoReader, demux
 from vfx.errors import VfxError
 from vfx.features.reader import FeatureFile
 from vfx.models.catalogue import FACTS
@@ -237,7 +237,7 @@ def test_python_about_sweeps_runs(checkout: Path, capsys: pytest.CaptureFixture[
 def test_python_about_adding_parts_runs(checkout: Path, toy_features: FeatureFile) -> None:
     names = run("docs/extending.md")  # it has asserts of its own
     cat, chosen = TOYDATA / "VideoData/cat.mp4", np.array([3, 25])
-    ours = list(Reading(cat, lambda _: chosen))
+    ours = list(VideoReader(cat, lambda _: chosen))
     theirs = list(names["frames"](cat, demux(cat), chosen))
     assert [(f.index, f.seconds) for f in theirs] == [(f.index, f.seconds) for f in ours]
     assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(ours, theirs, strict=True))

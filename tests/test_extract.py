@@ -22,7 +22,7 @@ from torchvision.models._meta import _IMAGENET_CATEGORIES
 
 from tests.conftest import ROOT, TOYDATA
 from vfx import extract, frames
-from vfx.decoding import Reading
+from vfx.decoding import VideoReader
 from vfx.errors import CollectionError, ExtractionError, OutputError, SamplerError, UsageError
 from vfx.features.reader import FeatureFile
 from vfx.inference.encoder import Encoder
@@ -113,7 +113,7 @@ def reference(file: FeatureFile, ten_crop: bool) -> Matrix:
     paths = {p.stem: p for p in (TOYDATA / "VideoData").rglob("*.*")}
     rows = []
     for video in file:
-        images = [Image.fromarray(frame.pixels) for frame in Reading(paths[video], half_second)]
+        images = [Image.fromarray(frame.pixels) for frame in VideoReader(paths[video], half_second)]
         crops = torch.stack([tensor(c) for image in images for c in crop(resize(image))])
         with torch.inference_mode():
             features = network.body(crops.contiguous(memory_format=torch.channels_last))

@@ -23,14 +23,14 @@ from PIL import Image
 from tests.clips import CLIPS, Clip, corrupt, truncate
 from tests.conftest import LIMITS, ROOT, TOYDATA
 from vfx import extract, frames
-from vfx.collection.collection import Collection, Source
+from vfx.collection.collection import Collection, VideoSource
 from vfx.cutting.cutter import Cut, Cutter, Pictures, cut_all
 from vfx.cutting.list_files import write_lists
-from vfx.decoding import Reading
+from vfx.decoding import VideoReader
 from vfx.errors import ExtractionError, OutputError, SamplerError, UsageError, VfxError
 from vfx.features.reader import FeatureFile
 from vfx.sampling.samplers import all_frames, half_second, lineage
-from vfx.system.folder_lock import alone_in
+from vfx.system.folder_lock import lock_folder
 
 VIDEOS = Path(os.environ.get("VFX_TEST_VIDEOS", ROOT.parent / "shared" / "videos"))
 LINEAGE = [0, 12, 25, 37, 50, 62, 75, 87, 100, 112, 125]
@@ -101,7 +101,7 @@ def test_frames_and_list_files(few: Path) -> None:
 def test_pictures_are_jpeg_as_opencv_writes_it_at_native_size(few: Path) -> None:
     run(few)
     for video, path in [("retina", "retina.mp4"), ("coffee_phone", "phone calls/coffee_phone.mp4")]:
-        for frame in Reading(few / "VideoData" / path, half_second):
+        for frame in VideoReader(few / "VideoData" / path, half_second):
             with Image.open(few / "ImageData" / video / f"{video}_{frame.index}.jpg") as image:
                 assert [c[1:3] for c in image.layer] == [(2, 2), (1, 1), (1, 1)]  # type: ignore[attr-defined]
                 assert image.quantization[0][0] == 2  # quality 95: a tenth of the standard table's 16
@@ -131,7 +131,7 @@ def test_jpeg_is_all_that_a_picture_differs_by(tmp_path: Path, name: str) -> Non
 def test_png_loses_nothing(few: Path) -> None:
     run(few, "format=png", "sampler=stride", "sampler.stride=4")
     assert indices(few, "retina") == [0, 4, 8]
-    for frame in Reading(few / "VideoData" / "retina.mp4", all_frames):
+    for frame in VideoReader(few / "VideoData" / "retina.mp4", all_frames):
         path = few / "ImageData" / "retina" / f"retina_{frame.index}.png"
         if frame.index % 4 == 0:
             np.testing.assert_array_equal(np.asarray(Image.open(path)), frame.pixels)
@@ -427,7 +427,7 @@ def test_not_one_readable_video_is_an_error(tmp_path: Path) -> None:
         run(tmp_path)
 
 
-def crash(source: Source) -> Cut:
+def crash(source: VideoSource) -> Cut:
     if source.id == "bad":
         os.kill(os.getpid(), signal.SIGSEGV)
     if source.id == "odd":
@@ -439,7 +439,7 @@ def crash(source: Source) -> Cut:
 
 @pytest.mark.dear
 def test_a_decoder_that_crashes_or_hangs_costs_its_video() -> None:
-    sources = [Source(id, "", 1) for id in ["a", "bad", "b", "odd", "stuck", *(f"c{n}" for n in range(6))]]
+    sources = [VideoSource(id, "", 1) for id in ["a", "bad", "b", "odd", "stuck", *(f"c{n}" for n in range(6))]]
     cuts = list(cut_all(sources, crash, num_workers=2, limits=replace(LIMITS, patience=5)))
     assert sorted(cut.id for cut in cuts) == sorted(s.id for s in sources)
     assert {cut.id: (cut.stage, cut.problem) for cut in cuts if cut.problem} == {
@@ -458,11 +458,11 @@ def test_a_video_beyond_the_limits_is_not_cut(few: Path) -> None:
 def test_a_full_disk_ends_the_run(tmp_path: Path) -> None:
     cutter = Cutter(tmp_path / "gone", half_second, "auto", Pictures(), {})
     with pytest.raises(OutputError, match=r"retina could not be written: .*\. Nothing half-written is left there"):
-        cutter(Source("retina", str(TOYDATA / "VideoData" / "retina.mp4"), 1))
+        cutter(VideoSource("retina", str(TOYDATA / "VideoData" / "retina.mp4"), 1))
 
 
 def test_a_second_run_at_the_same_time_is_refused(few: Path) -> None:
-    with alone_in(few / "ImageData"), pytest.raises(OutputError, match="another run is writing to"):
+    with lock_folder(few / "ImageData"), pytest.raises(OutputError, match="another run is writing to"):
         run(few)
     run(few)
 
@@ -542,7 +542,7 @@ def test_a_mistake_is_named_before_any_work(
 def test_the_rate_is_the_containers() -> None:
     rates = {}
     for name in ["cat.mp4", "shuttle.gif", "launch.AVI", "people/astronaut.mp4"]:
-        reading = Reading(TOYDATA / "VideoData" / name, lineage)
+        reading = VideoReader(TOYDATA / "VideoData" / name, lineage)
         next(iter(reading))
         assert reading.timeline is not None
         rates[name] = reading.timeline.rate

@@ -19,7 +19,7 @@ from tests.retrieval.test_exact_search import written
 from tests.retrieval.test_faiss_index import clustered
 from vfx import concat, pool, search
 from vfx.analysis.pca_map import unit
-from vfx.decoding import Reading
+from vfx.decoding import VideoReader
 from vfx.errors import UnknownIdError, UsageError, WeightsError
 from vfx.features.reader import FeatureFile, Rows
 from vfx.features.writer import FeatureFileWriter
@@ -45,7 +45,7 @@ def run(file: FeatureFile, tmp_path: Path, *overrides: str, feature: str = "") -
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
     """Frame 25 of the cat, as a picture without loss."""
-    (frame,) = Reading(TOYDATA / "VideoData/cat.mp4", lambda _: np.array([25]))
+    (frame,) = VideoReader(TOYDATA / "VideoData/cat.mp4", lambda _: np.array([25]))
     path = tmp_path / "a photo.png"
     Image.fromarray(frame.pixels).save(path)
     return path

@@ -44,18 +44,18 @@ def a_collection(folder: Path, *, clip: str = "h264.mp4", num_frames: int = FRAM
     return videos.parent, made.rename(videos / f"long{made.suffix}")
 
 
-def options(collection: Path, outputs: Path, *more: str, pieces: int = PIECES) -> list[str]:
+def options(collection: Path, outputs: Path, *more: str, chunks: int = PIECES) -> list[str]:
     """Of a run that divides the long video into so many pieces."""
     (long,) = (collection / "VideoData").glob("long.*")
-    cost = long.stat().st_size // pieces
+    cost = long.stat().st_size // chunks
     return [
         *(f"collection={collection}", f"output_dir={outputs}", *NETWORK, "sampler=fps", "sampler.fps=5"),
         *(f"+dataset.piece_cost={cost}", "dataset.num_workers=2", "writer.commit_mb=0", *more),
     ]
 
 
-def run(collection: Path, outputs: Path, *more: str, pieces: int = PIECES) -> FeatureFile:
-    made = extract.main(*options(collection, outputs, "trainer=cpu", *more, pieces=pieces))
+def run(collection: Path, outputs: Path, *more: str, chunks: int = PIECES) -> FeatureFile:
+    made = extract.main(*options(collection, outputs, "trainer=cpu", *more, chunks=chunks))
     assert isinstance(made, Path)
     return FeatureFile(made)
 
@@ -80,7 +80,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(collection: Path, tmp_path_factory: pytest.TempPathFactory) -> FeatureFile:
-    file = run(collection, tmp_path_factory.mktemp("whole"), pieces=1)
+    file = run(collection, tmp_path_factory.mktemp("whole"), chunks=1)
     assert "pieces" not in said(file)
     rows = file["long"]
     assert np.abs(np.diff(rows, axis=0)).max(axis=1).min() > 1e-3  # each is of its own frame
@@ -123,9 +123,9 @@ def test_another_run_goes_on_with_pieces(
     with pytest.raises(ExtractionError, match=r"4 of 5 videos were not delivered|5 of 5 videos were not delivered"):
         run(collection, tmp_path, "+trainer.limit_predict_batches=10", "batch_size=8")
     output = Output(tmp_path / "some" / FEATURE)
-    pieces = output.pieces()  # by stretches, of which there are as many
-    assert 1 <= len(pieces) < PIECES
-    assert {video for video, _ in pieces} == {"long"}
+    chunks = output.chunks()  # by stretches, of which there are as many
+    assert 1 <= len(chunks) < PIECES
+    assert {video for video, _ in chunks} == {"long"}
     there = sum(file.features.shape[0] for file in output.files())
     done = command(*options(collection, tmp_path, "trainer=cpu", *then))
     assert done.returncode == 0, done.stderr
@@ -138,7 +138,7 @@ def test_another_run_goes_on_with_pieces(
 def both(collection: Path, tmp_path: Path) -> tuple[FeatureFile, FeatureFile]:
     divided = run(collection, tmp_path / "divided")
     assert f"1 long videos are read in {PIECES} pieces" in said(divided)
-    whole = run(collection, tmp_path / "whole", pieces=1)
+    whole = run(collection, tmp_path / "whole", chunks=1)
     identical(divided, whole)
     return divided, whole
 

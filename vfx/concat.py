@@ -42,7 +42,7 @@ def concat(config: DictConfig) -> Path:
         name = "+".join(names)
         making = {"concat": [source(file) for file in joint.files], "normalize": config.normalize}
         output = Output(folder / name)
-        with output.alone():
+        with output.locked():
             if is_made(output, making, overwrite=config.overwrite):
                 return output.features
             output.folder.mkdir(parents=True, exist_ok=True)

@@ -20,10 +20,10 @@ from vfx.system import launch_environment, memory, worker_pool
 from vfx.system.files import write_text
 
 if TYPE_CHECKING:
-    from vfx.collection.collection import Collection, Source
+    from vfx.collection.collection import Collection, VideoSource
     from vfx.features.reader import Failure
     from vfx.models import Network
-    from vfx.models.transforms import Prepare
+    from vfx.models.transforms import Preprocess
     from vfx.outputs.output_folder import Output, Recipe
 
 FOLDERS = 16  # of frames, that are asked how they were cut
@@ -78,15 +78,15 @@ def extract(config: DictConfig) -> Path | list[Path]:
     from vfx.extraction.lightning_module import Extractor, check_precision
     from vfx.extraction.parallel_reader import share
     from vfx.extraction.progress import Progress, summary
-    from vfx.extraction.rank_barrier import explained
+    from vfx.extraction.rank_barrier import distributed_errors
     from vfx.inference.encoder import Encoder
-    from vfx.outputs.counters import Tally
+    from vfx.outputs.counters import RunCounters
     from vfx.outputs.output_folder import Output, Shard
     from vfx.promise import Promise
     from vfx.sampling.segment_table import check_videos
 
     start = time.monotonic()
-    tally = Tally()
+    counters = RunCounters()
     interruption = Interruption(
         follow=launch_environment.PARENT if launch_environment.is_told() or job_records.is_apart() else None
     )
@@ -99,7 +99,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
         sample=command.build(config.sampler),
         limits=command.build(config.limits),
         batch_size=config.batch_size,
-        tally=tally,
+        counters=counters,
         check=interruption.check,
     )
     lead = launch_environment.first_rank()
@@ -112,11 +112,11 @@ def extract(config: DictConfig) -> Path | list[Path]:
     wholes = [Output(Path(config.output_dir) / collection.name / each.feature) for each in configs]
     outputs = [whole if shard is None else Shard(whole, *shard) for whole in wholes]
     with ExitStack() as stack:
-        prepares: Promise[Sequence[Prepare]] = stack.enter_context(closing(Promise()))
+        preprocessors: Promise[Sequence[Preprocess]] = stack.enter_context(closing(Promise()))
         stack.callback(data.close)
-        if single and mine and all(output.is_blank() for output in outputs):
+        if single and mine and all(output.is_empty() for output in outputs):
             data.plan(mine, done=())
-            data.begin(prepares)
+            data.begin(preprocessors)
         networks = [command.build(each.model, leave_out=("compile",)) for each in configs]
         recipes = [_recipe(*each, collection, data.kind) for each in zip(configs, networks, strict=True)]
         attributes = [_attributes(*each, collection) for each in zip(configs, networks, recipes, strict=True)]
@@ -124,20 +124,20 @@ def extract(config: DictConfig) -> Path | list[Path]:
             Encoder(network, oversample=config.oversample, compiler=each.model.compile)
             for each, network in zip(configs, networks, strict=True)
         ]
-        extractor = Extractor(encoders, num_threads=config.num_threads, tf32=config.tf32, tally=tally)
-        prepares.keep(extractor.prepares)
+        extractor = Extractor(encoders, num_threads=config.num_threads, tf32=config.tf32, counters=counters)
+        preprocessors.keep(extractor.preprocessors)
         writer = command.build(
-            config.writer, outputs=outputs, attributes=attributes, tally=tally, check=interruption.check
+            config.writer, outputs=outputs, attributes=attributes, counters=counters, check=interruption.check
         )
         if lead:
             for output, making in zip(outputs, recipes, strict=True):
-                stack.enter_context(output.alone())
+                stack.enter_context(output.locked())
                 output.prepare(making, overwrite=overwrite)
             command.log_to(*(output.log for output in outputs))
             data.plan(
                 mine,
                 done=set.intersection(*(output.done() for output in outputs)),
-                pieces=set.intersection(*(output.pieces() for output in outputs)),
+                chunks=set.intersection(*(output.chunks() for output in outputs)),
             )
             features = " and ".join(each.feature for each in configs)
             of_it = "" if shard is None else f", shard {shard[0]} of {shard[1]}"
@@ -149,14 +149,14 @@ def extract(config: DictConfig) -> Path | list[Path]:
                 job_records.tell(state="nothing to do")
                 return _finish(outputs, sources, failed, config.strict)
             for output, carried in zip(outputs, attributes, strict=True):
-                output.check_alone()
+                output.check_locked()
                 write_text(output.folder / "config.yaml", carried["config"])
         stack.callback(extractor.close)
         stack.callback(data.close)  # first of all: nobody takes any more
-        trainer.callbacks += [writer, Progress(tally), interruption]
+        trainer.callbacks += [writer, Progress(counters), interruption]
         if single:
-            data.begin(extractor.prepares)
-        with explained():
+            data.begin(extractor.preprocessors)
+        with distributed_errors():
             trainer.predict(extractor, datamodule=data, return_predictions=False)
         if not lead:
             return _one_or_all([output.features for output in outputs])
@@ -266,7 +266,7 @@ def _failed(outputs: Sequence[Output]) -> list[list[Failure]]:
 
 
 def _finish(
-    outputs: list[Output], sources: list[Source], failed: list[list[Failure]], strict: bool
+    outputs: list[Output], sources: list[VideoSource], failed: list[list[Failure]], strict: bool
 ) -> Path | list[Path]:
     """Say what is there and what is not. Raises ExtractionError for failures where `strict`."""
     from vfx.outputs.output_folder import Shard

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from vfx import validation
 from vfx.cli import command
-from vfx.collection.collection import Collection, Source, find_collection
+from vfx.collection.collection import Collection, VideoSource, find_collection
 from vfx.cutting.cutter import Cut, Cutter, Pictures, cut_all, done, has_place, remove_leftovers, survey
 from vfx.cutting.list_files import meta_line, read_metas, rewrite, write_lists
 from vfx.decoding import check_decoder
@@ -26,7 +26,7 @@ from vfx.sampling.segment_table import check_videos
 from vfx.sampling.timeline import Timeline
 from vfx.sweeps import job_records
 from vfx.system.cpu_count import cores
-from vfx.system.folder_lock import alone_in
+from vfx.system.folder_lock import lock_folder
 
 log = logging.getLogger("vfx.frames")  # not __name__, which is __main__ when run
 LINE_SECONDS = 30  # between two lines of progress where there is no terminal
@@ -57,7 +57,7 @@ def frames(config: DictConfig) -> Path:
     limits = command.build(config.limits)
     recipe = {"sampler": command.options(config.sampler), **pictures.recipe()}
     cutter = Cutter(images, sample, config.decoder, pictures, recipe, limits)
-    with alone_in(images):
+    with lock_folder(images):
         command.log_to(collection.root / "frames.log")
         for folder in remove_leftovers(images):
             log.warning("%s was left by a run that was killed, and stays for it holds other files too", folder)
@@ -111,8 +111,8 @@ def _nested(collection: Collection, images: Path) -> set[str]:
 
 
 def _sort_out(
-    videos: Iterable[Source], images: Path, recipe: Mapping[str, Any]
-) -> tuple[list[Source], list[Cut], list[Source]]:
+    videos: Iterable[VideoSource], images: Path, recipe: Mapping[str, Any]
+) -> tuple[list[VideoSource], list[Cut], list[VideoSource]]:
     """The videos to do; what became of those done before; those whose frames vfx did not cut.
 
     Raises OutputError that shows the differing keys where frames were cut by another recipe.
@@ -142,7 +142,7 @@ def _sort_out(
     return todo + replaced, cuts, others
 
 
-def _check_places(todo: list[Source], images: Path) -> None:
+def _check_places(todo: list[VideoSource], images: Path) -> None:
     """Raise OutputError where frames could not be put in their place once they are cut."""
     taken = [str(images / video.id) for video in todo if not has_place(images, video.id)]
     if taken:
@@ -159,11 +159,11 @@ def _state(found: int, todo: int, others: int) -> str:
     return f"{todo} videos to do" + (f", {found - todo} of {found} done before{theirs}" if found > todo else "")
 
 
-def _longest_first(videos: list[Source]) -> list[Source]:
+def _longest_first(videos: list[VideoSource]) -> list[VideoSource]:
     return sorted(videos, key=lambda v: (-v.cost, v.id))  # so that no long one is begun at the very end
 
 
-def _watched(cuts: Iterable[Cut], todo: list[Source]) -> Iterator[Cut]:
+def _watched(cuts: Iterable[Cut], todo: list[VideoSource]) -> Iterator[Cut]:
     """Show the progress of cuts: a bar on a terminal, elsewhere a line every so often."""
     costs = {video.id: video.cost for video in todo}
     start = last_line = time.monotonic()
@@ -206,7 +206,7 @@ def _list_failures(cuts: list[Cut], collection: Collection) -> None:
         listing.unlink(missing_ok=True)
 
 
-def _metas(others: list[Source], collection: Collection, num_workers: int, limits: Limits) -> dict[str, str]:
+def _metas(others: list[VideoSource], collection: Collection, num_workers: int, limits: Limits) -> dict[str, str]:
     """The lines of id.videometa.txt for videos that vfx did not cut: those that are there, else from the videos."""
     known = read_metas(collection)
     metas = {v.id: known[v.id] for v in others if v.id in known}

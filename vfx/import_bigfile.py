@@ -23,7 +23,7 @@ from vfx.features.reader import Failure, Rows
 from vfx.features.schema import LEVELS, Level
 from vfx.features.writer import FeatureFileWriter
 from vfx.formats import BLOCK_BYTES, Matrix, bigfile
-from vfx.formats.lineage_source import Source, find_source
+from vfx.formats.lineage_source import LineageInput, find_source
 from vfx.outputs.output_folder import Output
 from vfx.outputs.provenance import versions
 from vfx.pooling.pool_rows import is_made
@@ -47,7 +47,7 @@ def import_bigfile(config: DictConfig) -> Path:
     name = collection_name(config.collection)
     output = Output(Path(config.output_dir) / name / config.feature)
     making = {"imported": {"format": source.format, "level": level, **source.hashes()}}
-    with output.alone():
+    with output.locked():
         if is_made(output, making, overwrite=config.overwrite):
             return output.features
         output.folder.mkdir(parents=True, exist_ok=True)
@@ -169,7 +169,7 @@ def _failure(id: str, repeated: int, dropped: int) -> Failure:
     return Failure(id, "import", "; ".join(counts))
 
 
-def _level(level: str | None, source: Source) -> Level:
+def _level(level: str | None, source: LineageInput) -> Level:
     if level in LEVELS:
         return cast(Level, level)
     if level is not None:

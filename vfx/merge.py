@@ -36,7 +36,7 @@ def merge(config: DictConfig) -> Path:
             f"feature ({config.feature}) of {collection.name}: nothing has been extracted to {output.folder}; run its"
             " shards first (vfx.extract shard=1 num_shards=...)"
         )
-    with output.alone():
+    with output.locked():
         if output.is_whole():
             log.info("%s is whole, nothing to do", output.features)
             job_records.tell(state="nothing to do")

@@ -50,7 +50,7 @@ def pool(config: DictConfig) -> Path:
         failures = file.failures + (without_rows(file, table) if table else [])
         making["source"] = source(file)
         output = Output(folder / name)
-        with output.alone():
+        with output.locked():
             if is_made(output, making, overwrite=config.overwrite):
                 return output.features
             output.folder.mkdir(parents=True, exist_ok=True)

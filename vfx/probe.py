@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from vfx import validation
 from vfx.cli import command
-from vfx.collection.collection import Source, find_collection
+from vfx.collection.collection import VideoSource, find_collection
 from vfx.errors import ExtractionError, UsageError
 from vfx.formats import parquet
 from vfx.probing.prober import COLUMNS, Prober, Record, probe_all
@@ -26,7 +26,7 @@ from vfx.sampling.segment_table import check_videos
 from vfx.sampling.timeline import Timeline
 from vfx.system.cpu_count import cores
 from vfx.system.files import replace_durably, unwritten
-from vfx.system.folder_lock import alone_in
+from vfx.system.folder_lock import lock_folder
 
 log = logging.getLogger("vfx.probe")  # not __name__, which is __main__ when run
 LINE_SECONDS = 30  # between two lines of progress where there is no terminal
@@ -58,7 +58,7 @@ def probe(config: DictConfig) -> Path:
     dim = _dim(config) if config.estimate and config.packets else None
     table = Path(config.output_dir) / collection.name / f"probe.{config.format}"
     overview = Overview(config.show)
-    with alone_in(table.parent):
+    with lock_folder(table.parent):
         command.log_to(table.with_name("probe.log"))
         for left in table.parent.glob(".probe.*.tmp"):
             left.unlink()
@@ -125,7 +125,7 @@ def _write(records: Iterable[Record], table: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _watched(records: Iterable[Record], videos: Sequence[Source], overview: Overview) -> Iterator[Record]:
+def _watched(records: Iterable[Record], videos: Sequence[VideoSource], overview: Overview) -> Iterator[Record]:
     """Count records, and show their progress: a bar on a terminal, elsewhere a line every so often."""
     start = last_line = time.monotonic()
     with tqdm(

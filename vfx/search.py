@@ -217,7 +217,7 @@ def _embedded(config: DictConfig, file: FeatureFile, pixels: NDArray[Any]) -> ND
     network = _network(config, frames)
     encoder = Encoder(network, oversample=frames.provenance["recipe"]["oversample"])
     with torch.inference_mode():
-        row = encoder([encoder.prepare(pixels[None].copy())])[0].numpy()
+        row = encoder([encoder.preprocess(pixels[None].copy())])[0].numpy()
     for pool in poolings:
         row = pool([row[None]], 1)
     row = _crops(row)

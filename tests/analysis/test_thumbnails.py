@@ -11,7 +11,7 @@ from PIL import Image
 from tests.conftest import LIMITS, TOYDATA
 from vfx.analysis.thumbnails import MIDDLE, Picture, collection_of, draw
 from vfx.collection.collection import Collection
-from vfx.decoding import Reading
+from vfx.decoding import VideoReader
 from vfx.features.reader import FeatureFile
 
 
@@ -39,7 +39,7 @@ def test_pictures_are_of_the_frames_asked_for(videos: Collection) -> None:
     assert (drawn["cat", 12].width, drawn["cat", 12].height) == (100, 75)
     assert (drawn["coffee_phone", 0].width, drawn["coffee_phone", 0].height) == (75, 100)
     for index, frame in [(12, 12), (100, 100), (MIDDLE, 63)]:
-        (read,) = Reading(TOYDATA / "VideoData/cat.mp4", lambda _, frame=frame: np.array([frame]))
+        (read,) = VideoReader(TOYDATA / "VideoData/cat.mp4", lambda _, frame=frame: np.array([frame]))
         reference = np.asarray(Image.fromarray(read.pixels).resize((100, 75), Image.Resampling.BICUBIC), np.float32)
         assert np.abs(pixels(drawn["cat", index]) - reference).mean() < 4
 

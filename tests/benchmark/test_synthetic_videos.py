@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import LIMITS
 from vfx.benchmark.synthetic_videos import Format, made
-from vfx.decoding import Reading, demux, headers
+from vfx.decoding import VideoReader, demux, headers
 from vfx.sampling.samplers import all_frames
 
 FORMATS = [Format("small", 2, 96, 64, 60_000), Format("large", 1, 128, 80, 90_000)]
@@ -27,7 +27,7 @@ def test_clips_are_what_they_should_be(footage: Path) -> None:
         timeline = demux(clip, LIMITS)
         assert len(timeline) == 70
         assert timeline.pts is not None
-        reading = Reading(clip, all_frames)
+        reading = VideoReader(clip, all_frames)
         assert [frame.index for frame in reading] == list(range(70))
         assert reading.problem == ""
     assert clips[1].read_bytes() != clips[2].read_bytes()

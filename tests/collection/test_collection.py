@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from vfx.collection.collection import Source, find_collection, is_storable, video_id
+from vfx.collection.collection import VideoSource, find_collection, is_storable, video_id
 from vfx.errors import CollectionError
 
 
@@ -124,7 +124,7 @@ def test_odd_names_are_but_names(tmp_path: Path) -> None:
 def test_links_to_themselves_are_read_and_fail_there(tmp_path: Path) -> None:
     for name in ["a.mp4", "b"]:
         (tmp_path / name).symlink_to(tmp_path / name)
-    assert find_collection(str(tmp_path), tmp_path).videos() == [Source("a", str(tmp_path / "a.mp4"), 0)]
+    assert find_collection(str(tmp_path), tmp_path).videos() == [VideoSource("a", str(tmp_path / "a.mp4"), 0)]
 
 
 @pytest.mark.parametrize(("id", "good"), [
@@ -176,4 +176,4 @@ def test_links_to_collections_keep_their_own_names(tmp_path: Path) -> None:
 
 def test_a_link_to_nothing_is_a_video_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").symlink_to(tmp_path / "unmounted/a.mp4")
-    assert find_collection(str(tmp_path), tmp_path).videos() == [Source("a", str(tmp_path / "a.mp4"), 0)]
+    assert find_collection(str(tmp_path), tmp_path).videos() == [VideoSource("a", str(tmp_path / "a.mp4"), 0)]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vfx.comparison import compare_rows
 from vfx.comparison.compare_rows import Block, Row, Times, compare, numbers
-from vfx.comparison.inputs import Side
+from vfx.comparison.inputs import ComparisonInput
 from vfx.comparison.match_ids import Listed
 from vfx.comparison.text_report import report
 from vfx.errors import UsageError
@@ -20,9 +20,11 @@ ROWS = RANDOM.random((40, 8), np.float32)
 NAN, INF = float("nan"), float("inf")
 
 
-def side(rows: NDArray[Any], ids: list[str] | None = None, **told: Any) -> Side:
+def side(rows: NDArray[Any], ids: list[str] | None = None, **told: Any) -> ComparisonInput:
     names = ids or [f"v_{i}" for i in range(len(rows))]
-    return Side(Path("f"), "vfx", rows.shape, rows.dtype.name, lambda: iter(names), lambda at: rows[at], **told)
+    return ComparisonInput(
+        Path("f"), "vfx", rows.shape, rows.dtype.name, lambda: iter(names), lambda at: rows[at], **told
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.clips import CLIPS, Clip, cut, read
-from vfx.decoding import Frame, Reading, demux
+from vfx.decoding import Frame, VideoReader, demux
 from vfx.sampling import samplers
 from vfx.sampling.timeline import Timeline
 
@@ -46,7 +46,7 @@ def test_every_decoder_and_sampler_gives_the_frames_that_carry_these_numbers(
 ) -> None:
     path = clip(name)
     for sample in SAMPLERS.values():
-        reading = Reading(path, sample, decoder=decoder)
+        reading = VideoReader(path, sample, decoder=decoder)
         frames = list(reading)
         assert (reading.stage, reading.problem) == ("", "")
         assert [frame.index for frame in frames] == sample(reading.timeline).tolist()
@@ -80,7 +80,7 @@ def test_cut_by_stream_copy_begins_where_it_was_cut(
 ) -> None:
     """An edit list hides the frames between the key frame and the cut: times count from the cut."""
     path = cut(clip(name), tmp_path / "cut.mp4", seconds=0.68)
-    reading = Reading(path, samplers.all_frames, decoder=decoder)
+    reading = VideoReader(path, samplers.all_frames, decoder=decoder)
     frames = list(reading)
     assert reading.problem == ""
     begin = next(i for i, t in enumerate(CLIPS[name].times()) if t >= Fraction("0.68"))

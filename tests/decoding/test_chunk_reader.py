@@ -14,8 +14,8 @@ import pytest
 
 from tests.clips import CLIPS, corrupt, join, read, truncate
 from tests.conftest import LIMITS
-from vfx.collection.collection import Piece
-from vfx.decoding import Frame, PieceReading, Reading, remembered
+from vfx.collection.collection import Chunk
+from vfx.decoding import ChunkReader, Frame, VideoReader, remembered
 from vfx.decoding.chunk_reader import cuts
 from vfx.errors import LimitError, SamplerError, VideoError
 from vfx.extraction.clips import Sampler
@@ -26,19 +26,19 @@ MakeClip = Callable[[str], Path]
 
 
 def pieces_of(path: Path, total: int, sample: Sampler = samplers.all_frames) -> list[list[Frame]]:
-    return [list(PieceReading(path, sample, Piece(n, n + 1, total))) for n in range(total)]
+    return [list(ChunkReader(path, sample, Chunk(n, n + 1, total))) for n in range(total)]
 
 
 @pytest.mark.parametrize("name", CLIPS)
 def test_pieces_are_the_whole(name: str, clip: MakeClip) -> None:
     for sample in (samplers.all_frames, samplers.half_second, partial(samplers.uniform, num_frames=7)):
-        whole = list(Reading(clip(name), sample))
-        pieces = pieces_of(clip(name), 3, sample)
-        frames = [frame for piece in pieces for frame in piece]
+        whole = list(VideoReader(clip(name), sample))
+        chunks = pieces_of(clip(name), 3, sample)
+        frames = [frame for chunk in chunks for frame in chunk]
         assert [(f.index, f.seconds) for f in frames] == [(f.index, f.seconds) for f in whole]
         assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(frames, whole, strict=True))
-        for piece in filter(None, pieces):
-            assert [f.first for f in piece] == [True] + [False] * (len(piece) - 1)
+        for chunk in filter(None, chunks):
+            assert [f.first for f in chunk] == [True] + [False] * (len(chunk) - 1)
 
 
 def a_timeline(count: int, keys: list[int], *, known: bool = True) -> Timeline:
@@ -67,26 +67,26 @@ def test_a_stretch_begins_where_decoding_can(timeline: Timeline, total: int, wan
 
 def test_a_piece_is_a_part_of_what_the_sampler_takes_of_all(clip: MakeClip) -> None:
     """Not what it would take of the piece."""
-    pieces = pieces_of(clip("h264.mp4"), 3, partial(samplers.uniform, num_frames=2))
-    assert [[f.index for f in piece] for piece in pieces] == [[10], [30], []]
+    chunks = pieces_of(clip("h264.mp4"), 3, partial(samplers.uniform, num_frames=2))
+    assert [[f.index for f in chunk] for chunk in chunks] == [[10], [30], []]
 
 
 def test_a_piece_may_be_several_stretches(clip: MakeClip) -> None:
     path = clip("h264.mp4")
-    assert [len(piece) for piece in pieces_of(path, 4)] == [12, 12, 12, 4]
+    assert [len(chunk) for chunk in pieces_of(path, 4)] == [12, 12, 12, 4]
     for begin, end, wanted in [(0, 2, range(24)), (1, 3, range(12, 36)), (2, 4, range(24, 40)), (0, 4, range(40))]:
-        frames = list(PieceReading(path, samplers.all_frames, Piece(begin, end, 4)))
+        frames = list(ChunkReader(path, samplers.all_frames, Chunk(begin, end, 4)))
         assert [read(f.pixels)[0] for f in frames] == [f.index for f in frames] == list(wanted)
 
 
 def test_damage_is_trouble_in_its_own_piece(clip: MakeClip, tmp_path: Path) -> None:
     path = corrupt(clip("h264.mp4"), tmp_path / "bad.mp4", packets=[26], at=0.0)
-    sound = [PieceReading(path, samplers.all_frames, Piece(n, n + 1, 3)) for n in (0, 2)]
+    sound = [ChunkReader(path, samplers.all_frames, Chunk(n, n + 1, 3)) for n in (0, 2)]
     assert [read(f.pixels)[0] for f in sound[0]] == [*range(24)]
     assert [read(f.pixels)[0] for f in sound[1]] == [*range(36, 40)]
-    assert [(r.stage, r.problem, r.decoder, r.void) for r in sound] == [("", "", "pyav", False)] * 2
+    assert [(r.stage, r.problem, r.decoder, r.discarded) for r in sound] == [("", "", "pyav", False)] * 2
     with pytest.raises(VideoError):
-        list(PieceReading(path, samplers.all_frames, Piece(1, 2, 3)))
+        list(ChunkReader(path, samplers.all_frames, Chunk(1, 2, 3)))
 
 
 def test_packets_that_mislead_are_trouble(clip: MakeClip, tmp_path: Path) -> None:
@@ -100,22 +100,22 @@ def test_packets_that_mislead_are_trouble(clip: MakeClip, tmp_path: Path) -> Non
             if keys >= 2 and packet.dts is not None:
                 packet.stream = copy
                 writer.mux(packet)
-    whole = Reading(path, samplers.all_frames)
+    whole = VideoReader(path, samplers.all_frames)
     assert [f.index for f in whole] == [*range(whole.decoded)]
     assert len(remembered(path)) > whole.decoded
     with pytest.raises(VideoError):
-        list(PieceReading(path, samplers.all_frames, Piece(0, 1, 2)))
+        list(ChunkReader(path, samplers.all_frames, Chunk(0, 1, 2)))
 
 
 def test_a_file_cut_short_says_what_it_lacks_in_its_first_piece(clip: MakeClip, tmp_path: Path) -> None:
     path = truncate(clip("mpeg4.avi"), tmp_path / "short.avi", keep=0.8)
-    whole = Reading(path, samplers.half_second)
+    whole = VideoReader(path, samplers.half_second)
     assert list(whole)
     assert "frames that its header promises" in whole.problem
     for n in range(2):
-        piece = PieceReading(path, samplers.half_second, Piece(n, n + 1, 2))
-        assert list(piece)
-        assert (piece.stage, piece.problem) == ((whole.stage, whole.problem) if n == 0 else ("", ""))
+        chunk = ChunkReader(path, samplers.half_second, Chunk(n, n + 1, 2))
+        assert list(chunk)
+        assert (chunk.stage, chunk.problem) == ((whole.stage, whole.problem) if n == 0 else ("", ""))
 
 
 def test_pictures_that_grow_beyond_the_limit_are_trouble(tmp_path: Path) -> None:
@@ -123,22 +123,22 @@ def test_pictures_that_grow_beyond_the_limit_are_trouble(tmp_path: Path) -> None
     large = replace(CLIPS["vp8.webm"], name="large.mkv", num_frames=20, start=0.8, width=160, height=128)
     path = join(small, large.write(tmp_path), tmp_path / "both.webm")
     limits = replace(LIMITS, pixels=130 * 100)
-    assert len(list(PieceReading(path, samplers.all_frames, Piece(0, 1, 2), limits=limits))) == 20
+    assert len(list(ChunkReader(path, samplers.all_frames, Chunk(0, 1, 2), limits=limits))) == 20
     with pytest.raises(LimitError, match=r"a frame is 160x128 pixels, more than limits\.pixels"):
-        list(PieceReading(path, samplers.all_frames, Piece(1, 2, 2), limits=limits))
+        list(ChunkReader(path, samplers.all_frames, Chunk(1, 2, 2), limits=limits))
 
 
 def test_what_is_no_video_is_trouble(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="No such file"):
-        list(PieceReading(tmp_path / "none.mp4", samplers.all_frames, Piece(0, 1, 2)))
+        list(ChunkReader(tmp_path / "none.mp4", samplers.all_frames, Chunk(0, 1, 2)))
     (tmp_path / "text.mp4").write_text("no video\n")
     with pytest.raises(VideoError, match=r"text\.mp4 cannot be read"):
-        list(PieceReading(tmp_path / "text.mp4", samplers.all_frames, Piece(1, 2, 2)))
+        list(ChunkReader(tmp_path / "text.mp4", samplers.all_frames, Chunk(1, 2, 2)))
 
 
 def test_a_wrong_option_is_raised_as_it_is(clip: MakeClip) -> None:
     with pytest.raises(SamplerError):
-        list(PieceReading(clip("h264.mp4"), partial(samplers.fps, fps=0), Piece(0, 1, 2)))
+        list(ChunkReader(clip("h264.mp4"), partial(samplers.fps, fps=0), Chunk(0, 1, 2)))
 
 
 def test_a_timeline_is_remembered_until_another_is_asked_for_or_the_file_changes(

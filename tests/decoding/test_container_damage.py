@@ -12,7 +12,7 @@ import pytest
 
 from tests.clips import CLIPS, truncate
 from tests.conftest import TOYDATA
-from vfx.decoding import Frame, Reading, demux
+from vfx.decoding import Frame, VideoReader, demux
 from vfx.decoding.container_damage import Structure, examine
 from vfx.decoding.pyav import _longest_ascent
 from vfx.sampling import samplers
@@ -31,8 +31,8 @@ def structure(path: Path) -> Structure:
         return examine(path, container.format.name, container.streams.video[0].id)
 
 
-def read_all(path: Path) -> tuple[list[Frame], Reading]:
-    reading = Reading(path, samplers.all_frames)
+def read_all(path: Path) -> tuple[list[Frame], VideoReader]:
+    reading = VideoReader(path, samplers.all_frames)
     return list(reading), reading
 
 

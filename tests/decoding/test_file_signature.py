@@ -12,7 +12,7 @@ import av
 import pytest
 
 from tests.clips import CLIPS, read
-from vfx.decoding import Reading
+from vfx.decoding import VideoReader
 from vfx.decoding.file_signature import check_head
 from vfx.decoding.video_reader import BACKENDS
 from vfx.errors import UsageError, VideoError
@@ -67,7 +67,7 @@ def listener() -> Iterator[Listener]:
 
 def frames_of(path: Path, decoder: str) -> list[int]:
     """The milliseconds that are painted on what a reading of a file delivers."""
-    return [read(frame.pixels)[1] for frame in Reading(path, samplers.all_frames, decoder=decoder)]
+    return [read(frame.pixels)[1] for frame in VideoReader(path, samplers.all_frames, decoder=decoder)]
 
 
 @pytest.mark.parametrize("scheme", ["", "file:", "http", "rtsp", "tcp", "udp"])
@@ -173,7 +173,7 @@ def test_a_name_is_no_pattern_of_names(clip: MakeClip, decoder: str, tmp_path: P
 
 def test_a_pipe_is_not_waited_for(decoder: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
-    reading = Reading(tmp_path / "pipe.mp4", samplers.all_frames, decoder=decoder)
+    reading = VideoReader(tmp_path / "pipe.mp4", samplers.all_frames, decoder=decoder)
     assert list(reading) == []
     assert (reading.stage, reading.problem) == ("open", "pipe.mp4 is not a file")
 

@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 
-from vfx.decoding import Frame, Reading, demux
+from vfx.decoding import Frame, VideoReader, demux
 from vfx.sampling import samplers
 from vfx.sampling.timeline import Timeline
 
@@ -49,8 +49,8 @@ def reference(path: Path) -> tuple[list[int], list[tuple[int, ...]]]:
 
 @pytest.mark.parametrize("path", SOUND, ids=lambda path: path.name)
 def test_backends_agree_on_count_times_and_pixels(path: Path, decoder: str) -> None:
-    def read(name: str) -> tuple[list[Frame], Reading]:
-        reading = Reading(path, some, decoder=name)
+    def read(name: str) -> tuple[list[Frame], VideoReader]:
+        reading = VideoReader(path, some, decoder=name)
         return list(reading), reading
 
     expected, _ = read("pyav")
@@ -68,15 +68,15 @@ def test_backends_agree_on_count_times_and_pixels(path: Path, decoder: str) -> N
 @pytest.mark.parametrize("path", SOUND, ids=lambda path: path.name)
 def test_pyav_gives_every_frame(path: Path) -> None:
     sums, shapes = reference(path)
-    frames = [(int(f.pixels.sum()), f.pixels.shape) for f in Reading(path, samplers.all_frames)]
+    frames = [(int(f.pixels.sum()), f.pixels.shape) for f in VideoReader(path, samplers.all_frames)]
     assert frames == list(zip(sums, shapes, strict=True))
 
 
 def test_frames_before_the_damage_are_delivered(decoder: str) -> None:
     """The packet of frame 30 is destroyed, and 29, 31 and all later ones build on it: 29 of the 50 are sound."""
     path = VIDEOS / "damaged" / "corrupted.mp4"
-    reading = Reading(path, samplers.all_frames, decoder=decoder)
-    sound = {f.index: f.pixels for f in Reading(path, samplers.all_frames)}
+    reading = VideoReader(path, samplers.all_frames, decoder=decoder)
+    sound = {f.index: f.pixels for f in VideoReader(path, samplers.all_frames)}
     frames = list(reading)
     assert [f.index for f in frames] == list(range(29))
     assert all(np.array_equal(f.pixels, sound[f.index]) for f in frames)
@@ -86,7 +86,7 @@ def test_frames_before_the_damage_are_delivered(decoder: str) -> None:
 
 def test_a_video_without_one_sound_frame_ends() -> None:
     """Each of its key frames is damaged: what decoders make of it is a green screen."""
-    reading = Reading(VIDEOS / "damaged" / "no_timescale.mp4", samplers.half_second)
+    reading = VideoReader(VIDEOS / "damaged" / "no_timescale.mp4", samplers.half_second)
     assert list(reading) == []
     assert reading.stage == "decode"
     assert reading.problem.startswith("0 of 13 frames could be decoded: ")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.clips import CLIPS, Clip, read
 from tests.damage import later
-from vfx.decoding import Reading, demux
+from vfx.decoding import VideoReader, demux
 from vfx.decoding import pyav as backend
 from vfx.decoding.random_access_points import Entries
 from vfx.sampling import samplers
@@ -60,7 +60,7 @@ linux = pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="what a pr
 def test_any_choice_of_frames_has_the_pixels_that_decoding_all_gives(name: str, clip: MakeClip) -> None:
     path = clip(name)
     timeline = demux(path)
-    every = [frame.pixels for frame in Reading(path, samplers.all_frames)]
+    every = [frame.pixels for frame in VideoReader(path, samplers.all_frames)]
     random = np.random.default_rng(len(name))
     for count in (1, 1, 2, 2, 3, 5, 8, 20):
         indices = np.sort(random.choice(len(every), count, replace=False))
@@ -120,7 +120,7 @@ def test_headers_that_change_in_mid_stream_leave_no_entry_behind_them(
     timeline = demux(path)
     assert timeline.keyframe.sum() == 8
     assert np.flatnonzero(timeline.entry).tolist() == [0, 12, 24, 36]
-    frames = list(Reading(path, lambda _: np.array([0, 20, 30, 60, 79])))
+    frames = list(VideoReader(path, lambda _: np.array([0, 20, 30, 60, 79])))
     assert [read(frame.pixels)[0] for frame in frames] == [0, 20, 30, 20, 39]
     assert [frame.pixels.shape[1] for frame in frames] == [128, 128, 128, 160, 160]
 
@@ -131,7 +131,7 @@ def test_frames_that_come_out_in_another_order_than_that_of_their_times_start_th
     """Times jump in the middle of a group, between frames that are sent in another order than shown."""
     path = tmp_path / "jumps.ts"
     path.write_bytes(later(clip("mpeg2.ts"), hours=100))
-    frames = list(Reading(path, lambda _: np.array([0, 19, 20, 21])))
+    frames = list(VideoReader(path, lambda _: np.array([0, 19, 20, 21])))
     assert [frame.first for frame in frames].count(True) == 2
     assert [(frame.index, read(frame.pixels)[0]) for frame in frames[-4:]] == [(0, 0), (19, 19), (20, 20), (21, 21)]
 
@@ -157,10 +157,10 @@ def test_of_key_frames_nothing_else_is_decoded(clip: MakeClip, tmp_path: Path) -
 
 def test_damage_in_a_group_of_which_nothing_is_wanted_is_no_problem(clip: MakeClip, tmp_path: Path) -> None:
     path = destroyed(clip("h264.mp4"), tmp_path / "bad.mp4", but=[*range(18), *range(20, 40)])
-    reading = Reading(path, lambda _: np.array([0, 13, 30]))
+    reading = VideoReader(path, lambda _: np.array([0, 13, 30]))
     assert [read(frame.pixels)[0] for frame in reading] == [0, 13, 30]
     assert (reading.stage, reading.problem) == ("", "")
-    reading = Reading(path, lambda _: np.array([0, 22, 30]))
+    reading = VideoReader(path, lambda _: np.array([0, 22, 30]))
     assert [read(frame.pixels)[0] for frame in reading] == [0, 30]
     assert reading.problem.startswith("2 of 3 frames could be decoded: ")
 
@@ -174,9 +174,9 @@ def test_a_small_file_is_read_once(name: str, clip: MakeClip) -> None:
     """But for MPEG-TS, where the counter in each 188 bytes is looked at, too."""
     path = clip(name)
     size = path.stat().st_size
-    list(Reading(path, samplers.all_frames))
+    list(VideoReader(path, samplers.all_frames))
     before = bytes_read()
-    assert len(list(Reading(path, samplers.all_frames))) == 40
+    assert len(list(VideoReader(path, samplers.all_frames))) == 40
     assert size <= bytes_read() - before < 1.7 * size
 
 

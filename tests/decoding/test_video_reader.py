@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.clips import CLIPS, corrupt, cut, join, read, silence, truncate
-from vfx.decoding import DECODERS, Frame, Reading, demux
+from vfx.decoding import DECODERS, Frame, VideoReader, demux
 from vfx.decoding.pyav import decoded_timeline
 from vfx.errors import SamplerError, UsageError, VideoError
 from vfx.sampling import samplers
@@ -20,8 +20,8 @@ from vfx.sampling import samplers
 MakeClip = Callable[[str], Path]
 
 
-def read_all(path: Path, decoder: str = "auto") -> tuple[list[Frame], Reading]:
-    reading = Reading(path, samplers.all_frames, decoder=decoder)
+def read_all(path: Path, decoder: str = "auto") -> tuple[list[Frame], VideoReader]:
+    reading = VideoReader(path, samplers.all_frames, decoder=decoder)
     return list(reading), reading
 
 
@@ -37,7 +37,7 @@ def test_a_sound_video(clip: MakeClip) -> None:
 
 
 def test_reading_twice_gives_the_same(clip: MakeClip) -> None:
-    reading = Reading(clip("vp9.webm"), samplers.half_second)
+    reading = VideoReader(clip("vp9.webm"), samplers.half_second)
     first, second = list(reading), list(reading)
     assert [f.index for f in first] == [f.index for f in second] == [0, 13, 25, 38]
     assert (reading.decoder, reading.decoded) == ("pyav", 4)
@@ -205,7 +205,7 @@ def test_a_decoder_that_fails_hands_over(backend: str, clip: MakeClip, tmp_path:
         pytest.importorskip("torchcodec")
     sound = replace(CLIPS["h264.mp4"], name="long.mp4", num_frames=100).write(tmp_path)
     path = corrupt(sound, tmp_path / "bad.mp4", packets=[59], at=0.0)  # frame 58
-    reading = Reading(path, lambda timeline: np.delete(np.arange(len(timeline)), 58), decoder=backend)
+    reading = VideoReader(path, lambda timeline: np.delete(np.arange(len(timeline)), 58), decoder=backend)
     frames = list(reading)
     # decord decodes ahead in a thread, and may meet the damage before it has delivered a frame
     assert reading.decoder in {f"{backend}+pyav", *(["pyav"] if backend == "decord" else [])}
@@ -236,7 +236,7 @@ def test_decord_is_not_asked_after_pyav_found_damage(clip: MakeClip, tmp_path: P
 
 def test_damage_after_the_last_wanted_frame_is_no_problem(clip: MakeClip, tmp_path: Path) -> None:
     path = corrupt(clip("h264.mp4"), tmp_path / "bad.mp4", packets=[30])
-    reading = Reading(path, lambda timeline: np.array([0, 5]))
+    reading = VideoReader(path, lambda timeline: np.array([0, 5]))
     assert numbers(list(reading)) == [0, 5]
     assert reading.problem == ""
 
@@ -266,7 +266,7 @@ def test_packets_that_the_decoder_drops_start_the_reading_over(clip: MakeClip, t
     begin = numbers(frames)[0]
     assert numbers(frames) == list(range(begin, 40))
     assert frames[-1].seconds - frames[0].seconds == pytest.approx((39 - begin) / 25, abs=1e-3)
-    (last,) = Reading(path, lambda timeline: np.array([len(timeline) - 1]))
+    (last,) = VideoReader(path, lambda timeline: np.array([len(timeline) - 1]))
     assert (last.index, last.seconds) == (frames[-1].index, frames[-1].seconds)
 
 
@@ -287,7 +287,7 @@ def test_a_change_of_size_is_kept(tmp_path: Path) -> None:
         frames, _ = read_all(path, decoder)
         assert [frame.pixels.shape for frame in frames] == [(96, 128, 3)] * 20 + [(128, 160, 3)] * 20
         assert [read(frame.pixels)[1] for frame in frames] == [40 * i for i in range(40)]
-        assert [frame.pixels.shape for frame in Reading(path, lambda _: np.array([30]), decoder=decoder)] == [
+        assert [frame.pixels.shape for frame in VideoReader(path, lambda _: np.array([30]), decoder=decoder)] == [
             (128, 160, 3)
         ]
 
@@ -312,7 +312,7 @@ def test_cut_of_a_cut(clip: MakeClip, tmp_path: Path) -> None:
 
 def test_unknown_decoder() -> None:
     with pytest.raises(UsageError, match=r"decoder \(opencv\) must be one of auto, pyav, decord, torchcodec"):
-        Reading("x.mp4", samplers.all_frames, decoder="opencv")
+        VideoReader("x.mp4", samplers.all_frames, decoder="opencv")
     assert DECODERS == ("auto", "pyav", "decord", "torchcodec")
 
 
@@ -322,14 +322,14 @@ def test_a_backend_that_is_not_installed(name: str, clip: MakeClip, monkeypatch:
     monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, f"{name}.decoders", None)
     with pytest.raises(UsageError, match=rf"decoder={name} needs (the package )?{name}: pip install .*{name}"):
-        Reading(clip("h264.mp4"), samplers.all_frames, decoder=name)
+        VideoReader(clip("h264.mp4"), samplers.all_frames, decoder=name)
     others = "decord" if name == "torchcodec" else "pyav"
     assert numbers(read_all(clip("h264_b.avi"), others)[0]) == list(range(40))
 
 
 def test_a_wrong_option_is_raised_not_recorded(clip: MakeClip) -> None:
     with pytest.raises(SamplerError):
-        list(Reading(clip("h264.mp4"), lambda timeline: samplers.fps(timeline, fps=0)))
+        list(VideoReader(clip("h264.mp4"), lambda timeline: samplers.fps(timeline, fps=0)))
 
 
 def test_demux_raises_for_what_is_no_video(tmp_path: Path) -> None:

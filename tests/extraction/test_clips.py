@@ -11,14 +11,16 @@ import pytest
 from PIL import Image
 
 from tests.conftest import TOYDATA
-from vfx.collection.collection import Source
+from vfx.collection.collection import VideoSource
 from vfx.extraction.clips import read_frames, read_video
-from vfx.models.transforms import Prepare, Transform
+from vfx.models.transforms import Preprocess, Transform
 from vfx.promise import Promise
 from vfx.sampling.samplers import all_frames, half_second
 from vfx.system import heartbeat
 
-PREPARE = Prepare(Transform(resize=8, crop=8, interpolation="bilinear", mean=(0, 0, 0), std=(1, 1, 1)), ten_crop=False)
+PREPARE = Preprocess(
+    Transform(resize=8, crop=8, interpolation="bilinear", mean=(0, 0, 0), std=(1, 1, 1)), ten_crop=False
+)
 
 
 def test_a_frame_is_a_picture_whatever_its_name_and_runs_no_program(
@@ -37,7 +39,7 @@ def test_a_frame_is_a_picture_whatever_its_name_and_runs_no_program(
     postscript = io.BytesIO()
     Image.new("RGB", (10, 10)).save(postscript, "EPS")
     (folder / "a_9.jpg").write_bytes(postscript.getvalue())
-    clips = list(read_frames(Source("a", str(folder), 6), sample=all_frames, prepares=[PREPARE]))
+    clips = list(read_frames(VideoSource("a", str(folder), 6), sample=all_frames, preprocessors=[PREPARE]))
     assert [i for clip in clips for i in clip.index] == [0, 1, 2, 3, 4]
     assert np.concatenate([clip.views[0] for clip in clips if clip.views])[..., 0].min() > 190
     (failure,) = clips[-1].failures
@@ -53,11 +55,11 @@ def test_clips_say_how_much_of_their_video_has_come(tmp_path: Path) -> None:
     folder.mkdir()
     for i in range(40):
         Image.new("RGB", (10, 10)).save(folder / f"a_{i}.jpg")
-    clips = list(read_frames(Source("a", str(folder), 40), sample=all_frames, prepares=[PREPARE]))
+    clips = list(read_frames(VideoSource("a", str(folder), 40), sample=all_frames, preprocessors=[PREPARE]))
     assert [len(clip) for clip in clips] == [16, 16, 8]
     assert [clip.share for clip in clips[:2]] == [16 / 40, 32 / 40]
-    cat = Source("cat", str(TOYDATA / "VideoData/cat.mp4"), 1)
-    clips = list(read_video(cat, sample=all_frames, decoder="auto", prepares=[PREPARE]))
+    cat = VideoSource("cat", str(TOYDATA / "VideoData/cat.mp4"), 1)
+    clips = list(read_video(cat, sample=all_frames, decoder="auto", preprocessors=[PREPARE]))
     total = sum(map(len, clips))
     assert total > 32
     # the frame that begins the next clip has come too
@@ -73,12 +75,12 @@ def test_before_it_is_known_how_to_prepare_frames_some_are_read(
     for i in range(40):
         Image.new("RGB", (10, 10), (i, i, i)).save(folder / f"a_{i}.png.jpg", "PNG")
         (folder / f"a_{i}.png.jpg").rename(folder / f"a_{i}.jpg")
-    source = Source("a", str(folder), 40)
+    source = VideoSource("a", str(folder), 40)
     name, most = bound
     monkeypatch.setattr(f"vfx.clips.{name}", most)
     beats: list[str] = []
     monkeypatch.setattr(heartbeat, "beat", lambda: beats.append("frame"))
-    with closing(Promise[Sequence[Prepare]]()) as promise:
+    with closing(Promise[Sequence[Preprocess]]()) as promise:
 
         def rest() -> None:
             beats.append("waits")
@@ -86,10 +88,10 @@ def test_before_it_is_known_how_to_prepare_frames_some_are_read(
 
         keeper = threading.Timer(0.5, promise.keep, [[PREPARE]])
         monkeypatch.setattr(heartbeat, "rest", rest)
-        ahead = list(read_frames(source, sample=all_frames, prepares=promise))
+        ahead = list(read_frames(source, sample=all_frames, preprocessors=promise))
     assert beats[:26] == ["frame"] * 25 + ["waits"]
-    assert sum(clip.busy for clip in ahead) < 0.4, "waiting is no work"
-    plain = list(read_frames(source, sample=all_frames, prepares=[PREPARE]))
+    assert sum(clip.decode_seconds for clip in ahead) < 0.4, "waiting is no work"
+    plain = list(read_frames(source, sample=all_frames, preprocessors=[PREPARE]))
     assert [len(clip) for clip in ahead] == [len(clip) for clip in plain]
     for one, other in zip(ahead, plain, strict=True):
         assert (one.first, one.last, one.failures) == (other.first, other.last, other.failures)
@@ -98,11 +100,11 @@ def test_before_it_is_known_how_to_prepare_frames_some_are_read(
 
 
 def test_a_video_that_ends_before_it_is_known_how_to_prepare_frames(tmp_path: Path) -> None:
-    cat = Source("cat", str(TOYDATA / "VideoData/cat.mp4"), 1)
-    with closing(Promise[Sequence[Prepare]]()) as promise:
+    cat = VideoSource("cat", str(TOYDATA / "VideoData/cat.mp4"), 1)
+    with closing(Promise[Sequence[Preprocess]]()) as promise:
         threading.Timer(1, promise.keep, [[PREPARE]]).start()
-        ahead = list(read_video(cat, sample=half_second, decoder="auto", prepares=promise))
-    plain = list(read_video(cat, sample=half_second, decoder="auto", prepares=[PREPARE]))
+        ahead = list(read_video(cat, sample=half_second, decoder="auto", preprocessors=promise))
+    plain = list(read_video(cat, sample=half_second, decoder="auto", preprocessors=[PREPARE]))
     assert sum(map(len, ahead)) == sum(map(len, plain)) > 0
     for one, other in zip(ahead, plain, strict=True):
         np.testing.assert_array_equal(one.views, other.views)

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from tests.conftest import LIMITS
-from vfx.collection.collection import Piece, Source
+from vfx.collection.collection import Chunk, VideoSource
 from vfx.errors import UsageError, VideoError
 from vfx.extraction.clips import Clip
 from vfx.extraction.parallel_reader import (
-    MOST_STRETCHES,
+    MOST_UNITS,
     Batch,
     Batches,
     Reader,
@@ -27,7 +27,7 @@ from vfx.extraction.parallel_reader import (
     share,
 )
 from vfx.features.reader import Failure
-from vfx.outputs.counters import Tally
+from vfx.outputs.counters import RunCounters
 from vfx.promise import BrokenPromise
 
 
@@ -37,7 +37,7 @@ def clip(video: str, start: int, count: int, *, first: bool = False, last: bool 
     return Clip(video, [frames, 2 * frames], index, index / 2, first=first, last=last, decoder="pyav" if last else "")
 
 
-def clips_of(source: Source) -> Iterator[Clip]:
+def clips_of(source: VideoSource) -> Iterator[Clip]:
     """`cost` frames in clips of three; none at all for cost 0, with a failure."""
     for start in range(0, source.cost, 3):
         last = start + 3 >= source.cost
@@ -71,20 +71,23 @@ def collect(batches: Iterator[Batch]) -> dict[str, list[int]]:
 
 
 def batches_of(
-    sources: list[Source], read: Callable[[Source], Iterator[Clip]], num_workers: int, tally: Tally | None = None
+    sources: list[VideoSource],
+    read: Callable[[VideoSource], Iterator[Clip]],
+    num_workers: int,
+    counters: RunCounters | None = None,
 ) -> Batches:
     reader = Reader(
         sources,
         read,
         num_workers=num_workers,
         limits=replace(LIMITS, patience=5),
-        tally=tally or Tally(),
+        counters=counters or RunCounters(),
         check=lambda: None,
     )
     return Batches(reader, batch_size=4)
 
 
-SOURCES = [Source(f"v{n:02d}", f"/v{n:02d}", cost) for n, cost in enumerate([7, 0, 1, 12, 3, 3, 0, 20, 2])]
+SOURCES = [VideoSource(f"v{n:02d}", f"/v{n:02d}", cost) for n, cost in enumerate([7, 0, 1, 12, 3, 3, 0, 20, 2])]
 WANTED = {s.id: list(range(s.cost)) for s in SOURCES}
 
 
@@ -99,11 +102,11 @@ def test_batches_are_full_and_lose_nothing(batch_size: int) -> None:
 
 @pytest.mark.parametrize("num_workers", [0, 1, 3])
 def test_any_number_of_workers_reads_each_source_once(num_workers: int) -> None:
-    tally = Tally()
-    batches = batches_of(SOURCES, clips_of, num_workers, tally)
+    counters = RunCounters()
+    batches = batches_of(SOURCES, clips_of, num_workers, counters)
     assert collect(iter(batches)) == WANTED
-    assert tally.done_cost == sum(s.cost for s in SOURCES)
-    assert tally.waiting > 0
+    assert counters.done_cost == sum(s.cost for s in SOURCES)
+    assert counters.waiting > 0
 
 
 def test_batches_joined_one_ahead_are_the_same_in_order() -> None:
@@ -138,14 +141,14 @@ def test_what_fails_in_joining_ahead_is_raised() -> None:
 def test_what_is_read_of_a_video_counts_before_it_ends() -> None:
     """For the time left, of which a single long video may be most."""
 
-    def starting_over(source: Source) -> Iterator[Clip]:
+    def starting_over(source: VideoSource) -> Iterator[Clip]:
         for done, first in [(0.25, True), (0.5, False), (0.1, True), (0.9, False)]:
             yield replace(clip(source.id, 0, 3, first=first), share=done)
         yield clip(source.id, 3, 1, last=True)
 
-    tally = Tally()
-    reader = batches_of([Source("a", "/a", 20), Source("b", "/b", 10)], starting_over, 0, tally).reader
-    assert [tally.done_cost for _ in reader] == [5, 10, 2, 18, 20, 22, 25, 21, 29, 30]
+    counters = RunCounters()
+    reader = batches_of([VideoSource("a", "/a", 20), VideoSource("b", "/b", 10)], starting_over, 0, counters).reader
+    assert [counters.done_cost for _ in reader] == [5, 10, 2, 18, 20, 22, 25, 21, 29, 30]
 
 
 def test_what_was_begun_before_is_read_once() -> None:
@@ -159,7 +162,7 @@ def test_what_was_begun_before_is_read_once() -> None:
     assert collect(iter(batches)) == WANTED
 
 
-def broken(source: Source) -> Iterator[Clip]:
+def broken(source: VideoSource) -> Iterator[Clip]:
     yield clip(source.id, 0, 1)
     raise BrokenPromise
 
@@ -174,7 +177,7 @@ def test_nothing_to_read_is_no_batch() -> None:
 
 
 def test_failures_travel_with_the_end_of_their_video() -> None:
-    (batch,) = regroup(clips_of(Source("bad", "/bad", 0)), 4)
+    (batch,) = regroup(clips_of(VideoSource("bad", "/bad", 0)), 4)
     assert len(batch) == 0
     assert batch.spans[0].failures == [Failure("bad", "open", "empty file")]
 
@@ -182,7 +185,7 @@ def test_failures_travel_with_the_end_of_their_video() -> None:
 @pytest.mark.parametrize("world_size", [1, 2, 3, 50])
 def test_shares_are_whole_and_even(world_size: int) -> None:
     costs = np.random.default_rng(0).lognormal(3, 1, 500).astype(int)
-    sources = [Source(f"{n}", "", int(c)) for n, c in enumerate(costs)]
+    sources = [VideoSource(f"{n}", "", int(c)) for n, c in enumerate(costs)]
     shares = [share(sources, rank, world_size) for rank in range(world_size)]
     assert sorted(s for part in shares for s in part) == sorted(sources)
     loads = [sum(s.cost for s in part) for part in shares]
@@ -193,7 +196,7 @@ def test_more_ranks_than_sources_leaves_some_with_nothing() -> None:
     assert [len(share(SOURCES[:2], rank, 4)) for rank in range(4)].count(0) == 2
 
 
-def surprising(source: Source) -> Iterator[Clip]:
+def surprising(source: VideoSource) -> Iterator[Clip]:
     yield clip(source.id, 0, 3, first=True)
     if source.id == "v03":
         raise ArithmeticError("no sense")
@@ -214,7 +217,7 @@ def test_a_librarys_surprise_costs_its_video_alone(num_workers: int) -> None:
     assert ends["v04"].failures[0].error == "it takes more memory than limits.memory_gb allows"
 
 
-def felling(source: Source) -> Iterator[Clip]:
+def felling(source: VideoSource) -> Iterator[Clip]:
     """Two videos take their process down after three frames, one only the first time it is read."""
     yield clip(source.id, 0, 3, first=True)
     if source.id in ("v03", "v05"):
@@ -226,8 +229,8 @@ def felling(source: Source) -> Iterator[Clip]:
 
 @pytest.mark.dear
 def test_a_video_that_takes_its_process_down_costs_itself_alone() -> None:
-    tally = Tally()
-    spans = [span for batch in batches_of(SOURCES, felling, 2, tally) for span in batch.spans]
+    counters = RunCounters()
+    spans = [span for batch in batches_of(SOURCES, felling, 2, counters) for span in batch.spans]
     ends = {span.video: span for span in spans if span.end}
     assert ends.keys() == {s.id for s in SOURCES}
     reasons = {v: span.failures[0].error for v, span in ends.items() if span.failures}
@@ -239,11 +242,11 @@ def test_a_video_that_takes_its_process_down_costs_itself_alone() -> None:
     for video in reasons:
         assert ends[video].start  # the rows that came before are void
         assert [span.start for span in spans if span.video == video].count(True) == 4  # twice read, twice taken back
-    assert tally.done_cost == sum(s.cost for s in SOURCES)
+    assert counters.done_cost == sum(s.cost for s in SOURCES)
 
 
 def test_a_request_that_cannot_be_met_ends_the_run() -> None:
-    def refuse(source: Source) -> Iterator[Clip]:
+    def refuse(source: VideoSource) -> Iterator[Clip]:
         raise UsageError("no such thing")
 
     with pytest.raises(UsageError, match="no such thing"):
@@ -251,18 +254,18 @@ def test_a_request_that_cannot_be_met_ends_the_run() -> None:
 
 
 def test_videos_without_a_frame_do_not_wait_for_others() -> None:
-    sources = [Source(f"{n}", "", 0) for n in range(1000)]
+    sources = [VideoSource(f"{n}", "", 0) for n in range(1000)]
     batches = list(regroup((c for s in sources for c in clips_of(s)), 4))
     assert [len(b.spans) for b in batches] == [256, 256, 256, 232]
 
 
 # Videos that are read in pieces
 
-HOUR = Source("hour", "", 3600)
-SHORT = [Source(f"s{n:03d}", "", 10) for n in range(200)]
+HOUR = VideoSource("hour", "", 3600)
+SHORT = [VideoSource(f"s{n:03d}", "", 10) for n in range(200)]
 
 
-def ends(sources: list[Source], workers: int) -> list[int]:
+def ends(sources: list[VideoSource], workers: int) -> list[int]:
     """When each worker has done, if each takes the next source as soon as it is free and costs are seconds."""
     clocks = [0] * workers
     for source in sources:
@@ -274,7 +277,7 @@ def ends(sources: list[Source], workers: int) -> list[int]:
 def test_ranks_and_workers_end_together(ranks: int, workers: int) -> None:
     ideal = 5600 / (ranks * workers)
 
-    def efficiency(sources: list[Source]) -> float:
+    def efficiency(sources: list[VideoSource]) -> float:
         return ideal / max(max(ends(share(sources, rank, ranks), workers)) for rank in range(ranks))
 
     assert efficiency(divide([HOUR, *SHORT], ranks * workers, piece_cost=30)) >= 0.85
@@ -284,28 +287,28 @@ def test_ranks_and_workers_end_together(ranks: int, workers: int) -> None:
 def test_what_is_divided_is_long_and_its_pieces_are_all_of_it() -> None:
     divided = divide([HOUR, *SHORT], 2, piece_cost=30)
     assert divided[11:] == SHORT
-    pieces = [s.piece for s in divided[:11]]
-    assert [n for p in pieces for n in range(p.begin, p.end)] == list(range(64))
-    assert {p.end - p.begin for p in pieces[:-1]} == {6}
+    chunks = [s.chunk for s in divided[:11]]
+    assert [n for p in chunks for n in range(p.begin, p.end)] == list(range(64))
+    assert {p.end - p.begin for p in chunks[:-1]} == {6}
     assert sum(s.cost for s in divided[:11]) == pytest.approx(3600, abs=11)
     assert [s.counts for s in divided] == [True] + [False] * 10 + [True] * 200
 
 
 @pytest.mark.parametrize("piece_cost", [1, 30, 100, 300, 1700])
 def test_runs_differ_in_how_many_stretches_are_a_piece_alone(piece_cost: int) -> None:
-    total = min(MOST_STRETCHES, 3600 // piece_cost)
+    total = min(MOST_UNITS, 3600 // piece_cost)
     for others in ([], SHORT, [HOUR._replace(id="other")] * 3):
         for consumers in (2, 5, 64):
             divided = divide([HOUR, *others], consumers, piece_cost=piece_cost)
-            pieces = [s.piece for s in divided if s.id == "hour" and s.piece]
-            assert [n for p in pieces for n in range(p.begin, p.end)] == list(range(total))
-            assert {p.total for p in pieces} == {total}
+            chunks = [s.chunk for s in divided if s.id == "hour" and s.chunk]
+            assert [n for p in chunks for n in range(p.begin, p.end)] == list(range(total))
+            assert {p.total for p in chunks} == {total}
             most = (3600 + sum(s.cost for s in others)) / (8 * consumers)
-            assert max(p.end - p.begin for p in pieces) * 3600 / total <= max(most, 3600 / total)
+            assert max(p.end - p.begin for p in chunks) * 3600 / total <= max(most, 3600 / total)
 
 
 def test_videos_alike_are_not_divided() -> None:
-    sources = [Source(f"{n}", "", 3600) for n in range(100)]
+    sources = [VideoSource(f"{n}", "", 3600) for n in range(100)]
     assert divide(sources, 8, piece_cost=300) == sources
     assert divide([HOUR], 1, piece_cost=300) == [HOUR]
     assert divide([HOUR], 8, piece_cost=2000) == [HOUR]
@@ -322,16 +325,16 @@ def test_videos_alike_are_not_divided() -> None:
 def test_stretches_that_are_there_are_not_read_again_whoever_reads_on(
     consumers: int, wanted: list[tuple[int, int]]
 ) -> None:
-    begun = {("hour", Piece(n, n + 1, 12)) for n in (0, 3, 4)} | {("s000", Piece(0, 1, 2))}
+    begun = {("hour", Chunk(n, n + 1, 12)) for n in (0, 3, 4)} | {("s000", Chunk(0, 1, 2))}
     divided = divide([HOUR, *SHORT], consumers, piece_cost=300, begun=begun)
-    assert [s.piece for s in divided if s.piece] == [Piece(begin, end, 12) for begin, end in wanted]
+    assert [s.chunk for s in divided if s.chunk] == [Chunk(begin, end, 12) for begin, end in wanted]
     assert divided[len(wanted) :] == SHORT
     assert sum(s.counts for s in divided) == 201
 
 
 def test_pieces_are_shared_out_in_order_the_longest_video_first() -> None:
-    sources = divide([*SHORT, HOUR, Source("half", "", 1800)], 2, piece_cost=300)
-    assert [(s.id, s.piece.begin) for s in share(sources, 0, 1) if s.piece] == [
+    sources = divide([*SHORT, HOUR, VideoSource("half", "", 1800)], 2, piece_cost=300)
+    assert [(s.id, s.chunk.begin) for s in share(sources, 0, 1) if s.chunk] == [
         *(("hour", n) for n in range(12)),
         *(("half", n) for n in range(6)),
     ]
@@ -344,30 +347,30 @@ class TrialError(VideoError):
     """For tests."""
 
 
-def pieces_of(source: Source) -> Iterator[Clip]:
+def pieces_of(source: VideoSource) -> Iterator[Clip]:
     """A video of 24 frames, in clips of three; some have trouble, as their ids say."""
     begin, end = 0, 24
-    if source.piece is not None:
-        begin, end, total = source.piece
+    if source.chunk is not None:
+        begin, end, total = source.chunk
         begin, end = 24 * begin // total, 24 * end // total
-        if (source.id in ("damaged", "crashing") and source.piece.begin == 2) or source.id == "misleading":
-            yield replace(clip(source.id, begin, 1, first=True), piece=source.piece)
+        if (source.id in ("damaged", "crashing") and source.chunk.begin == 2) or source.id == "misleading":
+            yield replace(clip(source.id, begin, 1, first=True), chunk=source.chunk)
             if source.id == "crashing":
                 ctypes.string_at(0)
             raise TrialError("not sound")
     for at in range(begin, end, 3):
         made = clip(source.id, at, min(3, end - at), first=at == begin, last=at + 3 >= end)
-        yield replace(made, piece=source.piece)
+        yield replace(made, chunk=source.chunk)
 
 
-def gathered(batches: Iterator[Batch]) -> tuple[dict[tuple[str, Piece | None], list[int]], list[Failure]]:
+def gathered(batches: Iterator[Batch]) -> tuple[dict[tuple[str, Chunk | None], list[int]], list[Failure]]:
     """The finished rows of each video and piece, those that do not count left out; and failures."""
-    reading: dict[tuple[str, Piece | None], list[int]] = {}
-    ended: dict[tuple[str, Piece | None], list[int]] = {}
+    reading: dict[tuple[str, Chunk | None], list[int]] = {}
+    ended: dict[tuple[str, Chunk | None], list[int]] = {}
     failures = []
     for batch in batches:
         for span in batch.spans:
-            key = (span.video, span.piece)
+            key = (span.video, span.chunk)
             if span.start:
                 reading[key] = []
             reading[key].extend(span.index.tolist())
@@ -375,61 +378,63 @@ def gathered(batches: Iterator[Batch]) -> tuple[dict[tuple[str, Piece | None], l
                 assert key not in ended
                 ended[key] = reading.pop(key)
                 failures += span.failures
-    whole = {video for video, piece in ended if piece is None}
+    whole = {video for video, chunk in ended if chunk is None}
     return {key: rows for key, rows in ended.items() if key[1] is None or key[0] not in whole}, failures
 
 
-def in_pieces(*ids: str, total: int = 6) -> list[Source]:
-    sources = [Source(id, "", 24) for id in ids]
+def in_pieces(*ids: str, total: int = 6) -> list[VideoSource]:
+    sources = [VideoSource(id, "", 24) for id in ids]
     return [
-        s._replace(cost=24 // total, piece=Piece(n, n + 1, total), counts=n == 0) for s in sources for n in range(total)
+        s._replace(cost=24 // total, chunk=Chunk(n, n + 1, total), counts=n == 0) for s in sources for n in range(total)
     ]
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 2])
 def test_a_piece_in_trouble_has_its_video_read_whole_and_once(num_workers: int) -> None:
-    tally = Tally()
-    sources = [*in_pieces("damaged", "misleading", "sound"), Source("short", "", 24)]
-    rows, failures = gathered(batches_of(sources, pieces_of, num_workers, tally))
+    counters = RunCounters()
+    sources = [*in_pieces("damaged", "misleading", "sound"), VideoSource("short", "", 24)]
+    rows, failures = gathered(batches_of(sources, pieces_of, num_workers, counters))
     assert rows == {
         ("damaged", None): [*range(24)],
         ("misleading", None): [*range(24)],
         ("short", None): [*range(24)],
-        **{("sound", Piece(n, n + 1, 6)): [*range(4 * n, 4 * n + 4)] for n in range(6)},
+        **{("sound", Chunk(n, n + 1, 6)): [*range(4 * n, 4 * n + 4)] for n in range(6)},
     }
     assert failures == []
-    assert tally.videos == 4
-    assert tally.done_cost == 4 * 24
+    assert counters.videos == 4
+    assert counters.done_cost == 4 * 24
 
 
 def test_after_trouble_the_pieces_that_are_left_are_not_read() -> None:
-    read: list[Source] = []
+    read: list[VideoSource] = []
 
-    def noted(source: Source) -> Iterator[Clip]:
+    def noted(source: VideoSource) -> Iterator[Clip]:
         read.append(source)
         return pieces_of(source)
 
-    list(batches_of([*in_pieces("damaged"), Source("short", "", 24)], noted, 0))
-    assert [(s.id, s.piece and s.piece.begin) for s in read] == [
+    list(batches_of([*in_pieces("damaged"), VideoSource("short", "", 24)], noted, 0))
+    assert [(s.id, s.chunk and s.chunk.begin) for s in read] == [
         ("damaged", 0), ("damaged", 1), ("damaged", 2), ("damaged", None), ("short", None),
     ]  # fmt: skip
     assert read[3].cost == 4 * 4  # what is left to do, for who shows the time it takes
 
 
 def test_a_video_whose_first_piece_is_elsewhere_is_counted_there() -> None:
-    tally = Tally()
-    rows, _ = gathered(batches_of(in_pieces("damaged")[1:], pieces_of, 0, tally))
+    counters = RunCounters()
+    rows, _ = gathered(batches_of(in_pieces("damaged")[1:], pieces_of, 0, counters))
     assert list(rows) == [("damaged", None)]
-    assert tally.videos == 0
+    assert counters.videos == 0
 
 
 def test_a_video_of_which_a_piece_takes_its_process_down_is_given_up() -> None:
-    tally = Tally()
-    rows, failures = gathered(batches_of([*in_pieces("crashing"), Source("short", "", 24)], pieces_of, 2, tally))
+    counters = RunCounters()
+    rows, failures = gathered(
+        batches_of([*in_pieces("crashing"), VideoSource("short", "", 24)], pieces_of, 2, counters)
+    )
     assert rows == {("crashing", None): [], ("short", None): [*range(24)]}
     assert failures == [Failure("crashing", "decode", "decoder crashed (SIGSEGV)")]
-    assert tally.videos == 2
-    assert tally.done_cost == 48
+    assert counters.videos == 2
+    assert counters.done_cost == 48
 
 
 @pytest.mark.dear
@@ -437,7 +442,7 @@ def test_a_video_of_which_a_piece_takes_its_process_down_is_given_up() -> None:
 def test_a_hundred_thousand_videos_on_64_ranks_are_within_two_percent_of_even(sigma: float) -> None:
     """Lengths as of web videos (lognormal, from nearly alike to a few that are a hundred times as long)."""
     costs = np.random.default_rng(1).lognormal(12, sigma, 100_000).astype(int)
-    sources = [Source(f"{n:06d}", "", int(c)) for n, c in enumerate(costs)]
+    sources = [VideoSource(f"{n:06d}", "", int(c)) for n, c in enumerate(costs)]
     begin = time.perf_counter()
     loads = [sum(s.cost for s in share(sources, rank, 64)) for rank in (0, 1, 31, 63)]
     took = (time.perf_counter() - begin) / 4

@@ -18,9 +18,9 @@ from pytorch_lightning import LightningModule, Trainer
 
 from tests.conftest import ROOT, TOYDATA
 from vfx import extract
-from vfx.collection.collection import Source
+from vfx.collection.collection import VideoSource
 from vfx.extraction.progress import Progress, duration, summary
-from vfx.outputs.counters import Tally
+from vfx.outputs.counters import RunCounters
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,10 @@ def test_durations_read_as_they_are_said(seconds: float, text: str) -> None:
 
 
 def test_the_summary_says_where_the_time_went() -> None:
-    one = Tally(videos=3, frames=50, failures=Counter(open=1), decode=6, threads=12, waiting=2, network=7, writing=0.5)
-    both = one + Tally(videos=1, frames=50, failures=Counter(open=1, decode=2), decode=2, waiting=2, network=9)
+    one = RunCounters(
+        videos=3, frames=50, failures=Counter(open=1), decode=6, threads=12, waiting=2, network=7, writing=0.5
+    )
+    both = one + RunCounters(videos=1, frames=50, failures=Counter(open=1, decode=2), decode=2, waiting=2, network=9)
     assert summary(both, 10, ranks=2).splitlines() == [
         "4 videos, 100 frames in 10.0 s (10.0 frames/s); failures: 2 at decode, 2 at open",
         "waiting for decode 2.0 s (20 %), for the network 8.0 s (80 %), writing 0.2 s (2 %); workers read for 8.0 s,"
@@ -49,9 +51,9 @@ def test_of_several_ranks_it_is_the_first_whose_videos_are_counted(
 ) -> None:
     monkeypatch.setattr("vfx.extraction.progress.LINE_SECONDS", -1)
     monkeypatch.setattr(logging.getLogger("vfx"), "propagate", True)
-    data = SimpleNamespace(todo=[Source("a", "/a", 1), Source("b", "/b", 1)])
+    data = SimpleNamespace(todo=[VideoSource("a", "/a", 1), VideoSource("b", "/b", 1)])
     trainer = cast(Trainer, SimpleNamespace(is_global_zero=True, world_size=ranks, datamodule=data))
-    progress = Progress(Tally(videos=1, frames=9))
+    progress = Progress(RunCounters(videos=1, frames=9))
     progress.on_predict_start(trainer, LightningModule())
     with caplog.at_level(logging.INFO, "vfx"):
         progress.on_predict_batch_end(trainer)
@@ -83,12 +85,12 @@ def test_in_a_terminal_there_is_one_bar(tmp_path: Path) -> None:
         shown = b""
         while True:
             try:
-                piece = os.read(ours, 4096)
+                chunk = os.read(ours, 4096)
             except OSError:  # how a terminal of Linux ends
                 break
-            if not piece:
+            if not chunk:
                 break
-            shown += piece
+            shown += chunk
         os.close(ours)
     assert process.returncode == 0
     bars = [line for line in shown.decode().split("\r") if "frames/s, 0 failures" in line]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tests.inference.test_batchnorm_folding import random_norms
 from vfx.inference.batchnorm_folding import fold
-from vfx.inference.convolution_fusion import ByCudnn, ByOneDnn, ByProduct, Fused, Zeros, fuse, wrap
+from vfx.inference.convolution_fusion import ByCudnn, ByProduct, Fused, OneDnnConv, Zeros, fuse, wrap
 from vfx.inference.split_attention import add_parts
 
 
@@ -56,10 +56,10 @@ def test_features_stay(make: Callable[[], nn.Module], relus: int, products: int,
     assert wrap(exact, ByProduct) >= products
     exact = fuse(exact, 64, ByCudnn)
     assert sum(isinstance(module, ByCudnn) for module in exact.modules()) <= relus
-    processor = fuse(processor, 64, ByOneDnn)
+    processor = fuse(processor, 64, OneDnnConv)
     assert fused(processor) == activations
     there = sum(type(module) is nn.Conv2d for module in before.modules())
-    assert wrap(processor, ByOneDnn) == there - activations
+    assert wrap(processor, OneDnnConv) == there - activations
     for body in (gpu, exact, processor):
         assert not body.training
         torch.testing.assert_close(body(images()), wanted, rtol=0, atol=3e-6 * float(wanted.abs().max()))
@@ -82,7 +82,7 @@ class Net(nn.Module):
 
 def test_a_convolution_without_bias_is_for_a_processor_alone() -> None:
     net = Net(lambda net, x: net.relu(net.plain(net.relu(net.a(x)))))
-    assert [fused(fuse(net, 64, by)) for by in (ByCudnn, ByOneDnn)] == [1, 2]
+    assert [fused(fuse(net, 64, by)) for by in (ByCudnn, OneDnnConv)] == [1, 2]
 
 
 def later(net: Net, x: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ def later(net: Net, x: Tensor) -> Tensor:
 def test_what_may_not_be_fused_is_left(course: Callable[[Net, Tensor], Tensor], count: int) -> None:
     net = Net(course)
     wanted = net(images())
-    for by in (ByCudnn, ByOneDnn):
+    for by in (ByCudnn, OneDnnConv):
         made = fuse(net, 64, by)
         assert fused(made) == count
         assert (made is net) == (count == 0)
@@ -145,7 +145,7 @@ def test_names_that_look_alike_stay_apart() -> None:
     del net.a, net.b
     net.eval().requires_grad_(False)
     wanted = net(images())
-    made = fuse(net, 64, ByOneDnn)
+    made = fuse(net, 64, OneDnnConv)
     assert fused(made) == 2
     torch.testing.assert_close(made(images()), wanted)
 
@@ -156,7 +156,7 @@ def test_networks_that_ask_a_convolution_what_it_is(name: str) -> None:
     body = random_norms(timm.create_model(name))
     wanted = body(images(1).repeat(1, 1, 4, 4)[..., :224, :224])
     counts = []
-    for by in (ByProduct, ByOneDnn):
+    for by in (ByProduct, OneDnnConv):
         made = copy.deepcopy(body)
         counts.append(wrap(made, by))
         found = made(images(1).repeat(1, 1, 4, 4)[..., :224, :224])
@@ -167,16 +167,16 @@ def test_networks_that_ask_a_convolution_what_it_is(name: str) -> None:
 def test_without_a_librarys_kernel_nothing_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     net = Net(lambda net, x: net.relu(net.a(x)))
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    assert fuse(net, 64, ByOneDnn) is net
-    assert wrap(net, ByOneDnn) == 0
+    assert fuse(net, 64, OneDnnConv) is net
+    assert wrap(net, OneDnnConv) == 0
 
 
 def test_a_fused_network_is_copied_and_pickled() -> None:
     net = torchvision.models.resnet18().eval().requires_grad_(False)
     fold(net, 64)
     wanted = net(images())
-    made = fuse(net, 64, ByOneDnn)
-    wrap(made, ByOneDnn)
+    made = fuse(net, 64, OneDnnConv)
+    wrap(made, OneDnnConv)
     for again in (copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
         torch.testing.assert_close(again(images()), wanted)
 
@@ -203,7 +203,7 @@ def test_a_network_that_counts_its_runs_is_left() -> None:
         return net.relu(net.a(x)) * net.runs
 
     net = Net(course)
-    assert fuse(net, 64, ByOneDnn) is net
+    assert fuse(net, 64, OneDnnConv) is net
 
 
 def test_what_cudnn_cannot_do_goes_step_by_step() -> None:

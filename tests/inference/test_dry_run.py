@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tests.inference.test_batchnorm_folding import random_norms
 from vfx.inference.batchnorm_folding import fold
-from vfx.inference.convolution_fusion import ByOneDnn, Fused, fuse
+from vfx.inference.convolution_fusion import Fused, OneDnnConv, fuse
 from vfx.inference.dry_run import watch
 
 
@@ -44,7 +44,7 @@ def test_no_image_goes_through_where_none_is_needed() -> None:
     seen = noting(body.conv1)
     assert fold(body, 64) == 20
     assert seen == [0]
-    fused = fuse(body, 64, ByOneDnn)
+    fused = fuse(body, 64, OneDnnConv)
     assert sum(isinstance(module, Fused) for module in fused.modules()) == 17
 
 
@@ -55,7 +55,7 @@ def test_two_go_through_where_they_are() -> None:
     seen = noting(body.convolution)
     assert fold(body, 16) == 1
     assert seen == [0, 2]
-    fused = fuse(body, 16, ByOneDnn)
+    fused = fuse(body, 16, OneDnnConv)
     assert sum(isinstance(module, Fused) for module in fused.modules()) == 1
     torch.testing.assert_close(fused(images), wanted, rtol=0, atol=2e-6 * float(wanted.abs().max()))
 
@@ -63,7 +63,7 @@ def test_two_go_through_where_they_are() -> None:
 def test_what_is_made_of_images_is_told_from_what_is_there() -> None:
     body = random_norms(Adding())
     fold(body, 16)
-    assert not any(isinstance(module, Fused) for module in fuse(body, 16, ByOneDnn).modules())
+    assert not any(isinstance(module, Fused) for module in fuse(body, 16, OneDnnConv).modules())
 
 
 def test_what_fails_with_an_image_too_is_raised() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vfx.collection.collection import Piece
+from vfx.collection.collection import Chunk
 from vfx.errors import ExtractionError, OutputError
 from vfx.features import checksums, integrity
 from vfx.features.reader import Failure, FeatureFile
@@ -266,14 +266,14 @@ def test_parts_are_opened_one_after_the_other(output: Output, monkeypatch: pytes
 def test_a_second_run_is_told_of_the_first(output: Output) -> None:
     left = output.folder / ".features.h5.0123abcd.tmp"
     left.write_bytes(b"of a killed run")
-    with output.alone():
+    with output.locked():
         assert not left.exists()
         with (
             pytest.raises(OutputError, match=f"another run is writing to {output.folder}"),
-            output.alone(),
+            output.locked(),
         ):
             pass
-    with output.alone():
+    with output.locked():
         pass
 
 
@@ -283,7 +283,7 @@ def test_a_run_that_starts_over_leaves_no_part_without_its_recipe(output: Output
     writer.commit()
     left = output.folder / ".given-up.0123abcd"  # as by a run killed while it removed them
     output.parts.rename(left)
-    with output.alone():
+    with output.locked():
         assert not left.exists()
         output.prepare({"model": {"name": "other"}}, overwrite=False)
         assert output.done() == set()
@@ -361,13 +361,13 @@ def test_a_part_that_is_damaged_when_parts_are_merged_ends_the_run_and_not_the_n
 
 
 def put_piece(
-    writer: PartWriter, video: str, piece: Piece, values: range, failures: list[Failure] | None = None
+    writer: PartWriter, video: str, chunk: Chunk, values: range, failures: list[Failure] | None = None
 ) -> None:
     """A piece whose rows are at these indices and have them for values."""
-    writer.start(video, piece)
+    writer.start(video, chunk)
     for i in values:
-        writer.append(video, np.full((1, 4), i, np.float32), np.array([i]), np.array([i / 2]), piece)
-    writer.finish(video, failures or [], "pyav", piece)
+        writer.append(video, np.full((1, 4), i, np.float32), np.array([i]), np.array([i / 2]), chunk)
+    writer.finish(video, failures or [], "pyav", chunk)
 
 
 def put_whole(writer: PartWriter, video: str, values: range, failures: list[Failure] | None = None) -> None:
@@ -399,20 +399,20 @@ def test_pieces_make_the_file_that_whole_videos_make(tmp_path: Path, seed: int) 
     whole.assemble(ATTRIBUTES)
     writers = [parts(divided) for _ in range(3)]
     cuts = [0, *sorted(rng.randrange(90) for _ in range(6)), 90]  # a piece may have no row
-    tasks = [("b", Piece(n, n + 1, 7)) for n in range(7)] + [("a", Piece(5 * n, 5 * n + 5, 10)) for n in range(2)]
-    for video, piece in rng.sample(tasks, len(tasks)):
+    tasks = [("b", Chunk(n, n + 1, 7)) for n in range(7)] + [("a", Chunk(5 * n, 5 * n + 5, 10)) for n in range(2)]
+    for video, chunk in rng.sample(tasks, len(tasks)):
         writer = rng.choice(writers)
         if video == "b":
-            put_piece(writer, video, piece, range(cuts[piece.begin], cuts[piece.end]), short)
+            put_piece(writer, video, chunk, range(cuts[chunk.begin], cuts[chunk.end]), short)
         else:
-            put_piece(writer, video, piece, range(9 * piece.begin, 9 * piece.end))
+            put_piece(writer, video, chunk, range(9 * chunk.begin, 9 * chunk.end))
         if rng.random() < 0.3:
             rng.choice(writers).commit()
     put_whole(writers[0], "c", range(90))
     for writer in writers:
         writer.close()
     assert divided.done() == {"a", "b", "c"}
-    assert divided.pieces() == set()
+    assert divided.chunks() == set()
     divided.assemble(ATTRIBUTES)
     assert held(divided) == held(whole)
     with FeatureFile(divided.features) as file:
@@ -421,16 +421,16 @@ def test_pieces_make_the_file_that_whole_videos_make(tmp_path: Path, seed: int) 
 
 
 def test_a_video_is_done_with_its_last_piece(output: Output) -> None:
-    committed: set[tuple[str, Piece]] = set()
+    committed: set[tuple[str, Chunk]] = set()
     for n in (2, 0, 1):
         assert output.done() == set()
-        assert output.pieces() == committed
+        assert output.chunks() == committed
         writer = parts(output)
-        put_piece(writer, "a", Piece(n, n + 1, 3), range(3 * n, 3 * n + 3))
+        put_piece(writer, "a", Chunk(n, n + 1, 3), range(3 * n, 3 * n + 3))
         writer.close()
-        committed.add(("a", Piece(n, n + 1, 3)))
+        committed.add(("a", Chunk(n, n + 1, 3)))
     assert output.done() == {"a"}
-    assert output.pieces() == set()
+    assert output.chunks() == set()
     output.assemble(ATTRIBUTES)
     with FeatureFile(output.features) as file:
         np.testing.assert_array_equal(file["a"][:, 0], np.arange(9))
@@ -441,9 +441,9 @@ def test_pieces_that_overlap_give_each_row_once(output: Output) -> None:
     reach = 0
     for begin, end in [(0, 2), (1, 4), (1, 2), (3, 6)]:
         assert output.done() == set()
-        assert output.pieces() == {("a", Piece(n, n + 1, 6)) for n in range(reach)}
+        assert output.chunks() == {("a", Chunk(n, n + 1, 6)) for n in range(reach)}
         writer = parts(output)
-        put_piece(writer, "a", Piece(begin, end, 6), range(3 * begin, 3 * end))
+        put_piece(writer, "a", Chunk(begin, end, 6), range(3 * begin, 3 * end))
         writer.close()
         reach = max(reach, end)
     assert output.done() == {"a"}
@@ -455,12 +455,12 @@ def test_pieces_that_overlap_give_each_row_once(output: Output) -> None:
 
 def test_pieces_of_two_divisions_are_not_mixed(output: Output) -> None:
     writer = parts(output)
-    put_piece(writer, "a", Piece(0, 1, 2), range(5))
-    put_piece(writer, "a", Piece(1, 2, 3), range(3, 6))
+    put_piece(writer, "a", Chunk(0, 1, 2), range(5))
+    put_piece(writer, "a", Chunk(1, 2, 3), range(3, 6))
     writer.close()
     assert output.done() == set()
     writer = parts(output)
-    put_piece(writer, "a", Piece(1, 2, 2), range(5, 9))
+    put_piece(writer, "a", Chunk(1, 2, 2), range(5, 9))
     writer.close()
     assert output.done() == {"a"}
     output.assemble(ATTRIBUTES)
@@ -477,13 +477,13 @@ def test_the_whole_video_is_believed_rather_than_its_pieces(output: Output, late
         put_whole(writer, "a", range(1, 9), damaged)
         put_whole(writer, "b", range(0), [Failure("b", "decode", "decoder crashed (SIGSEGV)")])
 
-    def pieces(writer: PartWriter) -> None:
+    def chunks(writer: PartWriter) -> None:
         for video in "ab":
             for n in range(3):
-                put_piece(writer, video, Piece(n, n + 1, 3), range(3 * n, 3 * n + 3))
+                put_piece(writer, video, Chunk(n, n + 1, 3), range(3 * n, 3 * n + 3))
 
     writer = parts(output)
-    for act in (pieces, whole) if late else (whole, pieces):
+    for act in (chunks, whole) if late else (whole, chunks):
         act(writer)
         if not together:
             writer.commit()
@@ -498,9 +498,9 @@ def test_the_whole_video_is_believed_rather_than_its_pieces(output: Output, late
 
 def test_reading_a_video_whole_voids_what_is_being_read_of_its_pieces(output: Output) -> None:
     writer = parts(output)
-    writer.start("a", Piece(0, 1, 2))
-    writer.append("a", np.zeros((1, 4), np.float32), np.array([0]), np.array([0.0]), Piece(0, 1, 2))
-    put_piece(writer, "a", Piece(1, 2, 2), range(5, 9))
+    writer.start("a", Chunk(0, 1, 2))
+    writer.append("a", np.zeros((1, 4), np.float32), np.array([0]), np.array([0.0]), Chunk(0, 1, 2))
+    put_piece(writer, "a", Chunk(1, 2, 2), range(5, 9))
     put_whole(writer, "a", range(9))
     writer.close()
     (part,) = output.parts.glob("part-*.h5")
@@ -511,9 +511,9 @@ def test_reading_a_video_whole_voids_what_is_being_read_of_its_pieces(output: Ou
 
 def test_values_that_cannot_be_stored_in_one_piece_fail_the_video(output: Output) -> None:
     writer = parts(output)
-    put_piece(writer, "a", Piece(0, 1, 2), range(3))
-    writer.append("a", np.full((1, 4), np.nan, np.float32), np.array([3]), np.array([1.5]), Piece(1, 2, 2))
-    assert [f.stage for f in writer.finish("a", [], "pyav", Piece(1, 2, 2))] == ["network"]
+    put_piece(writer, "a", Chunk(0, 1, 2), range(3))
+    writer.append("a", np.full((1, 4), np.nan, np.float32), np.array([3]), np.array([1.5]), Chunk(1, 2, 2))
+    assert [f.stage for f in writer.finish("a", [], "pyav", Chunk(1, 2, 2))] == ["network"]
     put_whole(writer, "b", range(2))
     writer.close()
     assert output.done() == {"a", "b"}
@@ -525,7 +525,7 @@ def test_values_that_cannot_be_stored_in_one_piece_fail_the_video(output: Output
 
 def test_a_part_with_pieces_is_a_feature_file_that_says_so(output: Output) -> None:
     writer = parts(output)
-    put_piece(writer, "a", Piece(2, 3, 3), range(6, 9))
+    put_piece(writer, "a", Chunk(2, 3, 3), range(6, 9))
     writer.close()
     (part,) = output.parts.glob("part-*.h5")
     with FeatureFile(part) as file:
@@ -537,21 +537,21 @@ def test_a_part_with_pieces_is_a_feature_file_that_says_so(output: Output) -> No
 def test_a_damaged_piece_is_read_again_and_no_other(output: Output) -> None:
     for n in range(3):
         writer = parts(output)
-        put_piece(writer, "a", Piece(n, n + 1, 3), range(3 * n, 3 * n + 3))
+        put_piece(writer, "a", Chunk(n, n + 1, 3), range(3 * n, 3 * n + 3))
         writer.close()
     assert output.done() == {"a"}
     second = next(p for p in output.parts.glob("part-*") if FeatureFile(p).failures[0].error == "2-2 of 3")
     second.write_bytes(second.read_bytes()[:-1000])
     output.prepare(RECIPE, overwrite=False)
     assert output.done() == set()
-    assert output.pieces() == {("a", Piece(0, 1, 3)), ("a", Piece(2, 3, 3))}
+    assert output.chunks() == {("a", Chunk(0, 1, 3)), ("a", Chunk(2, 3, 3))}
 
 
 def test_more_pieces_than_files_may_be_open(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vfx.outputs.output_folder.OPEN_FILES", 3)
     writer = parts(output)
     for n in range(20):
-        put_piece(writer, "a", Piece(n, n + 1, 20), range(3 * n, 3 * n + 3))
+        put_piece(writer, "a", Chunk(n, n + 1, 20), range(3 * n, 3 * n + 3))
     writer.close()
     assert len(list(output.parts.glob("part-*.h5"))) == 20
     before = len(list(Path("/proc/self/fd").iterdir()))
@@ -563,7 +563,7 @@ def test_more_pieces_than_files_may_be_open(output: Output, monkeypatch: pytest.
 
 def test_pieces_that_are_left_of_a_video_that_is_gone_are_in_nobodys_way(output: Output) -> None:
     writer = parts(output)
-    put_piece(writer, "a", Piece(0, 1, 2), range(3), [Failure("a", "decode", "file holds 3 of the 4 frames")])
+    put_piece(writer, "a", Chunk(0, 1, 2), range(3), [Failure("a", "decode", "file holds 3 of the 4 frames")])
     put_whole(writer, "b", range(2))
     writer.close()
     assert output.done() == {"b"}

@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import ROOT, TOYDATA
 from vfx.features.reader import FeatureFile
 from vfx.outputs import throughput
-from vfx.outputs.counters import Tally
+from vfx.outputs.counters import RunCounters
 from vfx.outputs.output_folder import Output
 from vfx.outputs.throughput import Interval, Recorder, added_up
 
@@ -32,12 +32,12 @@ def test_a_recorder_keeps_a_bounded_number_of_intervals_and_loses_no_count(
 ) -> None:
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    tally = Tally()
-    recorder = Recorder(tally, [tmp_path], limit=16, step=1)
+    counters = RunCounters()
+    recorder = Recorder(counters, [tmp_path], limit=16, step=1)
     for n in range(1000):
         now[0] += 0.5
-        tally.frames += n
-        tally.waiting += 0.25
+        counters.frames += n
+        counters.waiting += 0.25
         recorder.note()
     rows = recorder.course()
     assert 8 <= len(rows) <= 17

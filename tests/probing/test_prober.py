@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.clips import CLIPS, Clip, corrupt, cut, silence, truncate
-from vfx.collection.collection import Collection, Source
+from vfx.collection.collection import Collection, VideoSource
 from vfx.decoding.limits import Limits
 from vfx.errors import UsageError
 from vfx.probing.prober import COLUMNS, Prober, Record, Task, Tasks, clean, duration, is_variable, probe_all
@@ -50,7 +50,7 @@ def test_what_no_table_can_hold_is_spelled_out() -> None:
 
 
 def test_files_of_one_size_are_to_be_digested_and_those_of_one_id_know_each_other() -> None:
-    sources = [Source(id, f"{n}", size) for n, (id, size) in enumerate([("a", 5), ("a", 0), ("b", 5), ("c", 0)])]
+    sources = [VideoSource(id, f"{n}", size) for n, (id, size) in enumerate([("a", 5), ("a", 0), ("b", 5), ("c", 0)])]
     tasks = Tasks(sources)
     assert len(tasks) == 4
     assert [(t.number, t.digest, t.same) for t in tasks] == [

@@ -21,7 +21,7 @@ from tests.conftest import ROOT, TOYDATA
 from tests.test_kills import session
 from vfx.errors import OutputError
 from vfx.features.reader import FeatureFile
-from vfx.system.folder_lock import NAME, STALE_SECONDS, _myself, alone_in
+from vfx.system.folder_lock import NAME, STALE_SECONDS, _myself, lock_folder
 
 HOLD = """
 import sys, time
@@ -47,10 +47,10 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 def test_the_second_is_told_who_the_first_is(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     said = rf"(?s)another run is writing to {tmp_path} \(process {holder.pid} on .*, since 20.*: .*\); let it end first"
-    with pytest.raises(OutputError, match=said), alone_in(tmp_path):
+    with pytest.raises(OutputError, match=said), lock_folder(tmp_path):
         pass
     holder.send_signal(signal.SIGSTOP)  # however long it takes
-    with pytest.raises(OutputError, match=said), alone_in(tmp_path):
+    with pytest.raises(OutputError, match=said), lock_folder(tmp_path):
         pass
 
 
@@ -59,7 +59,7 @@ def test_what_a_killed_run_held_is_taken_over_at_once(
 ) -> None:
     holder.kill()
     holder.wait()
-    with caplog.at_level(logging.INFO, "vfx"), alone_in(tmp_path):
+    with caplog.at_level(logging.INFO, "vfx"), lock_folder(tmp_path):
         pass
     assert f"taking over from a run that was killed: process {holder.pid} on" in caplog.text
     assert not (tmp_path / NAME).exists()
@@ -75,10 +75,10 @@ def sign(folder: Path, *, age: float = 0, **changes: object) -> None:
 def test_a_run_of_another_machine_is_believed_while_it_gives_signs(tmp_path: Path) -> None:
     sign(tmp_path, host="far", kernel="another", age=30)
     said = r"(?s)process \d+ on far.*sign of life is 3\d s old.*remove .*\.lock"
-    with pytest.raises(OutputError, match=said), alone_in(tmp_path):
+    with pytest.raises(OutputError, match=said), lock_folder(tmp_path):
         pass
     sign(tmp_path, host="far", kernel="another", age=STALE_SECONDS + 5)
-    with alone_in(tmp_path):
+    with lock_folder(tmp_path):
         assert json.loads((tmp_path / NAME).read_text())["pid"] == os.getpid()
 
 
@@ -90,18 +90,18 @@ def test_what_a_job_held_on_another_machine_before_it_was_started_anew_is_waited
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     far = {"host": "far", "kernel": "another", "age": STALE_SECONDS - 3}
     sign(tmp_path, **far, job="SLURM 8")
-    with pytest.raises(OutputError, match="another run is writing"), alone_in(tmp_path, patient=True):
+    with pytest.raises(OutputError, match="another run is writing"), lock_folder(tmp_path, patient=True):
         pass
     sign(tmp_path, **far)
-    with pytest.raises(OutputError, match="another run is writing"), alone_in(tmp_path):
+    with pytest.raises(OutputError, match="another run is writing"), lock_folder(tmp_path):
         pass
-    with caplog.at_level(logging.INFO, "vfx"), alone_in(tmp_path, patient=True):
+    with caplog.at_level(logging.INFO, "vfx"), lock_folder(tmp_path, patient=True):
         pass
     assert "waiting for an earlier attempt of this job to end: process" in caplog.messages[0]
     assert "taking over from a run that was killed: process" in caplog.messages[1]
     monkeypatch.setattr("vfx.system.folder_lock.PATIENCE_SECONDS", 0)
     sign(tmp_path, **far)
-    with pytest.raises(OutputError, match="another run is writing"), alone_in(tmp_path, patient=True):
+    with pytest.raises(OutputError, match="another run is writing"), lock_folder(tmp_path, patient=True):
         pass
 
 
@@ -113,16 +113,16 @@ def test_where_there_are_no_locks_the_process_is_looked_for(tmp_path: Path, monk
     sign(tmp_path)  # it is this very process
     with (
         pytest.raises(OutputError, match=rf"(?s)another run is writing to .*process {os.getpid()} "),
-        alone_in(tmp_path),
+        lock_folder(tmp_path),
     ):
         pass
     sign(tmp_path, started=1)  # a process of that number, but another
-    with alone_in(tmp_path):
+    with lock_folder(tmp_path):
         pass
 
 
 def test_a_holder_whose_folder_was_removed_is_told(tmp_path: Path) -> None:
-    with alone_in(tmp_path / "f") as lock:
+    with lock_folder(tmp_path / "f") as lock:
         lock.check()
         (tmp_path / "f" / NAME).unlink()
         with pytest.raises(OutputError, match="was removed or emptied while this run was writing to it"):
@@ -130,12 +130,12 @@ def test_a_holder_whose_folder_was_removed_is_told(tmp_path: Path) -> None:
 
 
 def test_a_child_that_lives_on_holds_nothing(tmp_path: Path) -> None:
-    with alone_in(tmp_path):
+    with lock_folder(tmp_path):
         child = os.fork()
         if not child:
             time.sleep(600)
     try:
-        with alone_in(tmp_path):
+        with lock_folder(tmp_path):
             pass
     finally:
         os.kill(child, signal.SIGKILL)
@@ -144,7 +144,7 @@ def test_a_child_that_lives_on_holds_nothing(tmp_path: Path) -> None:
 
 def test_a_holder_gives_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vfx.system.folder_lock.BEAT_SECONDS", 0.05)
-    with alone_in(tmp_path):
+    with lock_folder(tmp_path):
         os.utime(tmp_path / NAME, (0, 0))
         until = time.monotonic() + 10
         while (tmp_path / NAME).stat().st_mtime == 0 and time.monotonic() < until:

@@ -11,15 +11,15 @@ from vfx.system import heartbeat
 
 BEATING = """
 import mmap, sys, time
-from vfx import pulse
+from vfx.system import heartbeat
 with open(sys.argv[1], "r+b") as file:
-    pulse.keep(memoryview(mmap.mmap(file.fileno(), 8)))
-pulse.beat()
+    heartbeat.use(memoryview(mmap.mmap(file.fileno(), 8)))
+heartbeat.tick()
 print("begun", flush=True)
 end = time.monotonic() + 1
 while time.monotonic() < end:
-    pulse.beat()
-pulse.rest()
+    heartbeat.tick()
+heartbeat.pause()
 """
 
 
@@ -35,13 +35,13 @@ def test_one_that_beats_is_never_seen_silent(tmp_path: Path) -> None:
             looks = []
             end = time.monotonic() + 0.8
             while time.monotonic() < end:
-                looks.append(heartbeat.silence(clock))
+                looks.append(heartbeat.age(clock))
         assert len(looks) > 1000
         assert max(looks) < 0.5
-        assert heartbeat.silence(clock) < 0  # it rests
+        assert heartbeat.age(clock) < 0  # it rests
         clock.release()
 
 
 def test_a_process_that_nobody_watches_may_beat() -> None:
-    heartbeat.beat()
-    heartbeat.rest()
+    heartbeat.tick()
+    heartbeat.pause()

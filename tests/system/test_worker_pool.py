@@ -136,7 +136,7 @@ def test_what_a_worker_does_after_the_last_item_costs_nothing() -> None:
 def busy(n: int) -> Iterator[int]:
     for _ in range(8):
         time.sleep(0.5)
-        heartbeat.beat()
+        heartbeat.tick()
     yield n
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vfx.collection.collection import FORMATS, FRAME_SUFFIXES, Collection, find_collection
-from vfx.decoding import Reading
+from vfx.decoding import VideoReader
 from vfx.decoding.limits import Limits
 from vfx.errors import CollectionError, LimitError, VfxError
 from vfx.features.reader import FeatureFile
@@ -158,7 +158,7 @@ def _decoded(task: _Task, indices: Sequence[int], side: int, quality: int, limit
     assert task.file is not None
     pictures: dict[int, Picture] = {}  # small ones; a reading may start over, and what it gave is void then
     with contextlib.suppress(VfxError):
-        for frame in Reading(task.file, sample, limits=limits):
+        for frame in VideoReader(task.file, sample, limits=limits):
             if frame.first:
                 pictures.clear()
             for index in chosen[frame.index]:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.collection.collection import Source
-from vfx.decoding import Reading, demux, headers
+from vfx.collection.collection import VideoSource
+from vfx.decoding import VideoReader, demux, headers
 from vfx.decoding.limits import Limits
 from vfx.errors import UsageError, VideoError
 from vfx.extraction.clips import CLIP_BYTES, CLIP_FRAMES, Sampler
@@ -24,7 +24,7 @@ Size = tuple[int, int]  # height, width
 class Video:
     """`frames`: how many it has; `rows`: how many the sampler takes of them."""
 
-    source: Source
+    source: VideoSource
     size: Size
     frames: int
     rows: int
@@ -38,7 +38,7 @@ class Material:
     stock: dict[Size, NDArray[np.uint8]]
 
     @property
-    def sources(self) -> list[Source]:
+    def sources(self) -> list[VideoSource]:
         return [video.source for video in self.videos.values()]
 
     @property
@@ -51,7 +51,7 @@ class Material:
         yield from (slice(start, min(start + longest, video.rows)) for start in range(0, video.rows, longest))
 
 
-def survey(sources: Sequence[Source], *, sample: Sampler, limits: Limits) -> Material:
+def survey(sources: Sequence[VideoSource], *, sample: Sampler, limits: Limits) -> Material:
     """Look at all videos. Raises UsageError where one cannot be read: what is measured would be another thing."""
     videos: dict[str, Video] = {}
     stock: dict[Size, NDArray[np.uint8]] = {}
@@ -66,7 +66,7 @@ def survey(sources: Sequence[Source], *, sample: Sampler, limits: Limits) -> Mat
         videos[source.id] = Video(source, size, len(timeline), rows)
         if size not in stock:
             longest = max(1, min(CLIP_FRAMES, CLIP_BYTES // (3 * size[0] * size[1])))
-            reading = Reading(path, partial(first, longest), limits=limits)
+            reading = VideoReader(path, partial(first, longest), limits=limits)
             frames = [frame.pixels for frame in reading]
             if reading.problem:
                 raise UsageError(f"{path}: a bench needs videos that can be read; take it away ({reading.problem})")
@@ -79,9 +79,9 @@ def first(count: int, timeline: Timeline) -> NDArray[np.int64]:
     return np.arange(min(count, len(timeline)))
 
 
-def decode(source: Source, *, sample: Sampler, decoder: str, limits: Limits) -> Iterator[tuple[int, str]]:
+def decode(source: VideoSource, *, sample: Sampler, decoder: str, limits: Limits) -> Iterator[tuple[int, str]]:
     """Decode a video as a worker does, without a use for its frames: how many, and by whom."""
-    reading = Reading(
+    reading = VideoReader(
         source.path, lambda timeline: sample(replace(timeline, video=source.id)), decoder=decoder, limits=limits
     )
     for _ in reading:

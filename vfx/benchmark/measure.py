@@ -27,16 +27,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from vfx.benchmark import dataset_survey as materials
 from vfx.benchmark.dataset_survey import Material, Size
 from vfx.benchmark.results import Cost
-from vfx.collection.collection import Source
+from vfx.collection.collection import VideoSource
 from vfx.decoding.limits import Limits
 from vfx.errors import ExtractionError
-from vfx.extraction.clips import Clip, Prepares, Sampler
+from vfx.extraction.clips import Clip, Preprocessors, Sampler
 from vfx.extraction.datamodules import Read, SourceDataModule
 from vfx.extraction.lightning_module import Extractor, float32_by_tf32
 from vfx.features.reader import FeatureFile
 from vfx.inference.encoder import Encoder
 from vfx.inference.executors import Pending
-from vfx.models.transforms import Prepare
+from vfx.models.transforms import Preprocess
 from vfx.outputs.output_folder import Output, PartWriter
 from vfx.promise import Promise
 from vfx.sweeps import job_process
@@ -94,7 +94,7 @@ def decode(material: Material, *, sample: Sampler, decoder: str, processes: int,
     return replace(cost, note=", ".join(others))
 
 
-def resize(material: Material, prepare: Prepare) -> Cost:
+def resize(material: Material, preprocess: Preprocess) -> Cost:
     """Resize and crop as many frames of each size as are sampled, in one thread, as a worker does."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -103,7 +103,7 @@ def resize(material: Material, prepare: Prepare) -> Cost:
         frames = 0
         for video in material.videos.values():
             for part in material.clips(video):
-                frames += len(prepare(material.stock[video.size][: part.stop - part.start]))
+                frames += len(preprocess(material.stock[video.size][: part.stop - part.start]))
         return watch.cost(frames)
     finally:
         torch.set_num_threads(threads)
@@ -138,13 +138,13 @@ class ReadyFrames(SourceDataModule):
         self._material = material
         self.plan(material.sources, done=())
 
-    def read_by(self, prepares: Prepares) -> Read:
-        assert not isinstance(prepares, Promise)
+    def read_by(self, preprocessors: Preprocessors) -> Read:
+        assert not isinstance(preprocessors, Promise)
         natives = self._material.stock.items()
-        stock = {size: [prepare(frames).numpy() for prepare in prepares] for size, frames in natives}
+        stock = {size: [preprocess(frames).numpy() for preprocess in preprocessors] for size, frames in natives}
         return partial(self._clips, stock)
 
-    def _clips(self, stock: Mapping[Size, list[NDArray[np.uint8]]], source: Source) -> Iterator[Clip]:
+    def _clips(self, stock: Mapping[Size, list[NDArray[np.uint8]]], source: VideoSource) -> Iterator[Clip]:
         video = self._material.videos[source.id]
         for part in self._material.clips(video):
             index = np.arange(part.start, part.stop)
@@ -226,7 +226,7 @@ def ready(extractor: Extractor, *, batch_size: int | None, rows: int, trainer: T
 
 
 def _frames(encoder: Encoder, count: int, device: torch.device) -> torch.Tensor:
-    side = encoder.prepare.transform.crop
+    side = encoder.preprocess.transform.crop
     return torch.randint(256, (count, side, side, 3), dtype=torch.uint8, device=device)
 
 
@@ -262,7 +262,7 @@ def write(material: Material, folder: Path, *, shape: tuple[int, ...], **options
     attributes = {"feature": "bench", "collection": "bench", "config": "", "provenance": json.dumps({"recipe": {}})}
     output = Output(folder)
     watch = Watch()
-    with output.alone():
+    with output.locked():
         output.prepare({}, overwrite=True)
         parts = PartWriter(output, shape=shape, attributes=attributes, **options)
         for id, video in material.videos.items():

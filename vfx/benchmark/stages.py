@@ -87,8 +87,8 @@ def decode(setup: Setup, decoders: Sequence[str]) -> Iterator[Stage]:
 
 
 def resize(setup: Setup) -> Iterator[Stage]:
-    prepare = setup.encoder(channels_last=True, compiler=False).prepare
-    yield Stage("resize", "1 worker", partial(measure.resize, setup.material, prepare))
+    preprocess = setup.encoder(channels_last=True, compiler=False).preprocess
+    yield Stage("resize", "1 worker", partial(measure.resize, setup.material, preprocess))
 
 
 def network(

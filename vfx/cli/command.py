@@ -147,7 +147,7 @@ def _run(app: App[Any], name: str, early: Early | None) -> None:
         except config_errors.ERRORS as error:
             if begun or asked:
                 raise
-            log.error("error: %s", config_errors.explained(error, name, sys.argv[1:]))
+            log.error("error: %s", config_errors.translate_error(error, name, sys.argv[1:]))
             sys.exit(1)
         except BrokenPipeError:  # of --help
             if begun:
@@ -254,7 +254,7 @@ def call(app: App[Result], name: str, overrides: tuple[str, ...]) -> Result:
         with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             config = hydra.compose(name, overrides=given)
     except config_errors.ERRORS as error:
-        raise config_errors.explained(error, name, given) from error
+        raise config_errors.translate_error(error, name, given) from error
     return app(resolved(config, name))
 
 

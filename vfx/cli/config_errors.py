@@ -20,7 +20,7 @@ ERRORS = (HydraException, OmegaConfBaseException)
 NEAREST = 3
 
 
-def explained(error: Exception, app: str, arguments: Iterable[str]) -> UsageError:
+def translate_error(error: Exception, app: str, arguments: Iterable[str]) -> UsageError:
     """The error to show for one of ERRORS that Hydra raised when it composed the config of `app` from `arguments`."""
     said = str(error).splitlines()[0] if str(error) else type(error).__name__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:

@@ -23,7 +23,7 @@ LONGEST_ID = 1000  # bytes: those of names of files end at 255, those that come 
 SHOWN = 5  # how many offenders an error names
 
 
-class Piece(NamedTuple):
+class Chunk(NamedTuple):
     """The stretches `[begin, end)` of the `total` of about the same length into which a video is cut."""
 
     begin: int
@@ -34,20 +34,20 @@ class Piece(NamedTuple):
         return f"{self.begin + 1}-{self.end} of {self.total}"
 
     @classmethod
-    def parsed(cls, text: str) -> Piece:
+    def parsed(cls, text: str) -> Chunk:
         """What `str` makes of a piece, made a piece again."""
-        stretches, _, total = text.partition(" of ")
-        first, _, last = stretches.partition("-")
+        units, _, total = text.partition(" of ")
+        first, _, last = units.partition("-")
         return cls(int(first) - 1, int(last), int(total))
 
 
-class Source(NamedTuple):
+class VideoSource(NamedTuple):
     """One video of a collection, or a piece of one.
 
     `path`: the video file, or the folder that holds its frames. `cost`: what it takes to read, in bytes of the
     file (videos) or in frames (folders of frames); only the proportions matter. Bytes are known without opening a
     file, and a megabyte of H.264 took 0.15 to 0.3 processor seconds to decode, from 240p to 720p. `video`: the file
-    that a folder of frames was cut from, where the collection has it. `piece`: None for the whole. `counts`: whether
+    that a folder of frames was cut from, where the collection has it. `chunk`: None for the whole. `counts`: whether
     the video is counted here, which of all that is read of it one alone says.
     """
 
@@ -55,7 +55,7 @@ class Source(NamedTuple):
     path: str
     cost: int
     video: str | None = None
-    piece: Piece | None = None
+    chunk: Chunk | None = None
     counts: bool = True
 
 
@@ -70,7 +70,7 @@ class Collection:
         folder = self.root / "VideoData"
         return folder if folder.is_dir() else self.root
 
-    def videos(self) -> list[Source]:
+    def videos(self) -> list[VideoSource]:
         """The video files at any depth, sorted by id.
 
         Raises CollectionError where there is none, where two share an id, or where an id cannot be stored.
@@ -86,7 +86,7 @@ class Collection:
                 found[id] = min(entry.path, found.get(id, entry.path))
         return found
 
-    def files(self) -> tuple[list[Source], Counter[str]]:
+    def files(self) -> tuple[list[VideoSource], Counter[str]]:
         """The video files at any depth, sorted by id, also where two share one or it cannot be stored; and how many
         other files there are of each suffix, in lower case.
 
@@ -95,7 +95,7 @@ class Collection:
         folder = self._video_folder()
         others: Counter[str] = Counter()
         walked = _walk(folder, VIDEO_SUFFIXES, others)
-        found = sorted(Source(_stem(entry.name), entry.path, _size(entry)) for entry in walked)
+        found = sorted(VideoSource(_stem(entry.name), entry.path, _size(entry)) for entry in walked)
         if not found:
             endings = " ".join(sorted(VIDEO_SUFFIXES))
             raise CollectionError(
@@ -104,7 +104,7 @@ class Collection:
             )
         return found, others
 
-    def frame_folders(self) -> list[Source]:
+    def frame_folders(self) -> list[VideoSource]:
         """The folders of frames in `ImageData`, `<video id>/<video id>_<index>.jpg`, sorted by video id.
 
         Raises CollectionError as `videos` does, and where two videos share the id of a folder.
@@ -123,8 +123,10 @@ class Collection:
         folders = [(Path(path).name, path, count) for path, count in counts.items()]
         ids = {id for id, *_ in folders}
         walked = ((_stem(entry.name), entry.path) for entry in _walk(self._video_folder(), VIDEO_SUFFIXES))
-        videos = {v.id: v.path for v in _apart([Source(id, path, 0) for id, path in walked if id in ids], self.name)}
-        return _checked([Source(id, path, n, videos.get(id)) for id, path, n in folders], self.name)
+        videos = {
+            v.id: v.path for v in _apart([VideoSource(id, path, 0) for id, path in walked if id in ids], self.name)
+        }
+        return _checked([VideoSource(id, path, n, videos.get(id)) for id, path, n in folders], self.name)
 
 
 def first_frames(collection: Path, count: int) -> list[Path]:
@@ -222,7 +224,7 @@ def _walk(
                     others[suffix] += 1
 
 
-def _checked(sources: list[Source], name: str) -> list[Source]:
+def _checked(sources: list[VideoSource], name: str) -> list[VideoSource]:
     bad = [s for s in sources if not is_storable(s.id)]
     if bad:
         raise CollectionError(
@@ -233,7 +235,7 @@ def _checked(sources: list[Source], name: str) -> list[Source]:
     return _apart(sources, name)
 
 
-def _apart(sources: list[Source], name: str) -> list[Source]:
+def _apart(sources: list[VideoSource], name: str) -> list[VideoSource]:
     """The sources, sorted. Raises CollectionError where two share an id."""
     sources.sort()
     twice = [(a, b) for a, b in itertools.pairwise(sources) if a.id == b.id]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.comparison.inputs import Side
+from vfx.comparison.inputs import ComparisonInput
 from vfx.comparison.match_ids import Listed, Pairing, pair, picked, shift
 from vfx.errors import UsageError
 from vfx.features.reader import Failure
@@ -69,7 +69,7 @@ class Comparison:
     where a side does not tell. `failures`: those that a alone has, and b alone.
     """
 
-    sides: tuple[Side, Side]
+    sides: tuple[ComparisonInput, ComparisonInput]
     pairing: Pairing
     cosine: NDArray[np.float64]
     difference: NDArray[np.float64]
@@ -119,7 +119,9 @@ class Comparison:
         return found
 
 
-def compare(a: Side, b: Side, *, on_block: Callable[[Block], None] = lambda block: None) -> Comparison:
+def compare(
+    a: ComparisonInput, b: ComparisonInput, *, on_block: Callable[[Block], None] = lambda block: None
+) -> Comparison:
     """Compare the rows that two features have under one id, (D,) or all of (10,D) as one.
 
     They are read in blocks; what stays in memory is some numbers a row. `on_block` is handed each block of rows, in
@@ -232,7 +234,7 @@ class _Meter:
         return found
 
 
-def _check(a: Side, b: Side) -> None:
+def _check(a: ComparisonInput, b: ComparisonInput) -> None:
     if a.level and b.level and a.level != b.level:
         raise UsageError(
             f"a ({a.path}) is of {a.level} level, and b ({b.path}) of {b.level} level: no row has its like; pool"
@@ -247,7 +249,7 @@ def _check(a: Side, b: Side) -> None:
         )
 
 
-def _times(a: Side, b: Side, pairing: Pairing) -> Times | None:
+def _times(a: ComparisonInput, b: ComparisonInput, pairing: Pairing) -> Times | None:
     if a.seconds is None or b.seconds is None:
         return None
     x, y = a.seconds[pairing.a], b.seconds[pairing.b]
@@ -259,14 +261,14 @@ def _times(a: Side, b: Side, pairing: Pairing) -> Times | None:
     )
 
 
-def _failures(a: Side, b: Side) -> tuple[list[Failure], list[Failure]]:
+def _failures(a: ComparisonInput, b: ComparisonInput) -> tuple[list[Failure], list[Failure]]:
     if a.failures is None or b.failures is None:
         return [], []
     x, y = set(a.failures), set(b.failures)
     return sorted(x - y), sorted(y - x)
 
 
-def _hints_of_order(a: Side, b: Side, pairing: Pairing, meter: _Meter) -> list[str]:
+def _hints_of_order(a: ComparisonInput, b: ComparisonInput, pairing: Pairing, meter: _Meter) -> list[str]:
     """Whether the rows agree where they stand, when under their ids they do not."""
     rows = a.shape[0]
     if not rows or rows != b.shape[0] or (meter.alike and len(pairing.a) == rows):

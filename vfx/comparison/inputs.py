@@ -19,7 +19,7 @@ from vfx.formats.lineage_source import find_source
 
 
 @dataclass(frozen=True)
-class Side:
+class ComparisonInput:
     """One feature, open. What a BigFile and a text do not tell is None, or empty.
 
     `shape` (N,D) or (N,10,D). `ids` goes through the N ids in the order of the rows, anew at each call; those of frame
@@ -41,7 +41,7 @@ class Side:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Side]:
+def opened(path: Path) -> Iterator[ComparisonInput]:
     """A feature file, a BigFile or a text of the lineage, each by its path or by its folder's.
 
     Raises UsageError where there is none of them, and OutputError where it is damaged.
@@ -57,7 +57,7 @@ def opened(path: Path) -> Iterator[Side]:
         )
     source = find_source(path)
     with source.as_bigfile() as folder, bigfile.opened(folder) as matrix:
-        yield Side(
+        yield ComparisonInput(
             source.path,
             {"bigfile": "BigFile", "txt": "text"}[source.format],
             (matrix.rows, matrix.dims),
@@ -67,9 +67,9 @@ def opened(path: Path) -> Iterator[Side]:
         )
 
 
-def _feature_file(file: FeatureFile) -> Side:
+def _feature_file(file: FeatureFile) -> ComparisonInput:
     frames = file.level == "frame"
-    return Side(
+    return ComparisonInput(
         file.path,
         "vfx",
         file.features.shape,

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vfx import validation
-from vfx.collection.collection import FRAME_SUFFIXES, Source, video_id
-from vfx.decoding import Reading
+from vfx.collection.collection import FRAME_SUFFIXES, VideoSource, video_id
+from vfx.decoding import VideoReader
 from vfx.decoding.limits import Limits
 from vfx.errors import OutputError, UsageError, VfxError
 from vfx.sampling.timeline import Timeline
@@ -47,7 +47,7 @@ class Cut:
 
     `rate` (frames a second, 0 if the container states none), `frames` (all that it has), `width` and `height`
     (pixels, as shown) are the video's; all 0 if it could not be opened. `cut`: how many frames were written.
-    `stage`, `problem`: as of a `decoding.Reading`, "" if all went well.
+    `stage`, `problem`: as of a `decoding.VideoReader`, "" if all went well.
     """
 
     id: str
@@ -122,7 +122,7 @@ class Cutter:
     recipe: Mapping[str, Any]
     limits: Limits | None = None
 
-    def __call__(self, source: Source) -> Cut:
+    def __call__(self, source: VideoSource) -> Cut:
         """Never raises for a bad video; OutputError where the disk does not take the frames."""
         temporary = self.images / f".{source.id}.{uuid.uuid4().hex[:8]}.tmp"
         video = _file(source)
@@ -143,8 +143,8 @@ class Cutter:
             raise unwritten(self.images / source.id, error) from error
         return cut
 
-    def _decode(self, source: Source, folder: Path) -> Cut:
-        reading = Reading(
+    def _decode(self, source: VideoSource, folder: Path) -> Cut:
+        reading = VideoReader(
             source.path,
             lambda timeline: self.sample(replace(timeline, video=source.id)),
             decoder=self.decoder,
@@ -168,7 +168,7 @@ class Cutter:
                 unsaved = f"frame {frame.index} cannot be saved as {self.pictures.format}: {error}"  # JPEG's 65,500
                 break
             written += 1
-        if reading.void and written:
+        if reading.discarded and written:
             _empty(folder)
             written = 0
         timeline = reading.timeline
@@ -226,7 +226,7 @@ class Done(NamedTuple):
     replaced: bool = False
 
 
-def done(images: Path, source: Source) -> Done | None:
+def done(images: Path, source: VideoSource) -> Done | None:
     """What was cut of a video before; None if nothing was, or if frames are missing since.
 
     Raises OutputError where the record in the folder is not one.
@@ -249,7 +249,7 @@ def done(images: Path, source: Source) -> Done | None:
         ) from error
 
 
-def _file(source: Source) -> dict[str, int] | None:
+def _file(source: VideoSource) -> dict[str, int] | None:
     """What tells a video file from another of its name; None where there is none to be asked."""
     try:
         status = Path(source.path).stat()
@@ -281,9 +281,9 @@ def remove_leftovers(images: Path) -> list[Path]:
     return [entry for entry, match in matches if match and not remove(entry, match["id"])]
 
 
-def survey(source: Source) -> Cut:
+def survey(source: VideoSource) -> Cut:
     """What a video is, from its first frame; nothing is cut."""
-    reading = Reading(source.path, lambda timeline: np.arange(min(1, len(timeline))))
+    reading = VideoReader(source.path, lambda timeline: np.arange(min(1, len(timeline))))
     for frame in reading:
         assert reading.timeline is not None
         height, width = frame.pixels.shape[:2]
@@ -292,7 +292,7 @@ def survey(source: Source) -> Cut:
 
 
 def cut_all(
-    sources: Iterable[Source], cut: Callable[[Source], Cut], *, num_workers: int, limits: Limits
+    sources: Iterable[VideoSource], cut: Callable[[VideoSource], Cut], *, num_workers: int, limits: Limits
 ) -> Iterator[Cut]:
     """Cut videos in `num_workers` processes (0: in this one), and yield what became of each as it is finished.
 
@@ -322,7 +322,7 @@ def cut_all(
                 yield Cut(source.id, stage="decode", problem=item.reason)
 
 
-def _cut_one(source: Source, *, cut: Callable[[Source], Cut]) -> Iterator[Cut]:
+def _cut_one(source: VideoSource, *, cut: Callable[[VideoSource], Cut]) -> Iterator[Cut]:
     """The one result of a video, whatever goes wrong with it."""
     try:
         yield cut(source)

@@ -16,14 +16,14 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from vfx.collection.collection import Collection, Source
+from vfx.collection.collection import Collection, VideoSource
 from vfx.cutting.cutter import Cut, frame_indices
 from vfx.system.files import replace_durably, writing
 
 META = "id.videometa.txt"
 
 
-def write_lists(collection: Collection, videos: list[Source], metas: dict[str, str]) -> None:
+def write_lists(collection: Collection, videos: list[VideoSource], metas: dict[str, str]) -> None:
     """Write the list files; those whose content is right already are left alone.
 
     `metas`: the lines of id.videometa.txt by video id, for the videos that could be opened.
@@ -75,7 +75,7 @@ def rewrite(path: Path, lines: Iterable[str]) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _sorted_frame_ids(folders: list[Source]) -> Iterator[str]:
+def _sorted_frame_ids(folders: list[VideoSource]) -> Iterator[str]:
     """All frame ids, sorted as text, with no more of them in memory than of a few videos.
 
     Ids of `a` and `a_1` interleave (a_0, a_1_0, a_2), but none of a video comes before `<video id>_`.

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.collection.collection import Piece
+from vfx.collection.collection import Chunk
 from vfx.decoding import pyav
 from vfx.decoding.frame import Frame
 from vfx.decoding.limits import Limits
@@ -19,8 +19,8 @@ from vfx.decoding.video_reader import shortfall
 from vfx.sampling.timeline import Timeline
 
 
-class PieceReading:
-    """Iterates over the sampled frames of a piece, ascending by index, as a `Reading` of the whole video by PyAV would
+class ChunkReader:
+    """Iterates over the sampled frames of a piece, ascending by index, as a `VideoReader` of the whole video by PyAV would
     give them, and tells the same afterwards: the first of all pieces, in `problem`, what the file lacks, if anything.
 
     `sample` chooses from the timeline of the whole video. Raises VideoError where anything is wrong with the piece:
@@ -28,20 +28,20 @@ class PieceReading:
     """
 
     decoder = "pyav"
-    void = False
+    discarded = False
 
     def __init__(
         self,
         path: str | Path,
         sample: Callable[[Timeline], NDArray[np.int64]],
-        piece: Piece,
+        chunk: Chunk,
         *,
         limits: Limits | None = None,
     ) -> None:
         self.stage = self.problem = ""
         self._path = Path(path)
         self._sample = sample
-        self._piece = piece
+        self._piece = chunk
         self._limits = limits
 
     def __iter__(self) -> Iterator[Frame]:

@@ -54,7 +54,7 @@ def frames(path: Path, timeline: Timeline, indices: NDArray[np.int64]) -> Iterat
         before = None
         for index in range(int(indices[-1]) + 1):
             frame = reader.next()
-            heartbeat.beat()
+            heartbeat.tick()
             if index in wanted:
                 pixels = frame.asnumpy()
                 # Where its FFmpeg stumbles over a frame and PyAV's does not, it does not count this as repeated.

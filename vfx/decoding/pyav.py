@@ -377,7 +377,7 @@ def _of(container: InputContainer, stream: VideoStream) -> _Source:
 
 def _emptied(kept: deque[av.Packet]) -> Iterator[av.Packet]:
     while kept:
-        heartbeat.beat()
+        heartbeat.tick()
         yield kept.popleft()
 
 
@@ -628,7 +628,7 @@ def _demuxed(container: InputContainer, stream: VideoStream) -> Iterator[av.Pack
     # At its end PyAV looks for every stream, and finds none that began in mid-file (sound in FLV, programs in MPEG-TS).
     with suppress(IndexError):
         for packet in container.demux(stream):
-            heartbeat.beat()
+            heartbeat.tick()
             yield packet
 
 

@@ -46,7 +46,7 @@ def frames(path: Path, timeline: Timeline, indices: NDArray[np.int64]) -> Iterat
             raise VideoError(f"torchcodec counts {len(decoder)} frames where the packets show {len(timeline)}")
         for chunk in _chunks(decoder, indices):
             batch = decoder.get_frames_at(chunk.tolist())
-            heartbeat.beat()
+            heartbeat.tick()
             if np.abs(batch.pts_seconds.numpy() - timeline.seconds[chunk]).max() > TOLERANCE:
                 raise VideoError("torchcodec's times differ from those of the packets")
             for index, pixels in zip(chunk, batch.data.numpy(), strict=True):

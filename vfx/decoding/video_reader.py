@@ -60,7 +60,7 @@ def shortfall(timeline: Timeline) -> str:
     return "; ".join(filter(None, [held if len(timeline) < timeline.promised else "", timeline.flaw]))
 
 
-class Reading:
+class VideoReader:
     """Iterates over the sampled frames of a video, ascending by index; never raises for a bad video.
 
     `sample` chooses the indices from the timeline. `decoder`: the backend asked first ("auto": PyAV, which is exact
@@ -70,7 +70,7 @@ class Reading:
 
     After the iteration these tell what happened:
     `timeline`: None if the file could not be opened. `expected`, `decoded`: counts of sampled and delivered frames.
-    `void`: the reading started over and has delivered nothing since, so that no frame it yielded counts.
+    `discarded`: the reading started over and has delivered nothing since, so that no frame it yielded counts.
     `decoder`: who delivered, joined by "+" in order; "" if no one.
     `stage`: "" if all went well; "open" if nothing could be read, "decode" if frames are missing or the file is cut
     short. `problem`: a sentence that says what, "" if nothing.
@@ -91,7 +91,7 @@ class Reading:
         self._path = Path(path)
         self._sample = sample
         self._limits = limits
-        self.void = False
+        self.discarded = False
         self._reset()
 
     def _reset(self) -> None:
@@ -100,7 +100,7 @@ class Reading:
         self.decoder = self.stage = self.problem = ""
 
     def __iter__(self) -> Iterator[Frame]:
-        self.void = False
+        self.discarded = False
         self._reset()
         video = pyav.Video(self._path)
         try:
@@ -111,11 +111,11 @@ class Reading:
         try:
             yield from self._decode(video, timeline)
         except TimelineError:
-            self.void = True
+            self.discarded = True
             try:
                 yield from self._decode(video, pyav.decoded_timeline(self._path, timeline))
             except VideoError as error:
-                self.decoded = 0 if self.void else self.decoded
+                self.decoded = 0 if self.discarded else self.decoded
                 self.stage, self.problem = "decode", self._tell(error)
 
     def _decode(self, video: pyav.Video, timeline: Timeline) -> Iterator[Frame]:
@@ -139,7 +139,7 @@ class Reading:
                         if self.decoded == before + 1:
                             self.decoder = "+".join(filter(None, [self.decoder, name]))
                         last = frame.index
-                        self.void = False
+                        self.discarded = False
                         yield replace(frame, first=self.decoded == 1)
                 break
             except TimelineError:

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vfx.collection.collection import FORMATS, FRAME_SUFFIXES, Piece, Source, video_id
-from vfx.decoding import Frame, PieceReading, Reading, remembered
+from vfx.collection.collection import FORMATS, FRAME_SUFFIXES, Chunk, VideoSource, video_id
+from vfx.decoding import ChunkReader, Frame, VideoReader, remembered
 from vfx.decoding.limits import Limits
 from vfx.errors import SamplerError, VideoError
 from vfx.features.reader import Failure
-from vfx.models.transforms import Prepare
+from vfx.models.transforms import Preprocess
 from vfx.promise import Promise
 from vfx.sampling.timeline import Timeline
 from vfx.system import heartbeat
@@ -28,7 +28,7 @@ AHEAD_FRAMES = 4 * CLIP_FRAMES  # that are read before it is known how they are 
 
 Sampler = Callable[[Timeline], NDArray[np.int64]]
 # The ways in which frames are prepared, which reading may begin without.
-Prepares = Sequence[Prepare] | Promise[Sequence[Prepare]]
+Preprocessors = Sequence[Preprocess] | Promise[Sequence[Preprocess]]
 # How reading a video ended: what failed, which decoder served, and whether all frames that came are void.
 Outcome = tuple[list[Failure], str, bool]
 
@@ -39,9 +39,9 @@ class Clip:
     of a video with none left, which may then have no view.
 
     `first`: the video is read from its beginning, and clips of it that came before are void. `last`: it has no
-    more clips, and `failures` and `decoder` tell how it went. `busy`: seconds that a worker spent on this clip.
+    more clips, and `failures` and `decoder` tell how it went. `decode_seconds`: seconds that a worker spent on this clip.
     `share`: how much of the video's frames have come by now, in [0, 1]; 0 while that is not known.
-    `piece`: the piece of the video that all this is about, None for the whole. `trouble`: why it cannot be had by
+    `chunk`: the piece of the video that all this is about, None for the whole. `error`: why it cannot be had by
     itself, so that the video has to be read whole, "" if it can.
     """
 
@@ -53,19 +53,19 @@ class Clip:
     last: bool = False
     failures: list[Failure] = field(default_factory=list)
     decoder: str = ""
-    busy: float = 0.0
+    decode_seconds: float = 0.0
     share: float = 0.0
-    piece: Piece | None = None
-    trouble: str = ""
+    chunk: Chunk | None = None
+    error: str = ""
 
     def __len__(self) -> int:
         return len(self.index)
 
 
 def read_video(
-    source: Source, *, sample: Sampler, decoder: str, prepares: Prepares, limits: Limits | None = None
+    source: VideoSource, *, sample: Sampler, decoder: str, preprocessors: Preprocessors, limits: Limits | None = None
 ) -> Iterator[Clip]:
-    """The clips of a video file, decoded by `decoder` (see `decoding.Reading`), or of a piece of it, decoded by PyAV.
+    """The clips of a video file, decoded by `decoder` (see `decoding.VideoReader`), or of a piece of it, decoded by PyAV.
 
     Raises VideoError where a piece is not sound.
     """
@@ -73,19 +73,21 @@ def read_video(
     def choose(timeline: Timeline) -> NDArray[np.int64]:
         return sample(replace(timeline, video=source.id))
 
-    reading: Reading | PieceReading
-    if source.piece is None:
-        reading = Reading(source.path, choose, decoder=decoder, limits=limits)
+    reading: VideoReader | ChunkReader
+    if source.chunk is None:
+        reading = VideoReader(source.path, choose, decoder=decoder, limits=limits)
     else:
-        reading = PieceReading(source.path, choose, source.piece, limits=limits)
+        reading = ChunkReader(source.path, choose, source.chunk, limits=limits)
 
     def share() -> float:
-        return reading.decoded / reading.expected if isinstance(reading, Reading) and reading.expected else 0
+        return reading.decoded / reading.expected if isinstance(reading, VideoReader) and reading.expected else 0
 
-    yield from _clips(source, reading, prepares, lambda: _outcome(source.id, reading), share)
+    yield from _clips(source, reading, preprocessors, lambda: _outcome(source.id, reading), share)
 
 
-def read_frames(source: Source, *, sample: Sampler, prepares: Prepares, limits: Limits | None = None) -> Iterator[Clip]:
+def read_frames(
+    source: VideoSource, *, sample: Sampler, preprocessors: Preprocessors, limits: Limits | None = None
+) -> Iterator[Clip]:
     """The clips of a folder of frames `<video id>_<index>.jpg`.
 
     Their presentation times are those of the video that they were cut from, NaN where that is not at hand.
@@ -105,8 +107,8 @@ def read_frames(source: Source, *, sample: Sampler, prepares: Prepares, limits: 
             chosen = sample(timeline) if len(timeline) else indices
         except SamplerError as error:  # its options are right, so it is the times that it cannot use
             raise VideoError(str(error)) from error
-        if source.piece is not None:
-            begin, end, total = source.piece
+        if source.chunk is not None:
+            begin, end, total = source.chunk
             chosen = chosen[len(chosen) * begin // total : len(chosen) * end // total]
         unread = []
         for n, i in enumerate(chosen):
@@ -119,21 +121,21 @@ def read_frames(source: Source, *, sample: Sampler, prepares: Prepares, limits: 
             except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, VideoError) as error:
                 unread.append(f"{paths[int(indices[i])].name}: {error}")
                 continue
-            heartbeat.beat()
+            heartbeat.tick()
             yield Frame(int(indices[i]), float(timeline.seconds[i]), pixels, False)
         if unread:
             text = f"{len(unread)} of {len(chosen)} frames cannot be read, the first being {unread[0]}"
-            if source.piece is not None:
+            if source.chunk is not None:
                 raise VideoError(text)
             failures.append(Failure(source.id, "decode", text))
 
-    yield from _clips(source, frames(), prepares, lambda: (failures, "pillow", False), lambda: share)
+    yield from _clips(source, frames(), preprocessors, lambda: (failures, "pillow", False), lambda: share)
 
 
 def _clips(
-    source: Source,
+    source: VideoSource,
     frames: Iterable[Frame],
-    prepares: Prepares,
+    preprocessors: Preprocessors,
     end: Callable[[], Outcome],
     share: Callable[[], float],
 ) -> Iterator[Clip]:
@@ -141,29 +143,29 @@ def _clips(
     clock = time.perf_counter()
     first = True
     waiting: list[Frame] = []
-    ways: Sequence[Prepare] = ()
+    ways: Sequence[Preprocess] = ()
 
     def prepared() -> Iterator[Frame]:
         """The frames, when it is known how they are to be prepared: meanwhile a few clips of them are read, which
         take no more memory than one may."""
         nonlocal clock, ways
-        if not isinstance(prepares, Promise):
-            ways = prepares
+        if not isinstance(preprocessors, Promise):
+            ways = preprocessors
             yield from frames
             return
         coming = iter(frames)
         ahead: deque[Frame] = deque()
         room = CLIP_BYTES
-        while room > 0 and len(ahead) < AHEAD_FRAMES and not prepares.is_kept():
+        while room > 0 and len(ahead) < AHEAD_FRAMES and not preprocessors.is_kept():
             if (frame := next(coming, None)) is None:
                 break
             ahead.append(frame)
             room -= frame.pixels.nbytes
-        heartbeat.rest()
+        heartbeat.pause()
         begun = time.perf_counter()
-        ways = prepares.value()
+        ways = preprocessors.value()
         clock += time.perf_counter() - begun
-        heartbeat.beat()
+        heartbeat.tick()
         while ahead:
             yield ahead.popleft()
         yield from coming
@@ -173,13 +175,13 @@ def _clips(
         pixels = np.stack([f.pixels for f in waiting]) if waiting else None
         made = Clip(
             source.id,
-            [] if pixels is None else [prepare(pixels).numpy() for prepare in ways],
+            [] if pixels is None else [preprocess(pixels).numpy() for preprocess in ways],
             np.array([f.index for f in waiting], np.int64),
             np.array([f.seconds for f in waiting], np.float64),
             first=first,
-            busy=time.perf_counter() - clock,
+            decode_seconds=time.perf_counter() - clock,
             share=share(),
-            piece=source.piece,
+            chunk=source.chunk,
         )
         first = False
         waiting.clear()
@@ -197,8 +199,8 @@ def _clips(
             yield clip()
             clock = time.perf_counter()
         waiting.append(frame)
-    failures, decoder, void = end()
-    if void:
+    failures, decoder, discarded = end()
+    if discarded:
         first = True
         waiting.clear()
     made = clip()
@@ -206,12 +208,12 @@ def _clips(
     yield made
 
 
-def _outcome(id: str, reading: Reading | PieceReading) -> Outcome:
+def _outcome(id: str, reading: VideoReader | ChunkReader) -> Outcome:
     failures = [Failure(id, reading.stage, reading.problem)] if reading.problem else []
-    return failures, reading.decoder, reading.void
+    return failures, reading.decoder, reading.discarded
 
 
-def _frame_paths(source: Source, failures: list[Failure]) -> dict[int, Path]:
+def _frame_paths(source: VideoSource, failures: list[Failure]) -> dict[int, Path]:
     """The frames of a folder by index; a name that does not fit, or an index that two files have, is a failure."""
     paths: dict[int, Path] = {}
     for path in sorted(Path(source.path).iterdir()):
@@ -230,7 +232,7 @@ def _frame_paths(source: Source, failures: list[Failure]) -> dict[int, Path]:
     return paths
 
 
-def _seconds(indices: NDArray[np.int64], source: Source, failures: list[Failure]) -> NDArray[np.float64]:
+def _seconds(indices: NDArray[np.int64], source: VideoSource, failures: list[Failure]) -> NDArray[np.float64]:
     seconds = np.full(len(indices), np.nan)
     if source.video is not None:
         try:

@@ -13,18 +13,18 @@ import torch
 from pytorch_lightning import LightningDataModule
 
 from vfx import validation
-from vfx.collection.collection import Collection, Piece, Source
-from vfx.decoding import PieceReading, check_decoder
+from vfx.collection.collection import Chunk, Collection, VideoSource
+from vfx.decoding import ChunkReader, check_decoder
 from vfx.decoding.limits import Limits
-from vfx.extraction.clips import Clip, Prepares, Sampler, read_frames, read_video
+from vfx.extraction.clips import Clip, Preprocessors, Sampler, read_frames, read_video
 from vfx.extraction.lightning_module import Extractor
 from vfx.extraction.parallel_reader import Batch, Batches, Reader, divide, share
-from vfx.outputs.counters import Tally
+from vfx.outputs.counters import RunCounters
 from vfx.sampling.timeline import Timeline
 from vfx.system.cpu_count import cores
 
 log = logging.getLogger(__name__)
-Read = Callable[[Source], Iterator[Clip]]
+Read = Callable[[VideoSource], Iterator[Clip]]
 PIECE_BYTES = 8 << 20  # of a video: a second or two of decoding, beside which listing its packets is little
 PIECE_FRAMES = 256  # of a folder of frames: about as long
 
@@ -33,7 +33,7 @@ class SourceDataModule(LightningDataModule):
     """What both datasets share: what remains to be done, its sharing out over ranks, and the batches.
 
     `batch_size`: frames; `num_workers`: processes that read; None takes both from the machine. `piece_cost`: what each
-    piece of a source that is divided costs at least, in the unit of `Source.cost`; runs that go on with each other's
+    piece of a source that is divided costs at least, in the unit of `VideoSource.cost`; runs that go on with each other's
     pieces must agree on it. `check` is called again and again while batches are made, and ends the run by raising.
     """
 
@@ -49,7 +49,7 @@ class SourceDataModule(LightningDataModule):
         batch_size: int | None = None,
         num_workers: int | None = None,
         piece_cost: int,
-        tally: Tally | None = None,
+        counters: RunCounters | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
@@ -63,41 +63,41 @@ class SourceDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.piece_cost = piece_cost
-        self.planned: list[Source] = []
-        self.todo: list[Source] = []
+        self.planned: list[VideoSource] = []
+        self.todo: list[VideoSource] = []
         self._sample = sample
         self._limits = limits
         self._check = check
-        self._tally = tally or Tally()
-        self._begun: Container[tuple[str, Piece]] = frozenset()
+        self._counters = counters or RunCounters()
+        self._begun: Container[tuple[str, Chunk]] = frozenset()
         self._copying: torch.cuda.Stream | None = None
         self._reader: Reader | None = None
-        self._pieces: Counter[str] = Counter()  # of each video that is divided
+        self._chunks: Counter[str] = Counter()  # of each video that is divided
 
-    def sources(self) -> list[Source]:
+    def sources(self) -> list[VideoSource]:
         """All that the collection holds, sorted by id."""
         raise NotImplementedError
 
-    def read_by(self, prepares: Prepares) -> Read:
+    def read_by(self, preprocessors: Preprocessors) -> Read:
         """How a worker reads one source, for networks that want frames in these ways; pickled to the workers."""
         raise NotImplementedError
 
     def plan(
-        self, sources: list[Source], *, done: Container[str], pieces: Container[tuple[str, Piece]] = frozenset()
+        self, sources: list[VideoSource], *, done: Container[str], chunks: Container[tuple[str, Chunk]] = frozenset()
     ) -> None:
-        """What remains of the sources, of some a few `pieces` less; on the first rank, whose list all work from."""
+        """What remains of the sources, of some a few `chunks` less; on the first rank, whose list all work from."""
         planned = [s for s in sources if s.id not in done]
-        if planned != self.planned or pieces != self._begun:
+        if planned != self.planned or chunks != self._begun:
             self.close()  # what was begun is out of date
-        self.planned, self._begun = planned, pieces
+        self.planned, self._begun = planned, chunks
 
-    def begin(self, prepares: Prepares) -> None:
+    def begin(self, preprocessors: Preprocessors) -> None:
         """Start to read ahead, where that was not begun, for a run that has one rank: while its network is made ready,
         or not even known, cores are idle."""
         if self._reader is not None:
             return
         self.todo = share(self._divided(ranks=1, ranks_here=1), 0, 1)
-        self._reader = self._made_reader(prepares)
+        self._reader = self._made_reader(preprocessors)
         self._reader.begin()
 
     def close(self) -> None:
@@ -118,9 +118,9 @@ class SourceDataModule(LightningDataModule):
         # One list for all: the collection may change while they start, and machines differ.
         todo = self.trainer.strategy.broadcast(todo)
         self.todo = share(todo, self.trainer.global_rank, self.trainer.world_size)
-        self._reader = self._made_reader(self.trainer.lightning_module.prepares)
+        self._reader = self._made_reader(self.trainer.lightning_module.preprocessors)
 
-    def _divided(self, *, ranks: int, ranks_here: int) -> list[Source]:
+    def _divided(self, *, ranks: int, ranks_here: int) -> list[VideoSource]:
         """What is planned, as all ranks are to share it out."""
         if self.num_workers is None:
             self.num_workers = default_workers(ranks=ranks_here)
@@ -128,17 +128,17 @@ class SourceDataModule(LightningDataModule):
             return self.planned
         consumers = max(1, self.num_workers) * ranks
         todo = divide(self.planned, consumers, piece_cost=self.piece_cost, begun=self._begun)
-        self._pieces = Counter(source.id for source in todo if source.piece is not None)
+        self._chunks = Counter(source.id for source in todo if source.chunk is not None)
         return todo
 
-    def _made_reader(self, prepares: Prepares) -> Reader:
+    def _made_reader(self, preprocessors: Preprocessors) -> Reader:
         assert self.num_workers is not None
         return Reader(
             self.todo,
-            self.read_by(prepares),
+            self.read_by(preprocessors),
             num_workers=min(self.num_workers, len(self.todo)),
             limits=self._limits,
-            tally=self._tally,
+            counters=self._counters,
             check=self._check,
         )
 
@@ -149,8 +149,8 @@ class SourceDataModule(LightningDataModule):
         if self.batch_size is None:
             self.batch_size = extractor.default_batch_size()
         if self.trainer.is_global_zero:
-            if self._pieces:
-                log.info("%d long videos are read in %d pieces", len(self._pieces), self._pieces.total())
+            if self._chunks:
+                log.info("%d long videos are read in %d pieces", len(self._chunks), self._chunks.total())
             log.info("%s, %s, %d frames a batch", self._reader.placed, extractor.placed, self.batch_size)
         return Batches(self._reader, self.batch_size, pinned=extractor.device.type == "cuda")
 
@@ -180,13 +180,15 @@ class VideoDataModule(SourceDataModule):
         super().__init__(collection, piece_cost=piece_cost, **shared)  # type: ignore[arg-type]
         check_decoder(decoder)
         self._decoder = decoder
-        self.divides = decoder in ("auto", PieceReading.decoder)
+        self.divides = decoder in ("auto", ChunkReader.decoder)
 
-    def sources(self) -> list[Source]:
+    def sources(self) -> list[VideoSource]:
         return self.collection.videos()
 
-    def read_by(self, prepares: Prepares) -> Read:
-        return partial(read_video, sample=self._sample, decoder=self._decoder, prepares=prepares, limits=self._limits)
+    def read_by(self, preprocessors: Preprocessors) -> Read:
+        return partial(
+            read_video, sample=self._sample, decoder=self._decoder, preprocessors=preprocessors, limits=self._limits
+        )
 
 
 class FrameDataModule(SourceDataModule):
@@ -197,11 +199,11 @@ class FrameDataModule(SourceDataModule):
     def __init__(self, collection: Collection, *, piece_cost: int = PIECE_FRAMES, **shared: object) -> None:
         super().__init__(collection, piece_cost=piece_cost, **shared)  # type: ignore[arg-type]
 
-    def sources(self) -> list[Source]:
+    def sources(self) -> list[VideoSource]:
         return self.collection.frame_folders()
 
-    def read_by(self, prepares: Prepares) -> Read:
-        return partial(read_frames, sample=self._sample, prepares=prepares, limits=self._limits)
+    def read_by(self, preprocessors: Preprocessors) -> Read:
+        return partial(read_frames, sample=self._sample, preprocessors=preprocessors, limits=self._limits)
 
 
 def default_workers(*, ranks: int) -> int:

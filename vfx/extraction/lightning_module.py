@@ -19,8 +19,8 @@ from vfx.extraction.parallel_reader import Batch
 from vfx.inference.compilation import cache_folder
 from vfx.inference.encoder import Encoder
 from vfx.inference.executors import Background, Pending, Work, background, without_helpers
-from vfx.models.transforms import Prepare
-from vfx.outputs.counters import Tally
+from vfx.models.transforms import Preprocess
+from vfx.outputs.counters import RunCounters
 from vfx.system import memory
 from vfx.system.cpu_count import cores
 
@@ -36,7 +36,7 @@ class Extractor(LightningModule):
 
     `num_threads`: how many batches are in the network at once on a processor, each on one core; None takes all that
     this rank may use. `tf32`: whether a GPU may compute float32 by TensorFloat-32, of 10 bits in place of 23; torch
-    would, in convolutions, without being asked. `prepares` are the ways in which frames must have been prepared, no two
+    would, in convolutions, without being asked. `preprocessors` are the ways in which frames must have been prepared, no two
     the same.
     `depth`: how many batches should be submitted before the first is waited for. `autocast()` is the context in which
     networks compute.
@@ -48,20 +48,20 @@ class Extractor(LightningModule):
         *,
         num_threads: int | None = None,
         tf32: bool = False,
-        tally: Tally | None = None,
+        counters: RunCounters | None = None,
     ) -> None:
         super().__init__()
         if num_threads is not None:
             validation.whole("num_threads", num_threads, least=1)
         self.encoders = torch.nn.ModuleList(encoders)  # by which Lightning moves them
         self._encoders = list(encoders)
-        self.prepares: list[Prepare] = list(dict.fromkeys(encoder.prepare for encoder in encoders))
+        self.preprocessors: list[Preprocess] = list(dict.fromkeys(encoder.preprocess for encoder in encoders))
         self.row_shapes = [encoder.row_shape for encoder in encoders]
         self.crops = max(encoder.crops for encoder in encoders)
         self.num_threads = num_threads
         self.depth = 0
-        self._views = [self.prepares.index(encoder.prepare) for encoder in encoders]
-        self._tally = tally or Tally()
+        self._views = [self.preprocessors.index(encoder.preprocess) for encoder in encoders]
+        self._counters = counters or RunCounters()
         self._background: Background | None = None
         self._tf32 = tf32
         self._restore = ExitStack()
@@ -140,7 +140,7 @@ class Extractor(LightningModule):
         return min(taken[2:])
 
     def _blank(self, frames: int) -> list[list[torch.Tensor]]:
-        sides = [prepare.transform.crop for prepare in self.prepares]
+        sides = [preprocess.transform.crop for preprocess in self.preprocessors]
         return [[torch.zeros(frames, side, side, 3, dtype=torch.uint8, device=self.device)] for side in sides]
 
     @property
@@ -161,13 +161,13 @@ class Extractor(LightningModule):
         self._restore.close()
 
     def forward(self, views: Sequence[Sequence[torch.Tensor]]) -> list[torch.Tensor]:
-        """Frames in each of `prepares`' ways, as runs (t,h,w,3) uint8 -> their features, by encoder."""
+        """Frames in each of `preprocessors`' ways, as runs (t,h,w,3) uint8 -> their features, by encoder."""
         with self.autocast():
             return [encoder(views[view]) for encoder, view in zip(self._encoders, self._views, strict=True)]
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Pending:
         """The features of the batch's frames by encoder, (T,*row_shape) float32; only their `result()` waits."""
-        with self._tally.time("network"):
+        with self._counters.time("network"):
             return self.submit(partial(self.forward, batch.views) if len(batch) else self._nothing)
 
     def submit(self, work: Work) -> Pending:

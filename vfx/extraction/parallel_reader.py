@@ -20,26 +20,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vfx.collection.collection import Piece, Source
+from vfx.collection.collection import Chunk, VideoSource
 from vfx.decoding.limits import Limits
 from vfx.errors import UsageError, VideoError
 from vfx.extraction.clips import Clip
 from vfx.features.reader import Failure
-from vfx.outputs.counters import Tally
+from vfx.outputs.counters import RunCounters
 from vfx.promise import BrokenPromise
 from vfx.system import worker_pool
 
 log = logging.getLogger(__name__)
 MOST_SPANS = 256  # in a batch: videos without a frame must not wait for frames of others
 SHARES = 8  # a video is divided that costs more than one of so many equal parts of what each worker has to read
-MOST_STRETCHES = 64  # of a video
+MOST_UNITS = 64  # of a video
 
 
 @dataclass
 class Span:
     """Whose rows they are: consecutive rows of a batch that belong to one video.
 
-    `start`: rows of this video that came before are void. `end`: the video has no more rows. `piece`: the piece of
+    `start`: rows of this video that came before are void. `end`: the video has no more rows. `chunk`: the piece of
     the video of which all this is said, None for the whole.
     """
 
@@ -50,7 +50,7 @@ class Span:
     end: bool = False
     failures: list[Failure] = field(default_factory=list)
     decoder: str = ""
-    piece: Piece | None = None
+    chunk: Chunk | None = None
 
 
 @dataclass
@@ -82,23 +82,23 @@ class Reader:
 
     def __init__(
         self,
-        sources: Sequence[Source],
-        read: Callable[[Source], Iterator[Clip]],
+        sources: Sequence[VideoSource],
+        read: Callable[[VideoSource], Iterator[Clip]],
         *,
         num_workers: int,
         limits: Limits,
-        tally: Tally,
+        counters: RunCounters,
         check: Callable[[], None],
     ) -> None:
         self._sources = sources
         self._read = read
         self._num_workers = num_workers
         self._limits = limits
-        self._tally = tally
+        self._counters = counters
         self._check = check
-        self._todo: deque[Source] = deque()
-        self._counted: dict[tuple[str, Piece | None], int] = {}  # of the cost of what is being read
-        self._reading: Generator[tuple[Source, Clip | worker_pool.Down]] | None = None
+        self._todo: deque[VideoSource] = deque()
+        self._counted: dict[tuple[str, Chunk | None], int] = {}  # of the cost of what is being read
+        self._reading: Generator[tuple[VideoSource, Clip | worker_pool.Down]] | None = None
 
     @property
     def placed(self) -> str:
@@ -126,7 +126,7 @@ class Reader:
         deliveries = self._reading
         with closing(self):
             while True:
-                with self._tally.time("waiting"):
+                with self._counters.time("waiting"):
                     delivery = next(deliveries, None)
                 self._check()
                 if delivery is None:
@@ -134,44 +134,44 @@ class Reader:
                 source, clip = delivery
                 if isinstance(clip, worker_pool.Down):
                     log.warning("%s: %s; %s", source.id, clip.reason, "given up" if clip.final else "tried again later")
-                    clip = given_up(source, clip.reason) if clip.final else void(source)
-                self._tally.decode += clip.busy
-                valid = source.piece is None or source.id not in whole
-                if valid and clip.piece != source.piece:
+                    clip = given_up(source, clip.reason) if clip.final else discarded(source)
+                self._counters.decode += clip.decode_seconds
+                valid = source.chunk is None or source.id not in whole
+                if valid and clip.chunk != source.chunk:
                     whole.add(source.id)
-                    self._supersede(source, clip.trouble)
+                    self._supersede(source, clip.error)
                 elif clip.last:
                     self._end(source)
                 else:
                     self._count(source, int(source.cost * clip.share))
-                if valid and not clip.trouble:
+                if valid and not clip.error:
                     yield clip
 
-    def _supersede(self, source: Source, trouble: str) -> None:
-        """Take the pieces of a video from what is left to do; if one was in `trouble`, do the whole video instead."""
-        pieces = [source, *(other for other in self._todo if other.id == source.id)]
-        for piece in pieces[1:]:
-            self._todo.remove(piece)
-        if not trouble:
-            for piece in pieces:
-                self._end(piece)
+    def _supersede(self, source: VideoSource, error: str) -> None:
+        """Take the pieces of a video from what is left to do; if one was in `error`, do the whole video instead."""
+        chunks = [source, *(other for other in self._todo if other.id == source.id)]
+        for chunk in chunks[1:]:
+            self._todo.remove(chunk)
+        if not error:
+            for chunk in chunks:
+                self._end(chunk)
             return
-        log.info("%s: read whole, since its piece %s is not sound: %s", source.id, source.piece, trouble)
-        cost, counts = sum(piece.cost for piece in pieces), any(piece.counts for piece in pieces)
-        self._todo.appendleft(source._replace(piece=None, cost=cost, counts=counts))
+        log.info("%s: read whole, since its piece %s is not sound: %s", source.id, source.chunk, error)
+        cost, counts = sum(chunk.cost for chunk in chunks), any(chunk.counts for chunk in chunks)
+        self._todo.appendleft(source._replace(chunk=None, cost=cost, counts=counts))
 
-    def _end(self, source: Source) -> None:
+    def _end(self, source: VideoSource) -> None:
         self._count(source, source.cost)
-        del self._counted[source.id, source.piece]
-        self._tally.videos += source.counts
+        del self._counted[source.id, source.chunk]
+        self._counters.videos += source.counts
 
-    def _count(self, source: Source, cost: int) -> None:
+    def _count(self, source: VideoSource, cost: int) -> None:
         """Say that so much of a source is done by now."""
-        key = source.id, source.piece
-        self._tally.done_cost += cost - self._counted.get(key, 0)
+        key = source.id, source.chunk
+        self._counters.done_cost += cost - self._counted.get(key, 0)
         self._counted[key] = cost
 
-    def _read_all(self, todo: deque[Source]) -> Generator[tuple[Source, Clip | worker_pool.Down]]:
+    def _read_all(self, todo: deque[VideoSource]) -> Generator[tuple[VideoSource, Clip | worker_pool.Down]]:
         read = partial(_guarded, read=self._read)
         if not self._num_workers:
             return _in_turn(todo, read)
@@ -203,22 +203,22 @@ class Batches:
 
 
 def _in_turn(
-    todo: deque[Source], read: Callable[[Source], Iterator[Clip]]
-) -> Generator[tuple[Source, Clip | worker_pool.Down]]:
+    todo: deque[VideoSource], read: Callable[[VideoSource], Iterator[Clip]]
+) -> Generator[tuple[VideoSource, Clip | worker_pool.Down]]:
     while todo:
         source = todo.popleft()
         for clip in read(source):
             yield source, clip
 
 
-def _guarded(source: Source, *, read: Callable[[Source], Iterator[Clip]]) -> Iterator[Clip]:
+def _guarded(source: VideoSource, *, read: Callable[[VideoSource], Iterator[Clip]]) -> Iterator[Clip]:
     """The clips of a source, or one that says why there are none."""
     try:
         yield from read(source)
     except (UsageError, BrokenPromise):
         raise  # not this video's fault
     except VideoError as error:
-        yield given_up(source, str(error)) if source.piece is None else in_trouble(source, str(error))
+        yield given_up(source, str(error)) if source.chunk is None else failed_chunk(source, str(error))
     except MemoryError:
         yield given_up(source, "it takes more memory than limits.memory_gb allows")
     except Exception as error:  # noqa: BLE001  (a library's surprise costs its video, not the run)
@@ -230,19 +230,19 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def void(source: Source) -> Clip:
+def discarded(source: VideoSource) -> Clip:
     """A clip that takes back what came of a source before."""
-    return Clip(source.id, [], np.empty(0, np.int64), np.empty(0), first=True, piece=source.piece)
+    return Clip(source.id, [], np.empty(0, np.int64), np.empty(0), first=True, chunk=source.chunk)
 
 
-def given_up(source: Source, why: str) -> Clip:
+def given_up(source: VideoSource, why: str) -> Clip:
     """The one and last clip of a video whose reading broke off: what came of it before is void."""
-    return replace(void(source), piece=None, last=True, failures=[Failure(source.id, "decode", why)])
+    return replace(discarded(source), chunk=None, last=True, failures=[Failure(source.id, "decode", why)])
 
 
-def in_trouble(source: Source, why: str) -> Clip:
+def failed_chunk(source: VideoSource, why: str) -> Clip:
     """The last clip of a piece that cannot be had by itself."""
-    return replace(void(source), piece=None, last=True, trouble=why)
+    return replace(discarded(source), chunk=None, last=True, error=why)
 
 
 def _place(error: Exception) -> str:
@@ -252,7 +252,7 @@ def _place(error: Exception) -> str:
 
 def regroup(clips: Iterator[Clip], batch_size: int) -> Iterator[Batch]:
     """Cut clips and lay them side by side to batches of exactly `batch_size` frames, the last one excepted."""
-    pieces: list[list[torch.Tensor]] = []  # of clips, each in all views
+    chunks: list[list[torch.Tensor]] = []  # of clips, each in all views
     spans: list[Span] = []
     count = 0
     for clip in clips:
@@ -261,7 +261,7 @@ def regroup(clips: Iterator[Clip], batch_size: int) -> Iterator[Batch]:
             stop = min(at + batch_size - count, len(clip))
             end = clip.last and stop == len(clip)
             if stop > at:
-                pieces.append([torch.from_numpy(view[at:stop]) for view in clip.views])
+                chunks.append([torch.from_numpy(view[at:stop]) for view in clip.views])
             spans.append(
                 Span(
                     clip.video,
@@ -271,28 +271,28 @@ def regroup(clips: Iterator[Clip], batch_size: int) -> Iterator[Batch]:
                     end=end,
                     failures=clip.failures if end else [],
                     decoder=clip.decoder if end else "",
-                    piece=clip.piece,
+                    chunk=clip.chunk,
                 )
             )
             count += stop - at
             at = stop
             if count == batch_size or len(spans) == MOST_SPANS:
-                yield Batch(_by_view(pieces), spans)
-                pieces, spans, count = [], [], 0
+                yield Batch(_by_view(chunks), spans)
+                chunks, spans, count = [], [], 0
             if at == len(clip):
                 break
     if spans:
-        yield Batch(_by_view(pieces), spans)
+        yield Batch(_by_view(chunks), spans)
 
 
-def _by_view(pieces: list[list[torch.Tensor]]) -> list[list[torch.Tensor]]:
-    return [list(view) for view in zip(*pieces, strict=True)]
+def _by_view(chunks: list[list[torch.Tensor]]) -> list[list[torch.Tensor]]:
+    return [list(view) for view in zip(*chunks, strict=True)]
 
 
 def joined(batch: Batch, *, pinned: bool = False) -> Batch:
     """The batch with runs that are neighbours and of one size made one; `pinned` says in which memory."""
     views = [
-        [_cat(list(run), pinned) for _, run in itertools.groupby(view, key=lambda piece: piece.shape[1:])]
+        [_cat(list(run), pinned) for _, run in itertools.groupby(view, key=lambda chunk: chunk.shape[1:])]
         for view in batch.views
     ]
     return replace(batch, views=views)
@@ -320,8 +320,12 @@ def _cat(run: list[torch.Tensor], pinned: bool) -> torch.Tensor:
 
 
 def divide(
-    sources: Sequence[Source], consumers: int, *, piece_cost: int, begun: Collection[tuple[str, Piece]] = frozenset()
-) -> list[Source]:
+    sources: Sequence[VideoSource],
+    consumers: int,
+    *,
+    piece_cost: int,
+    begun: Collection[tuple[str, Chunk]] = frozenset(),
+) -> list[VideoSource]:
     """The sources, those in pieces that would have one of `consumers` still at work when the others have done.
 
     `piece_cost`: what a piece costs at least. By it and the cost of a video alone this is cut into stretches, one or
@@ -333,28 +337,28 @@ def divide(
     begun_ids = {id for id, _ in begun}
     divided = []
     for source in sources:
-        total = min(MOST_STRETCHES, source.cost // piece_cost)
+        total = min(MOST_UNITS, source.cost // piece_cost)
         if total < 2 or (source.cost <= most and source.id not in begun_ids):
             divided.append(source)
             continue
         count = math.ceil(total / max(1, int(min(1, most / source.cost) * total)))
-        missing = [n for n in range(total) if (source.id, Piece(n, n + 1, total)) not in begun]
-        for n, piece in enumerate(_runs(missing, math.ceil(total / count), total)):
-            cost = source.cost * (piece.end - piece.begin) // total
-            divided.append(source._replace(cost=cost, piece=piece, counts=n == 0))
+        missing = [n for n in range(total) if (source.id, Chunk(n, n + 1, total)) not in begun]
+        for n, chunk in enumerate(_runs(missing, math.ceil(total / count), total)):
+            cost = source.cost * (chunk.end - chunk.begin) // total
+            divided.append(source._replace(cost=cost, chunk=chunk, counts=n == 0))
     return divided
 
 
-def _runs(stretches: list[int], longest: int, total: int) -> Iterator[Piece]:
+def _runs(units: list[int], longest: int, total: int) -> Iterator[Chunk]:
     """Ascending stretches as pieces, each of at most `longest` that follow each other."""
     begin = 0
-    for end in range(1, len(stretches) + 1):
-        if end == len(stretches) or stretches[end] > stretches[end - 1] + 1 or end - begin == longest:
-            yield Piece(stretches[begin], stretches[end - 1] + 1, total)
+    for end in range(1, len(units) + 1):
+        if end == len(units) or units[end] > units[end - 1] + 1 or end - begin == longest:
+            yield Chunk(units[begin], units[end - 1] + 1, total)
             begin = end
 
 
-def share(sources: Sequence[Source], rank: int, world_size: int) -> list[Source]:
+def share(sources: Sequence[VideoSource], rank: int, world_size: int) -> list[VideoSource]:
     """One rank's share, the costliest videos first, the pieces of each together, since all may have to be read again:
     each source goes to the rank that has the least to do so far.
 
@@ -365,7 +369,7 @@ def share(sources: Sequence[Source], rank: int, world_size: int) -> list[Source]
         costs[source.id] += source.cost
     loads = [(0, r) for r in range(world_size)]
     mine = []
-    for source in sorted(sources, key=lambda s: (-costs[s.id], s.id, s.piece or ())):
+    for source in sorted(sources, key=lambda s: (-costs[s.id], s.id, s.chunk or ())):
         load, r = heapq.heappop(loads)
         heapq.heappush(loads, (load + max(1, source.cost), r))
         if r == rank:

@@ -12,14 +12,14 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
 
 from vfx import validation
-from vfx.collection.collection import Source
+from vfx.collection.collection import VideoSource
 from vfx.errors import ExtractionError, Interrupted, UsageError
 from vfx.extraction.lightning_module import Extractor
 from vfx.extraction.parallel_reader import Batch
-from vfx.extraction.rank_barrier import Meeting
+from vfx.extraction.rank_barrier import RankBarrier
 from vfx.features.reader import Failure
 from vfx.inference.executors import Pending
-from vfx.outputs.counters import Tally
+from vfx.outputs.counters import RunCounters
 from vfx.outputs.output_folder import Output, PartWriter
 from vfx.outputs.throughput import Recorder
 
@@ -44,7 +44,7 @@ class FeatureWriter(BasePredictionWriter):
         outputs: Sequence[Output],
         *,
         attributes: Sequence[Mapping[str, str]],
-        tally: Tally | None = None,
+        counters: RunCounters | None = None,
         check: Callable[[], None] = lambda: None,
         dtype: str = "float32",
         commit_mb: float = 64,
@@ -57,10 +57,10 @@ class FeatureWriter(BasePredictionWriter):
         validation.number("writer.commit_mb", commit_mb, least=0)
         validation.number("writer.commit_seconds", commit_seconds, least=0)
         validation.number("writer.silence_seconds", silence_seconds, above=0)
-        self.total = Tally()
+        self.total = RunCounters()
         self._outputs = outputs
         self._attributes = attributes
-        self._tally = tally or Tally()
+        self._counters = counters or RunCounters()
         self._check = check
         self._dtype = dtype
         self._commit_mb = commit_mb
@@ -68,7 +68,7 @@ class FeatureWriter(BasePredictionWriter):
         self._silence_seconds = silence_seconds
         self._parts: list[PartWriter] = []
         self._pending: deque[tuple[Batch, Pending]] = deque()
-        self._meeting: Meeting | None = None
+        self._meeting: RankBarrier | None = None
         self._recorder: Recorder | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -85,9 +85,11 @@ class FeatureWriter(BasePredictionWriter):
             )
             for output, shape, attributes in zip(self._outputs, pl_module.row_shapes, self._attributes, strict=True)
         ]
-        self._recorder = Recorder(self._tally, [output.parts for output in self._outputs])  # before a batch is fetched
+        self._recorder = Recorder(
+            self._counters, [output.parts for output in self._outputs]
+        )  # before a batch is fetched
         if trainer.world_size > 1:
-            self._meeting = Meeting(silence=self._silence_seconds, check=self._check)
+            self._meeting = RankBarrier(silence=self._silence_seconds, check=self._check)
 
     def write_on_batch_end(
         self,
@@ -111,14 +113,14 @@ class FeatureWriter(BasePredictionWriter):
     def _write(self) -> None:
         """Wait for the features of the oldest batch, and hand them to the parts."""
         batch, prediction = self._pending.popleft()
-        with self._tally.time("network"):
+        with self._counters.time("network"):
             features, seconds = prediction.result()
-        self._tally.threads += seconds
-        with self._tally.time("writing"):
+        self._counters.threads += seconds
+        with self._counters.time("writing"):
             failures = [self._add(batch, parts, rows) for parts, rows in zip(self._parts, features, strict=True)]
         for found in zip(*failures, strict=True):
-            self._tally.failures.update(failure.stage for failure in set().union(*found))
-        self._tally.frames += len(batch)
+            self._counters.failures.update(failure.stage for failure in set().union(*found))
+        self._counters.frames += len(batch)
         if self._recorder is not None:
             self._recorder.note()
 
@@ -129,11 +131,11 @@ class FeatureWriter(BasePredictionWriter):
         for span in batch.spans:
             stop = at + len(span.index)
             if span.start:
-                parts.start(span.video, span.piece)
-            parts.append(span.video, rows[at:stop], span.index, span.seconds, span.piece)
+                parts.start(span.video, span.chunk)
+            parts.append(span.video, rows[at:stop], span.index, span.seconds, span.chunk)
             at = stop
             if span.end:
-                failures.append(parts.finish(span.video, span.failures, span.decoder, span.piece))
+                failures.append(parts.finish(span.video, span.failures, span.decoder, span.chunk))
         return failures
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -145,15 +147,15 @@ class FeatureWriter(BasePredictionWriter):
         self._close_record()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        with self._tally.time("writing"):
+        with self._counters.time("writing"):
             for parts in self._parts:
                 parts.close()
         self._close_record()
-        tallies = [self._tally]
+        counters_by_rank = [self._counters]
         if self._meeting is not None:
             self._meeting.wait()
-            tallies = self._meeting.gather(self._tally)
-        self.total = sum(tallies, Tally())
+            counters_by_rank = self._meeting.gather(self._counters)
+        self.total = sum(counters_by_rank, RunCounters())
         whole = False
         try:
             if trainer.is_global_zero:
@@ -172,7 +174,7 @@ class FeatureWriter(BasePredictionWriter):
             self._recorder.close()
             self._recorder = None
 
-    def _finish(self, planned: Sequence[Source]) -> None:
+    def _finish(self, planned: Sequence[VideoSource]) -> None:
         """Make the one file of the parts of each output. Raises ExtractionError where a video is in none of them."""
         for output, attributes in zip(self._outputs, self._attributes, strict=True):
             if output.is_whole():

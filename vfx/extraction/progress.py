@@ -10,7 +10,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
-from vfx.outputs.counters import Tally, duration
+from vfx.outputs.counters import RunCounters, duration
 
 log = logging.getLogger(__name__)
 LINE_SECONDS = 30
@@ -19,8 +19,8 @@ LINE_SECONDS = 30
 class Progress(Callback):
     """Shows the first rank's share: videos, frames, frames/s, time left (by cost, not by count), failures."""
 
-    def __init__(self, tally: Tally) -> None:
-        self._tally = tally
+    def __init__(self, counters: RunCounters) -> None:
+        self._counters = counters
         self._bar: tqdm[Any] | None = None
         self._whose = ""
         self._videos = 0
@@ -47,7 +47,7 @@ class Progress(Callback):
         self._show(now)
         if self._bar is None and trainer.is_global_zero and now - self._last_line > LINE_SECONDS:
             self._last_line = now
-            share = self._tally.done_cost / self._cost
+            share = self._counters.done_cost / self._cost
             left = (now - self._start) * (1 - share) / share if share else float("inf")
             log.info("%s, %s, %s left", self._counts(), self._rates(now), duration(left))
 
@@ -62,7 +62,7 @@ class Progress(Callback):
         if self._bar is not None:
             self._bar.set_description_str(self._counts(), refresh=False)
             self._bar.set_postfix_str(self._rates(now), refresh=False)
-            self._bar.update(self._tally.done_cost - self._bar.n)
+            self._bar.update(self._counters.done_cost - self._bar.n)
 
     def _close(self) -> None:
         if self._bar is not None:
@@ -70,24 +70,24 @@ class Progress(Callback):
             self._bar = None
 
     def _counts(self) -> str:
-        return f"{self._whose}{self._tally.videos}/{self._videos} videos, {self._tally.frames} frames"
+        return f"{self._whose}{self._counters.videos}/{self._videos} videos, {self._counters.frames} frames"
 
     def _rates(self, now: float) -> str:
-        rate = self._tally.frames / max(1e-9, now - self._start)
-        return f"{rate:.1f} frames/s, {self._tally.failures.total()} failures"
+        rate = self._counters.frames / max(1e-9, now - self._start)
+        return f"{rate:.1f} frames/s, {self._counters.failures.total()} failures"
 
 
-def summary(tally: Tally, seconds: float, *, ranks: int = 1) -> str:
-    """The closing lines: what was done, and where the time went. `tally`: all ranks together."""
+def summary(counters: RunCounters, seconds: float, *, ranks: int = 1) -> str:
+    """The closing lines: what was done, and where the time went. `counters`: all ranks together."""
 
     def share(spent: float) -> str:
         return f"{duration(spent / ranks)} ({100 * spent / ranks / max(seconds, 1e-9):.0f} %)"
 
-    failures = ", ".join(f"{n} at {stage}" for stage, n in sorted(tally.failures.items())) or "none"
+    failures = ", ".join(f"{n} at {stage}" for stage, n in sorted(counters.failures.items())) or "none"
     return (
-        f"{tally.videos} videos, {tally.frames} frames in {duration(seconds)}"
-        f" ({tally.frames / max(seconds, 1e-9):.1f} frames/s); failures: {failures}\n"
-        f"waiting for decode {share(tally.waiting)}, for the network {share(tally.network)},"
-        f" writing {share(tally.writing)}; workers read for {duration(tally.decode)}"
-        + (f", threads ran the network for {duration(tally.threads)}" if tally.threads else "")
+        f"{counters.videos} videos, {counters.frames} frames in {duration(seconds)}"
+        f" ({counters.frames / max(seconds, 1e-9):.1f} frames/s); failures: {failures}\n"
+        f"waiting for decode {share(counters.waiting)}, for the network {share(counters.network)},"
+        f" writing {share(counters.writing)}; workers read for {duration(counters.decode)}"
+        + (f", threads ran the network for {duration(counters.threads)}" if counters.threads else "")
     )

@@ -21,7 +21,7 @@ TIMES = 2
 T = TypeVar("T")
 
 
-class Meeting:
+class RankBarrier:
     """A place where all ranks meet TIMES times, hours apart if they must. To be made by all ranks.
 
     Meanwhile they tell each other, in the background, how often each has come. In a barrier nothing would move: were a
@@ -77,7 +77,7 @@ class Meeting:
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def distributed_errors() -> Iterator[None]:
     """Raises ExtractionError that says what to do where torch says in its way that ranks do not reach each other."""
     try:
         yield

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 
-class Sink(FileIO):
+class FailSafeFile(FileIO):
     """A file object for h5py. Raises OSError where the file cannot be made.
 
     To be used in a thread that is not the main one: a signal that breaks in on a write there would be a refusal too.

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from vfx.errors import OutputError
-from vfx.features.fail_safe_file import Sink
+from vfx.features.fail_safe_file import FailSafeFile
 
 SCHEMA = "vfx.features/1"
 Level = Literal["frame", "video", "segment"]
@@ -67,7 +67,7 @@ def columns(level: str) -> Mapping[str, Column]:
     return {**COLUMNS, **FRAME_COLUMNS} if level == "frame" else COLUMNS
 
 
-def create(sink: Sink) -> File:
+def create(sink: FailSafeFile) -> File:
     """A new file, open for writing."""
     return h5py.File(sink, "w")
 

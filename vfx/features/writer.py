@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vfx.errors import OutputError
 from vfx.features import checksums, schema
-from vfx.features.fail_safe_file import Sink
+from vfx.features.fail_safe_file import FailSafeFile
 from vfx.features.reader import BLOCK_BYTES, Failure, Rows
 from vfx.features.schema import FAILURE, SCHEMA, TEXT, Dataset, Level
 from vfx.system.files import replace_durably, unwritten, writing
@@ -45,7 +45,7 @@ class FeatureFileWriter:
         self.path = path
         self._temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
         with writing(path):
-            self._sink = Sink(self._temporary)
+            self._sink = FailSafeFile(self._temporary)
         self._aside = ThreadPoolExecutor(1)  # where HDF5 writes, while digests are made here
         self._file = self._do(schema.create, self._sink)
         self._columns: dict[str, _Column] = {}
@@ -152,7 +152,9 @@ def _storable(text: str) -> str:
 class _Column:
     """A dataset that grows at its end, in blocks large enough for HDF5 to be fast, and the digest of its rows."""
 
-    def __init__(self, data: Dataset, dtype: np.dtype[Any], block: int, aside: ThreadPoolExecutor, sink: Sink) -> None:
+    def __init__(
+        self, data: Dataset, dtype: np.dtype[Any], block: int, aside: ThreadPoolExecutor, sink: FailSafeFile
+    ) -> None:
         self._data = data
         # text and records become arrays of objects, which h5py turns into HDF5's own
         memory = dtype if dtype.kind in "fiu" else np.dtype(object) if dtype.fields is None else dtype

@@ -2,7 +2,7 @@
 
 `feature.bin`: float32 little-endian, row-major, no header. `id.txt`: ids joined by one space. `shape.txt`:
 `<rows> <dims>`. `video2frames.txt` (frame level): a Python dict literal, `{video id: [frame id, ... by index]}`.
-No file ends with a newline. Source: `txt2bin.py` and `get_frameInfo.py` of the lineage, which write these, and
+No file ends with a newline. VideoSource: `txt2bin.py` and `get_frameInfo.py` of the lineage, which write these, and
 `bigfile.py` of dual_encoding, hybrid_space and LAFF, which reads them.
 """
 

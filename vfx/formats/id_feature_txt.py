@@ -1,6 +1,6 @@
 """The lineage's text, `id.feature.txt`: a line `<id> v1 v2 ...` for each row, values with `%g`, so six digits.
 
-Source: the extraction and `join_features.py` of the lineage, which write it, and its `txt2bin.py`, which reads it.
+VideoSource: the extraction and `join_features.py` of the lineage, which write it, and its `txt2bin.py`, which reads it.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from vfx.system.files import remove_abandoned, sha256, working_folder
 WORK = ".import."
 
 
-class Source(NamedTuple):
+class LineageInput(NamedTuple):
     """What is read: `bigfile`, a folder, or `txt`, a file."""
 
     path: Path
@@ -51,14 +51,14 @@ class Source(NamedTuple):
             yield folder
 
 
-def find_source(path: Path) -> Source:
+def find_source(path: Path) -> LineageInput:
     """Raises UsageError where there is neither a whole BigFile nor a text."""
     folder = path.parent if path.name in bigfile.FILES else path
     if (folder / id_feature_txt.NAME).is_file() and not (folder / "feature.bin").is_file():
-        return Source(folder / id_feature_txt.NAME, "txt")
+        return LineageInput(folder / id_feature_txt.NAME, "txt")
     if folder.is_dir():
         bigfile.check(folder)
-        return Source(folder, "bigfile")
+        return LineageInput(folder, "bigfile")
     if path.is_file():
-        return Source(path, "txt")
+        return LineageInput(path, "txt")
     raise UsageError(f"source ({path}) is neither the folder of a BigFile nor an id.feature.txt; give one of these")

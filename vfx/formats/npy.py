@@ -1,6 +1,6 @@
 """NumPy's own: `features.npy`, which `numpy.load(..., mmap_mode="r")` opens at once, and `ids.txt`, one a line.
 
-Source of the header: numpy.lib.format.
+VideoSource of the header: numpy.lib.format.
 """
 
 from __future__ import annotations

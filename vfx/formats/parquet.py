@@ -1,6 +1,6 @@
 """One Parquet file, a row for each feature: `id`, at frame level `video`, `index`, `seconds`, and `features`.
 
-`features` is a list of D float32. Needs the extra `parquet`. Source: the Arrow columnar format, pyarrow's writer.
+`features` is a list of D float32. Needs the extra `parquet`. VideoSource: the Arrow columnar format, pyarrow's writer.
 """
 
 from __future__ import annotations

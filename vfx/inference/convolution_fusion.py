@@ -119,7 +119,7 @@ class Zeros:
         return some.view(count, -1, height, width)
 
 
-class ByOneDnn(Fused):
+class OneDnnConv(Fused):
     """On a processor. In a thread of its own torch would compute convolutions of single pixels in float32 in another
     way, the slower one (`use_mkldnn` of its Convolution.cpp)."""
 

@@ -12,11 +12,11 @@ from torch import nn
 from vfx.errors import ExtractionError
 from vfx.inference.batchnorm_folding import fold
 from vfx.inference.compilation import Compiler, Run, by_openvino, by_torch, check_compiler
-from vfx.inference.convolution_fusion import ByCudnn, ByOneDnn, ByProduct, fuse, wrap
+from vfx.inference.convolution_fusion import ByCudnn, ByProduct, OneDnnConv, fuse, wrap
 from vfx.inference.same_padding import pad_inside
 from vfx.inference.split_attention import add_parts
 from vfx.models import Network
-from vfx.models.transforms import Prepare, normalize, ten_crop
+from vfx.models.transforms import Preprocess, normalize, ten_crop
 from vfx.system.memory import is_out_of_memory
 
 Oversample = Literal[False, True, "keep"]
@@ -30,7 +30,7 @@ class Encoder(nn.Module):
     """(T,h,w,3) uint8 -> crops (T,K,3,h,w) -> features (T,D) float32.
 
     `oversample`: False takes frames that are cropped already (K is 1); True makes ten crops of each and averages
-    their features; "keep" leaves them apart, (T,10,D). `prepare` is what frames must have gone through before.
+    their features; "keep" leaves them apart, (T,10,D). `preprocess` is what frames must have gone through before.
     `compiler`: False runs the network as it is; True compiles it by torch, "openvino" by that.
     Takes the network over.
     """
@@ -41,7 +41,7 @@ class Encoder(nn.Module):
         self.dim = network.dim
         self.crops = CROPS if oversample else 1
         self.row_shape = (CROPS, network.dim) if oversample == "keep" else (network.dim,)
-        self.prepare = Prepare(network.transform, ten_crop=bool(oversample))
+        self.preprocess = Preprocess(network.transform, ten_crop=bool(oversample))
         self._oversample = oversample
         self._transform = network.transform
         self._memory_format = torch.channels_last if network.channels_last else torch.contiguous_format
@@ -85,8 +85,8 @@ class Encoder(nn.Module):
         side, channels_last = self._transform.crop, self._memory_format is torch.channels_last
         if device == "cpu":
             pad_inside(self.body, side)
-            self.body = fuse(self.body, side, ByOneDnn)
-            wrap(self.body, ByOneDnn)
+            self.body = fuse(self.body, side, OneDnnConv)
+            wrap(self.body, OneDnnConv)
         elif device == "cuda":
             if channels_last and not by_matrix_units:
                 wrap(self.body, ByProduct)

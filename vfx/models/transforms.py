@@ -93,7 +93,7 @@ def _levels(transform: Transform, device: torch.device) -> tuple[torch.Tensor, t
 
 
 @dataclass(frozen=True)
-class Prepare:
+class Preprocess:
     """What is done to frames before they are handed to the network's process: resize, and crop to the centre
     unless ten crops are wanted, which are made where the network runs so that each frame is handed over once.
     """

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 
 
 @dataclass
-class Tally:
+class RunCounters:
     """Counts and seconds of one rank. `decode`, `threads`: seconds that workers read and threads ran networks, which
     they do beside the rest; `waiting` (for frames), `network` (for features), `writing`: of the main process, in turn.
     """
@@ -34,8 +34,8 @@ class Tally:
         finally:
             setattr(self, stage, getattr(self, stage) + time.perf_counter() - start)
 
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+    def __add__(self, other: RunCounters) -> RunCounters:
+        return RunCounters(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
 
 
 def duration(seconds: float) -> str:

@@ -32,14 +32,14 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.collection.collection import Piece
+from vfx.collection.collection import Chunk
 from vfx.errors import ExtractionError, OutputError
 from vfx.features import integrity
 from vfx.features.reader import Failure, FeatureFile, Rows
 from vfx.features.writer import FeatureFileWriter
 from vfx.outputs import throughput
 from vfx.system.files import make_folder, write_text, writing
-from vfx.system.folder_lock import Lock, alone_in
+from vfx.system.folder_lock import Lock, lock_folder
 
 FEATURES = "features.h5"
 GIVEN_UP = ".given-up."  # parts on their way out
@@ -68,14 +68,14 @@ class Output:
         self._lock: Lock | None = None
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Hold the folder against a second run, and clear away what a killed one left half written.
 
         Raises OutputError where another run is at work here, on a shard or on all.
         """
-        with alone_in(self.folder, patient=True) as self._lock:
+        with lock_folder(self.folder, patient=True) as self._lock:
             for shard in sorted(self.shards.glob("*-of-*")):
-                with alone_in(shard):  # one that begins later finds us here
+                with lock_folder(shard):  # one that begins later finds us here
                     pass
             with suppress(OSError):  # it only costs room
                 for left in (*self.folder.glob(".*.tmp"), *self.parts.glob(".*.tmp")):
@@ -84,8 +84,8 @@ class Output:
                     shutil.rmtree(left)
             yield
 
-    def check_alone(self) -> None:
-        """Raises OutputError where the folder was removed, or is in other hands, since `alone` was entered."""
+    def check_locked(self) -> None:
+        """Raises OutputError where the folder was removed, or is in other hands, since `locked` was entered."""
         if self._lock is not None:
             self._lock.check()
 
@@ -170,7 +170,7 @@ class Output:
         paths = [self.features] if self.features.exists() else []
         return [FeatureFile(path) for path in (*paths, *self.part_paths())]
 
-    def is_blank(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether nothing has been committed yet; False where another run is just tidying up."""
         try:
             return not self.files()
@@ -184,16 +184,16 @@ class Output:
         for file in files:
             with file:
                 ids |= _whole(file)
-        return ids.union(video for video, pieces in _divided(files).items() if _covering(pieces))
+        return ids.union(video for video, chunks in _divided(files).items() if _covering(chunks))
 
-    def pieces(self) -> set[tuple[str, Piece]]:
+    def chunks(self) -> set[tuple[str, Chunk]]:
         """The pieces that have been committed of videos that are not done, stretch by stretch."""
         return {
-            (video, Piece(n, n + 1, piece.total))
-            for video, pieces in _divided(self.files()).items()
-            if not _covering(pieces)
-            for piece in pieces
-            for n in range(piece.begin, piece.end)
+            (video, Chunk(n, n + 1, chunk.total))
+            for video, chunks in _divided(self.files()).items()
+            if not _covering(chunks)
+            for chunk in chunks
+            for n in range(chunk.begin, chunk.end)
         }
 
     def assemble(self, attributes: Mapping[str, str]) -> None:
@@ -203,14 +203,14 @@ class Output:
         Raises ExtractionError where no video has a row, and where a part turns out to be damaged, which is set aside;
         the other parts stay.
         """
-        self.check_alone()
+        self.check_locked()
         try:
             self._merge(attributes)
         except _DamagedPart as damaged:
             self._set_aside(damaged.path, str(damaged))
             raise ExtractionError(f"{damaged}; run the same command again, which reads its videos again") from damaged
-        pieces = [*self.parts.glob(throughput.PIECES), *self.shards.glob(f"*/parts/{throughput.PIECES}")]
-        throughput.keep(self.folder, pieces)
+        chunks = [*self.parts.glob(throughput.PIECES), *self.shards.glob(f"*/parts/{throughput.PIECES}")]
+        throughput.keep(self.folder, chunks)
         shutil.rmtree(self.parts, ignore_errors=True)
         shutil.rmtree(self.shards, ignore_errors=True)
 
@@ -226,7 +226,7 @@ class Output:
             return False
         with ExitStack() as stack:
             try:
-                stack.enter_context(self.alone())
+                stack.enter_context(self.locked())
             except OutputError as error:
                 log.info("all %d videos are done; another job is at it: %s", len(ids), error)
                 return False
@@ -280,7 +280,7 @@ class Output:
         with ExitStack() as stack:
             for file in files:
                 stack.callback(file.close)
-            videos = _merged(files, joined, void={f.id for f in failures if f.stage == NETWORK})
+            videos = _merged(files, joined, discarded={f.id for f in failures if f.stage == NETWORK})
             first = next(videos, None)
             if first is None:
                 raise ExtractionError(
@@ -316,12 +316,14 @@ class Shard(Output):
         self.log = whole.folder / f"extract.{number}-of-{count}.log"  # stays when the share goes
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Hold this share; others may be at work on theirs, but none on the whole."""
-        with super().alone():
+        with super().locked():
             for patience in range(PEEKS, -1, -1):
                 try:
-                    with alone_in(self.whole.folder):  # only to see that nobody else is: who comes now finds our share
+                    with lock_folder(
+                        self.whole.folder
+                    ):  # only to see that nobody else is: who comes now finds our share
                         break
                 except OutputError:
                     if not patience:
@@ -349,7 +351,7 @@ class Shard(Output):
 
     def assemble(self, attributes: Mapping[str, str]) -> None:
         """Nothing: that is for whoever finds the shares complete."""
-        self.check_alone()
+        self.check_locked()
 
 
 class _DamagedPart(OutputError):
@@ -360,23 +362,23 @@ class _DamagedPart(OutputError):
         self.path = path
 
 
-def _pieces(file: FeatureFile) -> dict[str, Piece]:
+def _chunks(file: FeatureFile) -> dict[str, Chunk]:
     """The videos of which a part holds a piece alone, and which."""
-    return {f.id: Piece.parsed(f.error) for f in file.failures if f.stage == PIECE}
+    return {f.id: Chunk.parsed(f.error) for f in file.failures if f.stage == PIECE}
 
 
 def _whole(file: FeatureFile) -> set[str]:
     """The videos that a file holds whole: those with rows, and those that are known to have none."""
-    return {*file.videos, *(f.id for f in file.failures)} - _pieces(file).keys()
+    return {*file.videos, *(f.id for f in file.failures)} - _chunks(file).keys()
 
 
-def _divided(files: list[FeatureFile]) -> dict[str, dict[Piece, int]]:
+def _divided(files: list[FeatureFile]) -> dict[str, dict[Chunk, int]]:
     """Of each video that is nowhere whole, by which of the files each piece is held; one file is open at a time."""
-    found: dict[str, dict[Piece, int]] = {}
+    found: dict[str, dict[Chunk, int]] = {}
     for n, file in enumerate(files):
         with file:
-            for video, piece in _pieces(file).items():
-                found.setdefault(video, {})[piece] = n
+            for video, chunk in _chunks(file).items():
+                found.setdefault(video, {})[chunk] = n
     for file in files if found else ():
         with file:
             for video in found.keys() & _whole(file):
@@ -389,13 +391,13 @@ def _joined(files: list[FeatureFile]) -> dict[str, list[int]]:
     return {video: [where[p] for p in _covering(where)] for video, where in _divided(files).items()}
 
 
-def _covering(pieces: Collection[Piece]) -> list[Piece]:
+def _covering(chunks: Collection[Chunk]) -> list[Chunk]:
     """As few pieces as make up a video, in order; none where something is missing. Two runs' pieces may overlap."""
-    for total in sorted({piece.total for piece in pieces}):  # all the same, but for a file that has changed
-        chosen: list[Piece] = []
+    for total in sorted({chunk.total for chunk in chunks}):  # all the same, but for a file that has changed
+        chosen: list[Chunk] = []
         reach = 0
-        while fitting := [p for p in pieces if p.total == total and p.begin <= reach < p.end]:
-            chosen.append(max(fitting, key=lambda piece: piece.end))
+        while fitting := [p for p in chunks if p.total == total and p.begin <= reach < p.end]:
+            chosen.append(max(fitting, key=lambda chunk: chunk.end))
             reach = chosen[-1].end
         if reach == total:
             return chosen
@@ -407,17 +409,17 @@ def _failures(files: list[FeatureFile], joined: Mapping[str, list[int]]) -> list
     failures: set[Failure] = set()
     for n, file in enumerate(files):
         with file:
-            pieces = _pieces(file)
-            failures.update(f for f in file.failures if f.id not in pieces or n in joined.get(f.id, ()))
+            chunks = _chunks(file)
+            failures.update(f for f in file.failures if f.id not in chunks or n in joined.get(f.id, ()))
     return sorted(f for f in failures if f.stage != PIECE)
 
 
 def _merged(
-    files: list[FeatureFile], joined: Mapping[str, list[int]], void: set[str]
+    files: list[FeatureFile], joined: Mapping[str, list[int]], discarded: set[str]
 ) -> Iterator[tuple[str, Iterator[Rows], str]]:
     """Every video once, sorted by id, with its rows in blocks and its decoder; each file is read in its order.
 
-    `joined`: the files whose pieces make up a video, in order. `void`: videos whose rows do not count.
+    `joined`: the files whose pieces make up a video, in order. `discarded`: videos whose rows do not count.
     """
     recent: OrderedDict[int, FeatureFile] = OrderedDict()
 
@@ -436,17 +438,17 @@ def _merged(
                 yield Rows(block.features[new], block.index[new], block.seconds[new])
                 last = max(last, int(block.index[-1]))
 
-    pieces, entries = [], []
+    chunks, entries = [], []
     for n, file in enumerate(files):
         with file:
-            pieces.append(_pieces(file))
+            chunks.append(_chunks(file))
             entries.append(zip(map(str, file.videos), itertools.repeat(n)))
     for video, group in itertools.groupby(heapq.merge(*entries), key=itemgetter(0)):
         there = [n for _, n in group]
         if video in joined:
-            parts = [n for n in joined[video] if n in there and video not in void]
+            parts = [n for n in joined[video] if n in there and video not in discarded]
         else:  # committed twice, by two runs: either is right, the first is taken
-            parts = [n for n in there if video not in pieces[n]][:1]
+            parts = [n for n in there if video not in chunks[n]][:1]
         if parts:
             yield video, rows(video, parts), opened(parts[0]).decoder(video)
 
@@ -509,7 +511,7 @@ class PartWriter:
 
     Rows of several videos may come in turns; those of one come in order. `shape`: of one row, (D,) or (10, D).
     A part is committed when `commit_mb` MiB or `commit_seconds` s of finished videos are waiting.
-    A `piece` of a video is gathered and committed like a video; what comes of the whole video is believed rather.
+    A `chunk` of a video is gathered and committed like a video; what comes of the whole video is believed rather.
     """
 
     def __init__(
@@ -529,15 +531,15 @@ class PartWriter:
         self._attributes = attributes
         self._commit_bytes = commit_mb * (1 << 20)
         self._commit_seconds = commit_seconds
-        self._reading: dict[tuple[str, Piece | None], _Video] = {}
-        self._finished: dict[str, dict[Piece | None, _Video]] = {}
+        self._reading: dict[tuple[str, Chunk | None], _Video] = {}
+        self._finished: dict[str, dict[Chunk | None, _Video]] = {}
         self._waiting_bytes = 0
         self._last_commit = time.monotonic()
         self._begun = False
 
-    def start(self, video: str, piece: Piece | None = None) -> None:
+    def start(self, video: str, chunk: Chunk | None = None) -> None:
         """A video is read from its beginning: rows of an earlier attempt are void, of its pieces too."""
-        for key in [key for key in self._reading if key == (video, piece) or (key[0] == video and piece is None)]:
+        for key in [key for key in self._reading if key == (video, chunk) or (key[0] == video and chunk is None)]:
             self._reading.pop(key).drop()
 
     def append(
@@ -546,14 +548,14 @@ class PartWriter:
         features: NDArray[Any],
         index: NDArray[np.int64],
         seconds: NDArray[np.float64],
-        piece: Piece | None = None,
+        chunk: Chunk | None = None,
     ) -> None:
         """Rows of one video: (T, *shape), (T,), (T,). Raises OutputError where the disk refuses them."""
         records = np.empty(len(index), self._record)
         with np.errstate(over="ignore"):  # a float16 that overflows is found below
             records["features"] = features
         records["index"], records["seconds"] = index, seconds
-        state = self._state(video, piece)
+        state = self._state(video, chunk)
         with writing(self._output.parts):
             state.rows.write(records.tobytes())
         state.count += len(records)
@@ -567,23 +569,23 @@ class PartWriter:
                 )
             )
 
-    def finish(self, video: str, failures: list[Failure], decoder: str, piece: Piece | None = None) -> list[Failure]:
+    def finish(self, video: str, failures: list[Failure], decoder: str, chunk: Chunk | None = None) -> list[Failure]:
         """A video has no more rows and can be committed. `failures`: what of it could not be read.
 
         Returns these and what its rows themselves gave cause for.
         """
-        state = self._state(video, piece)
-        del self._reading[video, piece]
+        state = self._state(video, chunk)
+        del self._reading[video, chunk]
         if state.failures:
             state.count = 0
         state.failures += failures
         state.decoder = decoder
         waiting = self._finished.setdefault(video, {})
-        if piece is None:
+        if chunk is None:
             for superseded in waiting.values():
                 superseded.drop()
             waiting.clear()
-        waiting[piece] = state
+        waiting[chunk] = state
         self._waiting_bytes += state.count * self._record.itemsize
         self._commit_if_due()
         return state.failures
@@ -606,18 +608,18 @@ class PartWriter:
                 self._write({video: states.popitem() for video, states in finished.items()})
                 finished = {video: states for video, states in finished.items() if states}
 
-    def _write(self, finished: Mapping[str, tuple[Piece | None, _Video]]) -> None:
-        self._output.check_alone()
+    def _write(self, finished: Mapping[str, tuple[Chunk | None, _Video]]) -> None:
+        self._output.check_locked()
         path = self._output.parts / f"part-{uuid.uuid4().hex[:12]}.h5"
         with FeatureFileWriter(
             path, level="frame", shape=self._shape, dtype=self._dtype.name, attributes=self._attributes
         ) as writer:
             for video in sorted(finished):
-                piece, state = finished[video]
+                chunk, state = finished[video]
                 if state.count:
                     writer.add_video(video, self._blocks(state), decoder=state.decoder)
-                if piece is not None:
-                    writer.add_failures([Failure(video, PIECE, str(piece))])
+                if chunk is not None:
+                    writer.add_failures([Failure(video, PIECE, str(chunk))])
                 writer.add_failures(state.failures)
 
     def close(self) -> None:
@@ -627,12 +629,12 @@ class PartWriter:
         self._reading.clear()
         self.commit()
 
-    def _state(self, video: str, piece: Piece | None) -> _Video:
-        if (video, piece) not in self._reading:
+    def _state(self, video: str, chunk: Chunk | None) -> _Video:
+        if (video, chunk) not in self._reading:
             self._begin()
             spool = tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=str(self._output.parts))  # noqa: SIM115  (closed on commit)
-            self._reading[video, piece] = _Video(spool)
-        return self._reading[video, piece]
+            self._reading[video, chunk] = _Video(spool)
+        return self._reading[video, chunk]
 
     def _begin(self) -> None:
         """Make the folder of parts, once: one that is gone later was removed, and with it what was committed."""

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.errors import OutputError
-from vfx.outputs.counters import Tally
+from vfx.outputs.counters import RunCounters
 from vfx.system.files import write_text
 
 NAME = "throughput.tsv"
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 class Interval(NamedTuple):
     """What was done from `begin` to `end`, seconds since 1970. Somebody was at work for `seconds` of it, all processes
-    together for `work`, and the others are what a Tally counts, of all of them.
+    together for `work`, and the others are what a RunCounters counts, of all of them.
     """
 
     begin: float
@@ -57,8 +57,10 @@ class Interval(NamedTuple):
 class Recorder:
     """Marks now and then what a process has counted, and keeps that in each of `folders`, those of its parts."""
 
-    def __init__(self, tally: Tally, folders: Sequence[Path], *, limit: int = LIMIT, step: float = FIRST_STEP) -> None:
-        self._tally = tally
+    def __init__(
+        self, counters: RunCounters, folders: Sequence[Path], *, limit: int = LIMIT, step: float = FIRST_STEP
+    ) -> None:
+        self._counters = counters
         name = PIECES.replace("*", uuid.uuid4().hex[:12])
         self._paths = [folder / name for folder in folders]
         self._limit, self._step = limit, step
@@ -96,8 +98,8 @@ class Recorder:
         return rows
 
     def _mark(self) -> tuple[float, ...]:
-        tally = self._tally
-        counts = [tally.failures.total() if name == "failures" else getattr(tally, name) for name in COUNTERS]
+        counters = self._counters
+        counts = [counters.failures.total() if name == "failures" else getattr(counters, name) for name in COUNTERS]
         return (time.monotonic(), *map(float, counts))
 
     def _write(self, course: list[Interval]) -> None:

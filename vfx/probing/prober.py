@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.collection.collection import Source, is_storable
-from vfx.decoding import Headers, Reading, SoundOnlyError, can_read, demux, headers, shortfall
+from vfx.collection.collection import VideoSource, is_storable
+from vfx.decoding import Headers, SoundOnlyError, VideoReader, can_read, demux, headers, shortfall
 from vfx.decoding.limits import Limits
 from vfx.errors import LimitError, UsageError, VideoError
 from vfx.sampling.samplers import all_frames
@@ -101,7 +101,7 @@ class Task(NamedTuple):
     """One video to look at. `digest`: another file has its size; `same`: the path of another file of its id, or ""."""
 
     number: int
-    source: Source
+    source: VideoSource
     digest: bool
     same: str
 
@@ -109,7 +109,7 @@ class Task(NamedTuple):
 class Tasks(Sequence[Task]):
     """All videos of a collection, sorted by id: nothing is held of each beside its source."""
 
-    def __init__(self, sources: list[Source]) -> None:
+    def __init__(self, sources: list[VideoSource]) -> None:
         self._sources = sources
         sizes, counts = np.unique(np.fromiter((s.cost for s in sources), np.int64, len(sources)), return_counts=True)
         self._shared = set(sizes[(counts > 1) & (sizes > 0)].tolist())
@@ -217,7 +217,7 @@ class Prober:
 
     def _decode(self, task: Task, record: Record) -> Timeline:
         """Decode all frames; returns the timeline, which may have turned out another than that of the packets."""
-        reading = Reading(task.source.path, all_frames, limits=self.limits)
+        reading = VideoReader(task.source.path, all_frames, limits=self.limits)
         for _ in reading:
             pass
         if reading.timeline is None:  # it could be opened a moment ago
@@ -235,7 +235,7 @@ class Prober:
         return reading.timeline
 
 
-def probe_all(sources: list[Source], prober: Prober, *, processes: int) -> Iterator[Record]:
+def probe_all(sources: list[VideoSource], prober: Prober, *, processes: int) -> Iterator[Record]:
     """Look at videos in `processes` processes, and yield what each is, in the order of `sources`.
 
     One that takes its process down, or holds it up for `limits.patience` seconds, has what was known of it before.
@@ -311,5 +311,5 @@ def _digest(path: Path) -> str:
     with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):
             digest.update(block)
-            heartbeat.beat()
+            heartbeat.tick()
     return digest.hexdigest()

@@ -101,7 +101,7 @@ class _Held(OutputError):
 
 
 @contextmanager
-def alone_in(folder: Path, *, patient: bool = False) -> Iterator[Lock]:
+def lock_folder(folder: Path, *, patient: bool = False) -> Iterator[Lock]:
     """Make a folder, and hold it against a second run, here or on another machine that has the same disk.
 
     What a run that was killed holds is taken over: at once where the kernel, which is the same, has let go of it, or

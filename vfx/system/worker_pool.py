@@ -68,7 +68,7 @@ def run(
     The processes are started, and given their first tasks, before this returns, and end with what it returns, at the
     latest when that is closed. Tasks are begun in their order, each by the next free process; of a deque they are taken
     as they are begun, and whoever consumes this may change what is left. One that goes down (a crash in native code, no
-    memory left) or gives no sign of life (`pulse.beat`) for `patience` seconds, upon which it is killed, is replaced,
+    memory left) or gives no sign of life (`heartbeat.tick`) for `patience` seconds, upon which it is killed, is replaced,
     and its task is tried once more when the others are done, alone. Either time it comes with a `Down`. `memory`: bytes
     that a process may take beyond those it starts with. `start` is called first in each process, `check` here at least
     every TICK_SECONDS. An item that `is_last` ends its task: what its process does after that is no matter of it.
@@ -214,7 +214,7 @@ class _Worker(Generic[Task]):
 
     def down(self) -> Down | None:
         """Why the process has ended, or had to be; None while it lives."""
-        if self.tasks and heartbeat.silence(self._shared.clock) > self._patience:
+        if self.tasks and heartbeat.age(self._shared.clock) > self._patience:
             self._process.kill()
             self._process.join()
             return Down(f"no frame for {self._patience:g} s", hung=True)
@@ -269,9 +269,9 @@ class _Shared:
         os.ftruncate(descriptor, _HEADER + AHEAD * SLOT_BYTES)
         shared = cls(descriptor)
         shared.number = -1
-        heartbeat.keep(shared.clock)
-        heartbeat.rest()
-        heartbeat.keep(None)
+        heartbeat.use(shared.clock)
+        heartbeat.pause()
+        heartbeat.use(None)
         return shared
 
     def for_child(self) -> Any:
@@ -344,7 +344,7 @@ def _serve(
     _follow_main()
     _limit(memory)
     shared = _Shared(descriptor)
-    heartbeat.keep(shared.clock)
+    heartbeat.use(shared.clock)
     if start is not None:
         start()
     tasks: deque[tuple[int, Task]] = deque()
@@ -360,20 +360,20 @@ def _serve(
 
     with contextlib.suppress(EOFError, OSError):  # the main process is gone
         while True:
-            heartbeat.rest()
+            heartbeat.pause()
             while not tasks:
                 receive()
             shared.number, task = tasks.popleft()
-            heartbeat.beat()
+            heartbeat.tick()
             error: Exception | None = None
             try:
                 for item in work(task):
-                    heartbeat.rest()
+                    heartbeat.pause()
                     while not free:
                         receive()
                     free -= 1
                     channel.send((shared.number, shared.put(item), None))
-                    heartbeat.beat()
+                    heartbeat.tick()
             except (EOFError, BrokenPipeError):
                 raise
             except Exception as raised:  # noqa: BLE001  (for the main process to raise)
