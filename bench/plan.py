@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vfx.collection.collection import VideoSource
+from vfx.collection.source import VideoSource
 from vfx.extraction.parallel_reader import share
 
 RATE = 25  # source frames a second of video

@@ -19,7 +19,8 @@ from functools import partial
 from pathlib import Path
 
 from vfx.benchmark import synthetic_videos
-from vfx.collection.collection import VideoSource, find_collection
+from vfx.collection.collection import find_collection
+from vfx.collection.source import VideoSource
 from vfx.decoding.limits import Limits
 from vfx.extraction.clips import read_video
 from vfx.extraction.datamodules import PIECE_BYTES

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
-from vfx.collection.collection import VideoSource
+from vfx.collection.source import VideoSource
 from vfx.extraction.clips import Clip, Preprocessors
 from vfx.extraction.datamodules import Read, VideoDataModule
 

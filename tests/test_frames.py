@@ -23,7 +23,8 @@ from PIL import Image
 from tests.clips import CLIPS, Clip, corrupt, truncate
 from tests.conftest import LIMITS, ROOT, TOYDATA
 from vfx import extract, frames
-from vfx.collection.collection import Collection, VideoSource
+from vfx.collection.collection import Collection
+from vfx.collection.source import VideoSource
 from vfx.cutting.cutter import Cut, Cutter, Pictures, cut_all
 from vfx.cutting.list_files import write_lists
 from vfx.decoding import VideoReader

@@ -20,7 +20,8 @@ from vfx.system import launch_environment, memory, worker_pool
 from vfx.system.files import write_text
 
 if TYPE_CHECKING:
-    from vfx.collection.collection import Collection, VideoSource
+    from vfx.collection.collection import Collection
+    from vfx.collection.source import VideoSource
     from vfx.features.reader import Failure
     from vfx.models import Network
     from vfx.models.transforms import Preprocess

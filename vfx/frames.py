@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from vfx import validation
 from vfx.cli import command
-from vfx.collection.collection import Collection, VideoSource, find_collection
+from vfx.collection.collection import Collection, find_collection
+from vfx.collection.source import VideoSource
 from vfx.cutting.cutter import Cut, Cutter, Pictures, cut_all, done, has_place, remove_leftovers, survey
 from vfx.cutting.list_files import meta_line, read_metas, rewrite, write_lists
 from vfx.decoding import check_decoder

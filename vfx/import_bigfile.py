@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from vfx.cli import command
-from vfx.collection.collection import collection_name, video_id
+from vfx.collection.collection import collection_name
+from vfx.collection.ids import split_frame_id
 from vfx.errors import OutputError, UsageError
 from vfx.features.reader import Failure, Rows
 from vfx.features.schema import LEVELS, Level
@@ -95,7 +96,7 @@ def add_frames(writer: FeatureFileWriter, ids: Iterator[str], matrix: Matrix) ->
     renamed = 0
     for id in ids:
         try:
-            video, i = video_id(id)
+            video, i = split_frame_id(id)
             index.append(i)
         except (ValueError, OverflowError) as error:
             raise OutputError(f"level=frame: {id} is not <video id>_<frame index>, see level ({error})") from error
@@ -178,7 +179,7 @@ def _level(level: str | None, source: LineageInput) -> Level:
         return "frame"
     first = source.first_id()
     try:
-        video_id(first)
+        split_frame_id(first)
     except ValueError:
         return "video"
     raise UsageError(

@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from vfx import validation
 from vfx.cli import command
-from vfx.collection.collection import VideoSource, find_collection
+from vfx.collection.collection import find_collection
+from vfx.collection.source import VideoSource
 from vfx.errors import ExtractionError, UsageError
 from vfx.formats import parquet
 from vfx.probing.prober import COLUMNS, Prober, Record, probe_all

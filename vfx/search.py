@@ -191,17 +191,17 @@ def _opened(path: Path, limits: Limits) -> tuple[Image.Image, NDArray[Any]]:
     import numpy as np
     from PIL import Image, ImageOps
 
-    from vfx.extraction.clips import FORMATS
+    from vfx.collection.collection import FRAME_FORMATS
 
     try:
-        with Image.open(path, formats=FORMATS) as opened:
+        with Image.open(path, formats=FRAME_FORMATS) as opened:
             limits.check_size(path.name, *opened.size)
             image = ImageOps.exif_transpose(opened).convert("RGB")
     except FileNotFoundError:
         raise UsageError(f"image ({path}) is not there; give the path of a picture") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, VideoError) as error:
         raise UsageError(
-            f"image ({path}) cannot be read as a picture ({', '.join(FORMATS)}): {error}; save it as one of these"
+            f"image ({path}) cannot be read as a picture ({', '.join(FRAME_FORMATS)}): {error}; save it as one of these"
         ) from error
     return image, np.asarray(image)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from vfx.collection.collection import VideoSource, find_collection, is_storable, video_id
+from vfx.collection.collection import find_collection
+from vfx.collection.source import VideoSource
 from vfx.errors import CollectionError
 
 
@@ -127,16 +128,6 @@ def test_links_to_themselves_are_read_and_fail_there(tmp_path: Path) -> None:
     assert find_collection(str(tmp_path), tmp_path).videos() == [VideoSource("a", str(tmp_path / "a.mp4"), 0)]
 
 
-@pytest.mark.parametrize(("id", "good"), [
-    ("shot00001_1", True), ("-x", True), ("con", True), ("é_\u200d_\u4e2d", True), ("x" * 1000, True),
-    ("x" * 1001, False), ("é" * 501, False), ("", False), (".", False), ("..", False), ("../x", False), ("/etc", False),
-    ("a b", False), ("a\u00a0b", False), ("a\tb", False), ("a\nb", False), ("a\0b", False), ("a\x1b[1mb", False),
-    ("a\x85b", False), ("a\udce9b", False),
-])  # fmt: skip
-def test_which_ids_can_be_kept(id: str, good: bool) -> None:
-    assert is_storable(id) == good
-
-
 def test_folders_of_frames_know_the_video_they_were_cut_from(tmp_path: Path) -> None:
     for name in ["VideoData/a.mp4", "ImageData/a/a_0.jpg", "ImageData/a/a_12.JPG", "ImageData/b/b_0.png"]:
         touch(tmp_path / name)
@@ -157,13 +148,6 @@ def test_frames_of_which_two_files_may_be_the_video_are_refused(tmp_path: Path) 
 def test_no_frames_says_where_they_are_wanted(tmp_path: Path) -> None:
     with pytest.raises(CollectionError, match=r"ImageData/<video id>/<video id>_<index>\.jpg"):
         find_collection(str(tmp_path), tmp_path).frame_folders()
-
-
-def test_frame_ids_come_apart_at_the_last_underscore() -> None:
-    assert video_id("shot00001_1_25") == ("shot00001_1", 25)
-    for bad in ["25", "_25", "a_", "a_x"]:
-        with pytest.raises(ValueError, match=r"is not <video id>_<frame index>"):
-            video_id(bad)
 
 
 def test_links_to_collections_keep_their_own_names(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.clips import CLIPS, corrupt, join, read, truncate
 from tests.conftest import LIMITS
-from vfx.collection.collection import Chunk
+from vfx.collection.source import Chunk
 from vfx.decoding import ChunkReader, Frame, VideoReader, remembered
 from vfx.decoding.chunk_reader import cuts
 from vfx.errors import LimitError, SamplerError, VideoError

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import TOYDATA
-from vfx.collection.collection import VideoSource
+from vfx.collection.source import VideoSource
 from vfx.extraction.clips import read_frames, read_video
 from vfx.models.transforms import Preprocess, Transform
 from vfx.promise import Promise

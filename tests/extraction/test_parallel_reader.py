@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.conftest import LIMITS
-from vfx.collection.collection import Chunk, VideoSource
+from vfx.collection.source import Chunk, VideoSource
 from vfx.errors import UsageError, VideoError
 from vfx.extraction.clips import Clip
 from vfx.extraction.parallel_reader import (

@@ -18,7 +18,7 @@ from pytorch_lightning import LightningModule, Trainer
 
 from tests.conftest import ROOT, TOYDATA
 from vfx import extract
-from vfx.collection.collection import VideoSource
+from vfx.collection.source import VideoSource
 from vfx.extraction.progress import Progress, duration, summary
 from vfx.outputs.counters import RunCounters
 

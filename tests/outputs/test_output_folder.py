@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vfx.collection.collection import Chunk
+from vfx.collection.source import Chunk
 from vfx.errors import ExtractionError, OutputError
 from vfx.features import checksums, integrity
 from vfx.features.reader import Failure, FeatureFile

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from tests.clips import CLIPS, Clip, corrupt, cut, silence, truncate
-from vfx.collection.collection import Collection, VideoSource
+from vfx.collection.collection import Collection
+from vfx.collection.source import VideoSource
 from vfx.decoding.limits import Limits
 from vfx.errors import UsageError
 from vfx.probing.prober import COLUMNS, Prober, Record, Task, Tasks, clean, duration, is_variable, probe_all

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vfx.collection.collection import FORMATS, FRAME_SUFFIXES, Collection, find_collection
+from vfx.collection.collection import FRAME_FORMATS, FRAME_SUFFIXES, Collection, find_collection
 from vfx.decoding import VideoReader
 from vfx.decoding.limits import Limits
 from vfx.errors import CollectionError, LimitError, VfxError
@@ -114,7 +114,7 @@ def draw(
 
 def _video_files(collection: Collection, ids: Container[str]) -> dict[str, str]:
     try:
-        return collection.places(ids)
+        return collection.video_paths(ids)
     except (CollectionError, OSError):
         return {}
 
@@ -136,7 +136,7 @@ def _cut_before(task: _Task, index: int, limits: Limits) -> Image.Image | None:
     for suffix in sorted(FRAME_SUFFIXES):
         path = task.folder / f"{task.video}_{index}{suffix}"
         try:
-            with Image.open(path, formats=FORMATS) as image:
+            with Image.open(path, formats=FRAME_FORMATS) as image:
                 limits.check_size(path.name, *image.size)
                 return image.convert("RGB")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, LimitError):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.collection.collection import VideoSource
+from vfx.collection.source import VideoSource
 from vfx.decoding import VideoReader, demux, headers
 from vfx.decoding.limits import Limits
 from vfx.errors import UsageError, VideoError

@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vfx.benchmark import dataset_survey as materials
 from vfx.benchmark.dataset_survey import Material, Size
 from vfx.benchmark.results import Cost
-from vfx.collection.collection import VideoSource
+from vfx.collection.source import VideoSource
 from vfx.decoding.limits import Limits
 from vfx.errors import ExtractionError
 from vfx.extraction.clips import Clip, Preprocessors, Sampler

@@ -1,71 +1,34 @@
-"""Collections: the folders that hold videos or the frames cut from them, and the ids of what is in them."""
+"""Collections: folders that hold videos, and the frames cut from them."""
 
 from __future__ import annotations
 
 import heapq
 import itertools
 import os
-import re
 from collections import Counter
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
+from vfx.collection.ids import is_storable
+from vfx.collection.source import VideoSource
 from vfx.errors import CollectionError, NoFramesError
 
 VIDEO_SUFFIXES = frozenset([".mp4", ".avi", ".webm", ".gif", ".mkv", ".mov", ".m4v", ".mpg", ".ts", ".flv", ".wmv"])
 FRAME_SUFFIXES = frozenset([".jpg", ".jpeg", ".png"])
-# What a frame may be, whatever its name. Pillow knows more, and for one of them, EPS, it has another program run.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
-STRANGE = re.compile(r"[\s/\x00-\x1f\x7f-\x9f]")  # white space, slash and control characters
-LONGEST_ID = 1000  # bytes: those of names of files end at 255, those that come in lists need not end
-SHOWN = 5  # how many offenders an error names
-
-
-class Chunk(NamedTuple):
-    """The stretches `[begin, end)` of the `total` of about the same length into which a video is cut."""
-
-    begin: int
-    end: int
-    total: int
-
-    def __str__(self) -> str:
-        return f"{self.begin + 1}-{self.end} of {self.total}"
-
-    @classmethod
-    def parsed(cls, text: str) -> Chunk:
-        """What `str` makes of a piece, made a piece again."""
-        units, _, total = text.partition(" of ")
-        first, _, last = units.partition("-")
-        return cls(int(first) - 1, int(last), int(total))
-
-
-class VideoSource(NamedTuple):
-    """One video of a collection, or a piece of one.
-
-    `path`: the video file, or the folder that holds its frames. `cost`: what it takes to read, in bytes of the
-    file (videos) or in frames (folders of frames); only the proportions matter. Bytes are known without opening a
-    file, and a megabyte of H.264 took 0.15 to 0.3 processor seconds to decode, from 240p to 720p. `video`: the file
-    that a folder of frames was cut from, where the collection has it. `chunk`: None for the whole. `counts`: whether
-    the video is counted here, which of all that is read of it one alone says.
-    """
-
-    id: str
-    path: str
-    cost: int
-    video: str | None = None
-    chunk: Chunk | None = None
-    counts: bool = True
+# What Pillow may take a frame for, whatever its name. Pillow knows more formats; for EPS it runs another program.
+FRAME_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+SHOWN = 5  # at most so many offending files are named in an error
 
 
 @dataclass(frozen=True)
 class Collection:
-    """A folder of videos, in `VideoData` or right in it, and of the frames cut from them, in `ImageData`."""
+    """A folder of videos, in `VideoData` or directly in it, and of the frames cut from them, in `ImageData`."""
 
     name: str
     root: Path
 
+    @property
     def _video_folder(self) -> Path:
         folder = self.root / "VideoData"
         return folder if folder.is_dir() else self.root
@@ -73,26 +36,21 @@ class Collection:
     def videos(self) -> list[VideoSource]:
         """The video files at any depth, sorted by id.
 
-        Raises CollectionError where there is none, where two share an id, or where an id cannot be stored.
+        Raises:
+            CollectionError: There is no video, two videos share an id, or an id cannot be stored.
         """
         return _checked(self.files()[0], self.name)
 
-    def places(self, ids: Container[str]) -> dict[str, str]:
-        """The files of those of these videos that are there; of two that share an id, the first by path."""
-        found: dict[str, str] = {}
-        for entry in _walk(self._video_folder(), VIDEO_SUFFIXES):
-            id = _stem(entry.name)
-            if id in ids:
-                found[id] = min(entry.path, found.get(id, entry.path))
-        return found
-
     def files(self) -> tuple[list[VideoSource], Counter[str]]:
-        """The video files at any depth, sorted by id, also where two share one or it cannot be stored; and how many
-        other files there are of each suffix, in lower case.
+        """The video files at any depth, without a check of their ids, and a count of all other files.
 
-        Raises CollectionError where there is no video.
+        Returns:
+            The videos, sorted by id; and the number of other files by suffix, in lower case.
+
+        Raises:
+            CollectionError: There is no video.
         """
-        folder = self._video_folder()
+        folder = self._video_folder
         others: Counter[str] = Counter()
         walked = _walk(folder, VIDEO_SUFFIXES, others)
         found = sorted(VideoSource(_stem(entry.name), entry.path, _size(entry)) for entry in walked)
@@ -104,17 +62,27 @@ class Collection:
             )
         return found, others
 
+    def video_paths(self, ids: Container[str]) -> dict[str, str]:
+        """The paths of the videos among `ids` that the collection has; of two with the same id, the first by path."""
+        found: dict[str, str] = {}
+        for entry in _walk(self._video_folder, VIDEO_SUFFIXES):
+            id = _stem(entry.name)
+            if id in ids:
+                found[id] = min(entry.path, found.get(id, entry.path))
+        return found
+
     def frame_folders(self) -> list[VideoSource]:
         """The folders of frames in `ImageData`, `<video id>/<video id>_<index>.jpg`, sorted by video id.
 
-        Raises CollectionError as `videos` does, and where two videos share the id of a folder.
+        Raises:
+            NoFramesError: There are no frames.
+            CollectionError: Two folders share an id, two videos share the id of a folder, or an id cannot be stored.
         """
         folder = self.root / "ImageData"
-        counts: dict[str, int] = {}
+        counts: Counter[str] = Counter()
         if folder.is_dir():
             for entry in _walk(folder, FRAME_SUFFIXES):
-                parent = os.path.dirname(entry.path)  # noqa: PTH120  (millions of frames: no Path for each)
-                counts[parent] = counts.get(parent, 0) + 1
+                counts[os.path.dirname(entry.path)] += 1  # noqa: PTH120  (millions of frames: no Path for each)
         if not counts:
             raise NoFramesError(
                 f"collection {self.name}: no frame in {folder}; wanted {folder}/<video id>/<video id>_<index>.jpg"
@@ -122,15 +90,14 @@ class Collection:
             )
         folders = [(Path(path).name, path, count) for path, count in counts.items()]
         ids = {id for id, *_ in folders}
-        walked = ((_stem(entry.name), entry.path) for entry in _walk(self._video_folder(), VIDEO_SUFFIXES))
-        videos = {
-            v.id: v.path for v in _apart([VideoSource(id, path, 0) for id, path in walked if id in ids], self.name)
-        }
+        walked = ((_stem(entry.name), entry.path) for entry in _walk(self._video_folder, VIDEO_SUFFIXES))
+        candidates = [VideoSource(id, path, 0) for id, path in walked if id in ids]
+        videos = {v.id: v.path for v in _unique(candidates, self.name)}
         return _checked([VideoSource(id, path, n, videos.get(id)) for id, path, n in folders], self.name)
 
 
 def first_frames(collection: Path, count: int) -> list[Path]:
-    """The first folders by name in a collection's `ImageData`, `count` at most."""
+    """The first folders by name in a collection's `ImageData`, at most `count`."""
     images = collection / "ImageData"
     if not images.is_dir():
         return []
@@ -140,15 +107,19 @@ def first_frames(collection: Path, count: int) -> list[Path]:
 
 
 def collection_name(collection: str | Path) -> str:
-    """The last part of a collection's path, which is its name; a link keeps its own."""
+    """The name of a collection: the last part of its path. A link keeps its own name."""
     return Path(os.path.abspath(collection)).name  # noqa: PTH100  (resolve would follow the link)
 
 
 def find_collection(collection: str, rootpath: str | Path) -> Collection:
-    """The collection of that name under `rootpath`, else at that path from the working directory; `.` and what begins
-    with `./` or `../` is such a path alone.
+    """Find a collection by its name under `rootpath`, else by its path.
 
-    Raises CollectionError that names the places where it is not.
+    Args:
+        collection: A name under `rootpath`, or a path. `.`, `..`, `./<path>` and `../<path>` are always paths.
+        rootpath: The folder of collections.
+
+    Raises:
+        CollectionError: There is no such folder; the message names the paths that were tried.
     """
     places = [Path(rootpath).expanduser() / collection, Path(collection).expanduser()]
     if collection.split("/")[0] in (".", ".."):
@@ -163,19 +134,11 @@ def find_collection(collection: str, rootpath: str | Path) -> Collection:
     )
 
 
-def video_id(frame_id: str) -> tuple[str, int]:
-    """`<video id>_<frame index>` taken apart, as the lineage does it. Raises ValueError where it is not one."""
-    video, _, index = frame_id.rpartition("_")
-    if not video or not index.isdecimal():
-        raise ValueError(f"frame id {frame_id} is not <video id>_<frame index>")
-    return video, int(index)
-
-
 def _size(entry: os.DirEntry[str]) -> int:
     try:
         return entry.stat().st_size
     except OSError:
-        return 0  # a link to nothing, or to itself, is read, fails, and is recorded
+        return 0  # a broken link: reading it fails later, and is recorded
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -192,9 +155,9 @@ def _stem(name: str) -> str:
 def _walk(
     folder: str | Path, suffixes: frozenset[str], others: Counter[str] | None = None
 ) -> Iterator[os.DirEntry[str]]:
-    """The files under a folder that end so, links followed, a folder met twice (a loop of links) entered once.
+    """Yield the files under a folder with these suffixes, and count the others in `others`.
 
-    `others` counts those that end otherwise.
+    Links are followed. A folder that is met twice (a loop of links) is entered once.
     """
     seen: set[tuple[int, int]] = set()
     stack = [os.fspath(folder)]
@@ -225,6 +188,7 @@ def _walk(
 
 
 def _checked(sources: list[VideoSource], name: str) -> list[VideoSource]:
+    """The sources, sorted by id. Raises CollectionError if an id cannot be stored or is not unique."""
     bad = [s for s in sources if not is_storable(s.id)]
     if bad:
         raise CollectionError(
@@ -232,11 +196,11 @@ def _checked(sources: list[VideoSource], name: str) -> list[VideoSource]:
             " which no reader of feature files could take as an id; rename: "
             + ", ".join(repr(s.path) for s in bad[:SHOWN])
         )
-    return _apart(sources, name)
+    return _unique(sources, name)
 
 
-def _apart(sources: list[VideoSource], name: str) -> list[VideoSource]:
-    """The sources, sorted. Raises CollectionError where two share an id."""
+def _unique(sources: list[VideoSource], name: str) -> list[VideoSource]:
+    """The sources, sorted by id. Raises CollectionError if two share an id."""
     sources.sort()
     twice = [(a, b) for a, b in itertools.pairwise(sources) if a.id == b.id]
     if twice:
@@ -245,15 +209,3 @@ def _apart(sources: list[VideoSource], name: str) -> list[VideoSource]:
             + "; ".join(f"{a.path} and {b.path}" for a, b in twice[:SHOWN])
         )
     return sources
-
-
-def is_storable(id: str) -> bool:
-    """Whether a video, a frame or a segment may have this id.
-
-    Feature files hold it, exports name files by it, terminals show it, and its readers split at white space.
-    """
-    try:
-        size = len(id.encode())
-    except UnicodeEncodeError:
-        return False
-    return id not in ("", ".", "..") and size <= LONGEST_ID and not STRANGE.search(id)

@@ -10,7 +10,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.collection.collection import video_id
+from vfx.collection.ids import split_frame_id
 
 SHOWN = 5  # how many ids are named
 
@@ -84,7 +84,7 @@ def shift(a: Ids, b: Ids) -> int | None:
     found = 0
     for x, y in zip(a(), b(), strict=True):
         try:
-            (video, i), (other, j) = video_id(x), video_id(y)
+            (video, i), (other, j) = split_frame_id(x), split_frame_id(y)
         except ValueError:
             return None
         if video != other or i == j or found not in (0, j - i):

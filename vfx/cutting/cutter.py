@@ -26,7 +26,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vfx import validation
-from vfx.collection.collection import FRAME_SUFFIXES, VideoSource, video_id
+from vfx.collection.collection import FRAME_SUFFIXES
+from vfx.collection.ids import split_frame_id
+from vfx.collection.source import VideoSource
 from vfx.decoding import VideoReader
 from vfx.decoding.limits import Limits
 from vfx.errors import OutputError, UsageError, VfxError
@@ -212,7 +214,7 @@ def _frames(folder: Path, id: str) -> Iterator[tuple[int, str]]:
         stem, suffix = os.path.splitext(name)  # noqa: PTH122
         if suffix.lower() in FRAME_SUFFIXES:
             with contextlib.suppress(ValueError):
-                video, index = video_id(stem)
+                video, index = split_frame_id(stem)
                 if video == id:
                     yield index, name
 

@@ -16,7 +16,8 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from vfx.collection.collection import Collection, VideoSource
+from vfx.collection.collection import Collection
+from vfx.collection.source import VideoSource
 from vfx.cutting.cutter import Cut, frame_indices
 from vfx.system.files import replace_durably, writing
 

@@ -1,4 +1,4 @@
-"""Reads a piece of a video: the sampled frames between two of its key frames, and only if all of them are sound."""
+"""Reads a chunk of a video: the sampled frames between two of its key frames, and only if all of them are sound."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.collection.collection import Chunk
+from vfx.collection.source import Chunk
 from vfx.decoding import pyav
 from vfx.decoding.frame import Frame
 from vfx.decoding.limits import Limits
@@ -20,11 +20,20 @@ from vfx.sampling.timeline import Timeline
 
 
 class ChunkReader:
-    """Iterates over the sampled frames of a piece, ascending by index, as a `VideoReader` of the whole video by PyAV would
-    give them, and tells the same afterwards: the first of all pieces, in `problem`, what the file lacks, if anything.
+    """Iterates over the sampled frames of a chunk, ascending by index.
 
-    `sample` chooses from the timeline of the whole video. Raises VideoError where anything is wrong with the piece:
-    only a reading of the whole video knows what then can be had of it, and what is to be said.
+    The frames are those that a `VideoReader` of the whole video yields with PyAV. Only the chunk that begins with unit
+    0 reports, in `problem`, what the file lacks.
+
+    Args:
+        path: The video file.
+        sample: Chooses frame indices from the timeline of the whole video.
+        chunk: Which units of the video to read.
+        limits: What the video may ask of the machine; None for no limits.
+
+    Raises:
+        VideoError: While iterating, if anything is wrong with the chunk. Only a `VideoReader` of the whole video can
+            tell then which frames can be had, and what to report.
     """
 
     decoder = "pyav"

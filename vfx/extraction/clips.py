@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vfx.collection.collection import FORMATS, FRAME_SUFFIXES, Chunk, VideoSource, video_id
+from vfx.collection.collection import FRAME_FORMATS, FRAME_SUFFIXES
+from vfx.collection.ids import split_frame_id
+from vfx.collection.source import Chunk, VideoSource
 from vfx.decoding import ChunkReader, Frame, VideoReader, remembered
 from vfx.decoding.limits import Limits
 from vfx.errors import SamplerError, VideoError
@@ -114,7 +116,7 @@ def read_frames(
         for n, i in enumerate(chosen):
             share = n / len(chosen)
             try:
-                with Image.open(paths[int(indices[i])], formats=FORMATS) as image:
+                with Image.open(paths[int(indices[i])], formats=FRAME_FORMATS) as image:
                     if limits is not None:
                         limits.check_size("it", *image.size)
                     pixels = np.asarray(image.convert("RGB"))
@@ -220,7 +222,7 @@ def _frame_paths(source: VideoSource, failures: list[Failure]) -> dict[int, Path
         if path.suffix.lower() not in FRAME_SUFFIXES or path.name.startswith("."):
             continue
         try:
-            video, index = video_id(path.stem)
+            video, index = split_frame_id(path.stem)
             if video != source.id:
                 raise ValueError(f"frame {path.name} is in the folder of video {source.id}")
             if index in paths:

@@ -13,7 +13,8 @@ import torch
 from pytorch_lightning import LightningDataModule
 
 from vfx import validation
-from vfx.collection.collection import Chunk, Collection, VideoSource
+from vfx.collection.collection import Collection
+from vfx.collection.source import Chunk, VideoSource
 from vfx.decoding import ChunkReader, check_decoder
 from vfx.decoding.limits import Limits
 from vfx.extraction.clips import Clip, Preprocessors, Sampler, read_frames, read_video

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vfx.collection.collection import Chunk, VideoSource
+from vfx.collection.source import Chunk, VideoSource
 from vfx.decoding.limits import Limits
 from vfx.errors import UsageError, VideoError
 from vfx.extraction.clips import Clip

@@ -12,7 +12,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
 
 from vfx import validation
-from vfx.collection.collection import VideoSource
+from vfx.collection.source import VideoSource
 from vfx.errors import ExtractionError, Interrupted, UsageError
 from vfx.extraction.lightning_module import Extractor
 from vfx.extraction.parallel_reader import Batch

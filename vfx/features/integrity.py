@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.collection.collection import is_storable
+from vfx.collection.ids import is_storable
 from vfx.errors import OutputError
 from vfx.features import checksums, schema
 from vfx.system import worker_pool

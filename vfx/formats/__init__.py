@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.collection.collection import LONGEST_ID, is_storable
+from vfx.collection.ids import MAX_ID_BYTES, is_storable
 from vfx.errors import OutputError
 from vfx.features.reader import FeatureFile
 from vfx.system.files import remove_abandoned, sync, sync_all, unwritten, working_folder
@@ -82,7 +82,7 @@ def check_id(id: str, where: str | Path) -> None:
     if not is_storable(id):
         raise OutputError(
             f"{where}: id {id!r:.80} is empty or holds white space or a slash or control characters, or is . or .., or"
-            f" is longer than {LONGEST_ID} bytes; give it another name"
+            f" is longer than {MAX_ID_BYTES} bytes; give it another name"
         )
 
 

@@ -17,7 +17,7 @@ from typing import TextIO
 
 import numpy as np
 
-from vfx.collection.collection import LONGEST_ID
+from vfx.collection.ids import MAX_ID_BYTES
 from vfx.errors import OutputError
 from vfx.features.reader import FeatureFile
 from vfx.formats import SHOWN, Matrix, blocks, check_id, frames_by_video
@@ -108,7 +108,7 @@ def read_ids(folder: Path) -> Iterator[str]:
             while text := file.read(READ_CHARS):
                 ids = (rest + text).split()
                 rest = ids.pop() if ids and not text[-1].isspace() else ""
-                if len(rest) > LONGEST_ID:
+                if len(rest) > MAX_ID_BYTES:
                     check_id(rest, path)  # which refuses it, before it fills the memory
                 for id in ids:
                     check_id(id, path)

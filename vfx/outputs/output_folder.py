@@ -32,7 +32,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.collection.collection import Chunk
+from vfx.collection.source import Chunk
 from vfx.errors import ExtractionError, OutputError
 from vfx.features import integrity
 from vfx.features.reader import Failure, FeatureFile, Rows

@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.collection.collection import VideoSource, is_storable
+from vfx.collection.ids import is_storable
+from vfx.collection.source import VideoSource
 from vfx.decoding import Headers, SoundOnlyError, VideoReader, can_read, demux, headers, shortfall
 from vfx.decoding.limits import Limits
 from vfx.errors import LimitError, UsageError, VideoError

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.collection.collection import LONGEST_ID, is_storable
+from vfx.collection.ids import MAX_ID_BYTES, is_storable
 from vfx.errors import UsageError
 from vfx.sampling import samplers
 from vfx.sampling.timeline import Timeline
@@ -58,7 +58,7 @@ def read_segments(path: str | Path) -> Table:
         elif bad := [value for value in (id, video) if not is_storable(value)]:
             wrong.append(
                 f"line {number}: id ({bad[0]!r:.80}) must not be empty or hold white space or a slash or control"
-                f" characters, be . or .., or be longer than {LONGEST_ID} bytes"
+                f" characters, be . or .., or be longer than {MAX_ID_BYTES} bytes"
             )
         elif id in seen:
             wrong.append(f"line {number}: id {id} is that of line {seen[id]}")
