@@ -16,14 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from vfx.features.reader import Rows
+from vfx.features.rows import Rows
 from vfx.features.writer import FeatureFileWriter
 
 FRAMES = 20  # a video
 READ = """
 from vfx import FeatureFile
 with FeatureFile('{folder}/bench/A') as file:
-    for block in file.sweep().rows(0, len(file.ids)): block.sum()
+    for block in file.block_reader().blocks(0, len(file.ids)): block.sum()
 """
 APP = "import vfx.{app} as app; app.main('collection={folder}/bench', 'output_dir={folder}', *{overrides!r})"
 TAIL = "\nprint(next(l.split()[1] for l in open('/proc/self/status') if l.startswith('VmHWM')))"

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from vfx import CONF_DIR, extract
 from vfx.decoding.limits import Limits
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 
 ROOT = Path(__file__).parent.parent
 TOYDATA = ROOT / "toydata"

@@ -17,7 +17,7 @@ from tests.conftest import ROOT, TOYDATA
 from vfx import bench
 from vfx.benchmark.results import Result
 from vfx.errors import UsageError
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.system.cpu_count import cores
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what processes took")

@@ -12,7 +12,8 @@ from tests.conftest import ROOT, TOYDATA
 from vfx import compare, export, extract
 from vfx.comparison.compare_rows import Comparison
 from vfx.errors import DifferenceError, OutputError, UsageError
-from vfx.features.reader import FeatureFile, Rows
+from vfx.features.feature_file import FeatureFile
+from vfx.features.rows import Rows
 from vfx.features.writer import FeatureFileWriter
 
 NAME = "efficientnet_lite0,avgpool"

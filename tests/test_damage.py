@@ -23,7 +23,7 @@ from vfx import extract
 from vfx.decoding import VideoReader, check_decoder, demux
 from vfx.decoding.video_reader import BACKENDS
 from vfx.errors import UsageError, VideoError
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.sampling import samplers
 from vfx.system import worker_pool
 

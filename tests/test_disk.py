@@ -20,7 +20,8 @@ from tests.outputs.test_output_folder import ATTRIBUTES, RECIPE, finish, parts, 
 from vfx import concat, export, extract, frames, pool
 from vfx.cli.command import log_to
 from vfx.errors import OutputError
-from vfx.features.reader import FeatureFile, Rows
+from vfx.features.feature_file import FeatureFile
+from vfx.features.rows import Rows
 from vfx.features.writer import FeatureFileWriter
 from vfx.outputs.output_folder import Output
 from vfx.system.folder_lock import lock_folder

@@ -31,7 +31,7 @@ from vfx.cli.command import quote_commas, resolved, spread_models
 from vfx.cli.config_errors import ERRORS
 from vfx.decoding import VideoReader, demux
 from vfx.errors import VfxError
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.models.catalogue import FACTS
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "toydata/README.md"])

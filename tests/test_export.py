@@ -18,7 +18,8 @@ import pytest
 from tests.conftest import ROOT, TOYDATA
 from vfx import export
 from vfx.errors import CollectionError, OutputError, UsageError
-from vfx.features.reader import FeatureFile, Rows
+from vfx.features.feature_file import FeatureFile
+from vfx.features.rows import Rows
 from vfx.features.writer import FeatureFileWriter
 from vfx.formats import bigfile, npy, npz
 from vfx.system.files import remove_abandoned, working_folder

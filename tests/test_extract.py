@@ -24,7 +24,7 @@ from tests.conftest import ROOT, TOYDATA
 from vfx import extract, frames
 from vfx.decoding import VideoReader
 from vfx.errors import CollectionError, ExtractionError, OutputError, SamplerError, UsageError
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.inference.encoder import Encoder
 from vfx.models import efficientnet_lite
 from vfx.sampling.samplers import half_second

@@ -13,7 +13,7 @@ from tests.felling import Felling
 from vfx.collection.collection import find_collection
 from vfx.extraction.lightning_module import Extractor
 from vfx.extraction.prediction_writer import FeatureWriter
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.inference.encoder import Encoder
 from vfx.models import efficientnet_lite
 from vfx.outputs.output_folder import Output

@@ -29,7 +29,7 @@ from vfx.cutting.cutter import Cut, Cutter, Pictures, cut_all
 from vfx.cutting.list_files import write_lists
 from vfx.decoding import VideoReader
 from vfx.errors import ExtractionError, OutputError, SamplerError, UsageError, VfxError
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.sampling.samplers import all_frames, half_second, lineage
 from vfx.system.folder_lock import lock_folder
 

@@ -23,7 +23,7 @@ from vfx import bench, extract
 from vfx.benchmark.results import Result
 from vfx.extraction.lightning_module import Extractor, float32_by_tf32
 from vfx.extraction.parallel_reader import Batch
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.inference.convolution_fusion import Fused
 from vfx.inference.encoder import Encoder
 from vfx.inference.executors import Pending

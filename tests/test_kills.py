@@ -17,7 +17,7 @@ import pytest
 
 from tests.clips import CLIPS
 from tests.conftest import ROOT, TOYDATA
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 
 PIECE_BYTES = 1 << 40  # more than any clip has
 # Batches are composed otherwise with other workers or ranks, which changes sums in their last bits: docs/schema.md

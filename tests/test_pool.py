@@ -12,7 +12,8 @@ import pytest
 from tests.conftest import ROOT
 from vfx import concat, export, pool
 from vfx.errors import OutputError, UsageError
-from vfx.features.reader import Failure, FeatureFile, Rows
+from vfx.features.feature_file import FeatureFile
+from vfx.features.rows import Failure, Rows
 from vfx.features.writer import FeatureFileWriter
 
 NAME = "efficientnet_lite0,avgpool"

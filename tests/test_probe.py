@@ -16,7 +16,7 @@ from tests.clips import CLIPS, Clip, truncate
 from tests.conftest import ROOT, TOYDATA
 from vfx import probe
 from vfx.errors import CollectionError, ExtractionError, ModelError, SamplerError, UsageError
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.probing.prober import COLUMNS
 
 

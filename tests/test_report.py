@@ -17,7 +17,8 @@ from tests.conftest import TOYDATA
 from vfx import concat, export, import_bigfile, pool, report
 from vfx.analysis.pca_map import unit
 from vfx.errors import OutputError, UsageError
-from vfx.features.reader import Failure, FeatureFile, Rows
+from vfx.features.feature_file import FeatureFile
+from vfx.features.rows import Failure, Rows
 from vfx.features.writer import FeatureFileWriter
 from vfx.outputs import throughput
 from vfx.report import split_names

@@ -21,7 +21,8 @@ from vfx import concat, pool, search
 from vfx.analysis.pca_map import unit
 from vfx.decoding import VideoReader
 from vfx.errors import UnknownIdError, UsageError, WeightsError
-from vfx.features.reader import FeatureFile, Rows
+from vfx.features.feature_file import FeatureFile
+from vfx.features.rows import Rows
 from vfx.features.writer import FeatureFileWriter
 from vfx.retrieval import faiss_index
 

@@ -12,7 +12,7 @@ from vfx import extract, merge, verify
 from vfx.collection.collection import Collection
 from vfx.errors import ExtractionError, OutputError, UsageError
 from vfx.extraction.parallel_reader import share
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 
 VIDEOS = ["retina", "camera", "coffee_phone", "cat"]
 FEATURE = "efficientnet_lite0,avgpool"

@@ -20,7 +20,8 @@ from vfx.collection.collection import find_collection
 from vfx.errors import ExtractionError
 from vfx.extraction.lightning_module import Extractor
 from vfx.extraction.prediction_writer import FeatureWriter
-from vfx.features.reader import Failure, FeatureFile
+from vfx.features.feature_file import FeatureFile
+from vfx.features.rows import Failure
 from vfx.inference.encoder import Encoder
 from vfx.models import timm
 from vfx.outputs.output_folder import Output

@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import ROOT, TOYDATA
 from vfx import APPS, lean
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.system import worker_pool
 
 TORCH = {"torch", "pytorch_lightning", "torchvision", "timm"}

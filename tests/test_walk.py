@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import ROOT, TOYDATA
 from vfx import concat, export, extract, frames, pool
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 
 OURS = "efficientnet_lite0,avgpool,os"
 OTHER = "resnet50,avgpool,os,random"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vfx.cli import signals
 
 if TYPE_CHECKING:
-    from vfx.features.reader import FeatureFile
+    from vfx.features.feature_file import FeatureFile
 
 if sys.argv[:1] == ["-m"]:  # Python is about to run one of the apps, whose imports take a while
     signals.end_with_a_line()
@@ -37,7 +37,7 @@ def __getattr__(name: str) -> Any:
     if name in APPS:
         return importlib.import_module(f"vfx.{name}")
     if name == "FeatureFile":
-        from vfx.features.reader import FeatureFile
+        from vfx.features.feature_file import FeatureFile
 
         return FeatureFile
     raise AttributeError(f"module 'vfx' has no attribute {name!r}")

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from vfx.cli import command
 from vfx.collection.collection import collection_name, find_collection
 from vfx.errors import UsageError
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.formats import Format, bigfile, id_feature_txt, npy, npz, parquet, whole
 from vfx.pooling.pool_rows import open_feature
 

@@ -22,7 +22,7 @@ from vfx.system.files import write_text
 if TYPE_CHECKING:
     from vfx.collection.collection import Collection
     from vfx.collection.source import VideoSource
-    from vfx.features.reader import Failure
+    from vfx.features.rows import Failure
     from vfx.models import Network
     from vfx.models.transforms import Preprocess
     from vfx.outputs.output_folder import Output, Recipe

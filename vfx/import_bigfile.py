@@ -20,7 +20,7 @@ from vfx.cli import command
 from vfx.collection.collection import collection_name
 from vfx.collection.ids import split_frame_id
 from vfx.errors import OutputError, UsageError
-from vfx.features.reader import Failure, Rows
+from vfx.features.rows import Failure, Rows
 from vfx.features.schema import LEVELS, Level
 from vfx.features.writer import FeatureFileWriter
 from vfx.formats import BLOCK_BYTES, Matrix, bigfile

@@ -20,7 +20,7 @@ from vfx.cli import command
 from vfx.collection.collection import collection_name
 from vfx.decoding.limits import Limits
 from vfx.errors import OutputError, UsageError, VideoError, WeightsError
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.pooling.pool_rows import find_file, open_feature
 from vfx.system.cpu_count import cores
 from vfx.system.files import replace_durably, write_text, writing
@@ -161,7 +161,7 @@ def _query(config: DictConfig, file: FeatureFile, limits: Limits) -> Query:
         if config.group is not None:
             raise UsageError("group=video is for frames; video= lists videos by their means as it is")
         start, stop = file.span(id)
-        vector = _crops(functions.mean(file.sweep().rows(start, stop), stop - start))
+        vector = _crops(functions.mean(file.block_reader().blocks(start, stop), stop - start))
         return Query(f"video {id}", vector, span=(start, stop), own=id, key=(id, MIDDLE), whole=True)
     video = id if kind == "video" else id.rpartition("_")[0]
     if kind == "frame":

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vfx.analysis.pca_map import draw_map, drawn, plane, unit, unit_rows
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.features.writer import FeatureFileWriter
 
 

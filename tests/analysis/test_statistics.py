@@ -7,7 +7,8 @@ from vfx.analysis import statistics
 from vfx.analysis.pca_map import unit
 from vfx.analysis.similarity import COLUMNS, near_duplicates, strips
 from vfx.analysis.statistics import Histogram, Moments, at, gather
-from vfx.features.reader import Failure, FeatureFile, Rows
+from vfx.features.feature_file import FeatureFile
+from vfx.features.rows import Failure, Rows
 from vfx.features.writer import FeatureFileWriter
 
 LENGTHS = [1, 3, 200, 7, 64, 2]

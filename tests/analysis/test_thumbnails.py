@@ -12,7 +12,7 @@ from tests.conftest import LIMITS, TOYDATA
 from vfx.analysis.thumbnails import MIDDLE, Picture, collection_of, draw
 from vfx.collection.collection import Collection
 from vfx.decoding import VideoReader
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 
 
 def pixels(picture: Picture) -> np.ndarray:

@@ -16,7 +16,7 @@ import vfx
 from tests.conftest import ROOT, TOYDATA
 from vfx.cli.command import build, check_launcher, feature_name, quote_commas, resolved, spread_models, sweep_first
 from vfx.errors import UsageError
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 
 
 def test_names_with_commas_are_quoted_for_hydra() -> None:

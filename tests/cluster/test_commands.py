@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import ROOT, TOYDATA
 from tests.test_extract import same
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 
 SECTIONS = {
     section.partition("\n")[0]: [

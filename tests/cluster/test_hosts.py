@@ -23,7 +23,7 @@ from tests.test_extract import same
 from vfx import extract
 from vfx.collection.collection import find_collection
 from vfx.extraction.parallel_reader import share
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 
 DOCS = (ROOT / "docs" / "cluster.md").read_text()
 COMMAND = next(block for block in re.findall(r"```bash\n(.*?)```", DOCS, re.DOTALL) if "torchrun" in block)

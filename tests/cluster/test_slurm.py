@@ -17,7 +17,7 @@ from tests.cluster.slurm import UnavailableError, running
 from tests.conftest import ROOT, TOYDATA
 from tests.test_extract import BATCH_COMPOSITION, same
 from vfx import extract
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 
 DOCS = (ROOT / "docs/cluster.md").read_text()
 FEATURE = "efficientnet_lite0,avgpool"

@@ -21,7 +21,7 @@ from tests.test_kills import session
 from vfx import extract
 from vfx.cli.command import quote_commas
 from vfx.errors import Interrupted, UsageError
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.sweeps import job_records
 from vfx.sweeps.job_records import Job, Written
 

@@ -13,7 +13,7 @@ from vfx.comparison.inputs import ComparisonInput
 from vfx.comparison.match_ids import Listed
 from vfx.comparison.text_report import report
 from vfx.errors import UsageError
-from vfx.features.reader import Failure
+from vfx.features.rows import Failure
 
 RANDOM = np.random.default_rng(0)
 ROWS = RANDOM.random((40, 8), np.float32)

@@ -26,7 +26,7 @@ from vfx.extraction.parallel_reader import (
     regroup,
     share,
 )
-from vfx.features.reader import Failure
+from vfx.features.rows import Failure
 from vfx.outputs.counters import RunCounters
 from vfx.promise import BrokenPromise
 

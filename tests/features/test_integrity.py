@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 from tests.features.test_schema import ATTRIBUTES, HOSTILE, attribute, put
 from vfx.features import integrity
 from vfx.features.integrity import Finding, examine, survey
-from vfx.features.reader import Failure, Rows
+from vfx.features.rows import Failure, Rows
 from vfx.features.writer import FeatureFileWriter
 
 VIDEOS = Path(os.environ.get("VFX_TEST_VIDEOS", ROOT.parent / "shared" / "videos"))

@@ -14,7 +14,8 @@ import pytest
 import vfx
 from tests.conftest import ROOT
 from vfx.errors import OutputError, UnknownIdError
-from vfx.features.reader import Failure, FeatureFile, Rows
+from vfx.features.feature_file import FeatureFile
+from vfx.features.rows import Failure, Rows
 from vfx.features.writer import FeatureFileWriter
 
 ATTRIBUTES = {"feature": "f,avgpool", "collection": "c", "config": "a: 1", "provenance": '{"recipe": {}}'}

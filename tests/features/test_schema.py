@@ -13,7 +13,8 @@ import pytest
 from tests.conftest import ROOT
 from vfx import compare, concat, export, pool
 from vfx.errors import OutputError
-from vfx.features.reader import Failure, FeatureFile, Rows
+from vfx.features.feature_file import FeatureFile
+from vfx.features.rows import Failure, Rows
 from vfx.features.writer import FeatureFileWriter
 
 ATTRIBUTES = {"feature": "f", "collection": "c", "config": "a: 1", "provenance": '{"recipe": {}}'}
@@ -212,7 +213,7 @@ def test_every_app_refuses_it_and_writes_nothing(tmp_path: Path, name: str) -> N
 def test_refusing_takes_no_memory(tmp_path: Path) -> None:
     path = changed(tmp_path / "f.h5", HOSTILE["huge"][0])
     code = (
-        "import sys; from vfx.features.reader import FeatureFile; from vfx.errors import OutputError\n"
+        "import sys; from vfx.features.feature_file import FeatureFile; from vfx.errors import OutputError\n"
         "try: FeatureFile(sys.argv[1])['a']\n"
         "except OutputError: print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"
     )

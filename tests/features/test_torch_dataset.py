@@ -13,7 +13,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from vfx.errors import OutputError
-from vfx.features.reader import FeatureFile, Rows
+from vfx.features.feature_file import FeatureFile
+from vfx.features.rows import Rows
 from vfx.features.torch_dataset import FeatureRows, Item
 from vfx.features.writer import FeatureFileWriter
 
@@ -73,7 +74,7 @@ def test_the_file_itself_gives_whole_videos(file: FeatureFile, method: str) -> N
 def look(file: FeatureFile, handle: int, answer: Connection) -> None:
     kept = leads_to(handle) == str(file.path)  # its number may be that of something else by now, such as /dev/null
     features = file["v3"]
-    answer.send((features, leads_to(file._file.id.get_vfd_handle()), kept))
+    answer.send((features, leads_to(file.features.file.id.get_vfd_handle()), kept))
 
 
 def leads_to(handle: int) -> str | None:
@@ -87,7 +88,7 @@ def leads_to(handle: int) -> str | None:
 def test_a_forked_process_lets_go_of_its_parents_handle_before_it_reads(file: FeatureFile) -> None:
     wanted = file["v3"]
     here, there = multiprocessing.Pipe()
-    handle = file._file.id.get_vfd_handle()
+    handle = file.features.file.id.get_vfd_handle()
     process = multiprocessing.get_context("fork").Process(target=look, args=(file, handle, there))
     process.start()
     assert here.poll(60)

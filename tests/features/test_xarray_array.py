@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from vfx.features.reader import FeatureFile, Rows
+from vfx.features.feature_file import FeatureFile
+from vfx.features.rows import Rows
 from vfx.features.writer import FeatureFileWriter
 
 ATTRIBUTES = {"feature": "f,avgpool", "collection": "c", "config": "", "provenance": '{"recipe": {}}'}

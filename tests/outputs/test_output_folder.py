@@ -16,7 +16,8 @@ import pytest
 from vfx.collection.source import Chunk
 from vfx.errors import ExtractionError, OutputError
 from vfx.features import checksums, integrity
-from vfx.features.reader import Failure, FeatureFile
+from vfx.features.feature_file import FeatureFile
+from vfx.features.rows import Failure
 from vfx.outputs.output_folder import Output, PartWriter, conflicts, differences
 
 RECIPE = {"model": {"name": "m"}, "sampler": {"name": "fps", "fps": 2}}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT, TOYDATA
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.outputs import throughput
 from vfx.outputs.counters import RunCounters
 from vfx.outputs.output_folder import Output

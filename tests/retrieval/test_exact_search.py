@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from vfx import pool
-from vfx.features.reader import FeatureFile, Rows
+from vfx.features.feature_file import FeatureFile
+from vfx.features.rows import Rows
 from vfx.features.writer import FeatureFileWriter
 from vfx.retrieval import exact_search
 from vfx.retrieval.exact_search import nearest, nearest_videos

@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.retrieval.test_exact_search import written
 from vfx.errors import UsageError
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.retrieval import faiss_index
 from vfx.retrieval.exact_search import nearest
 from vfx.retrieval.faiss_index import opened

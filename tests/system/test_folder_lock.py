@@ -20,7 +20,7 @@ import pytest
 from tests.conftest import ROOT, TOYDATA
 from tests.test_kills import session
 from vfx.errors import OutputError
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.system.folder_lock import NAME, STALE_SECONDS, _myself, lock_folder
 
 HOLD = """

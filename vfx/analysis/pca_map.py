@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.features import schema
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 
 POINTS = 2000
 SAMPLE_BYTES = 64 << 20  # of the sampled rows, as float32: rows of very many values are fewer

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vfx.analysis.pca_map import drawn, unit_rows
 from vfx.analysis.statistics import at
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 
 COLUMNS = 128  # frames of a video that are compared; of a longer one they are taken evenly
 BLOCK = 256

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from vfx.analysis.pca_map import merged
 from vfx.features import schema
-from vfx.features.reader import BLOCK_BYTES, Failure, FeatureFile
+from vfx.features.feature_file import FeatureFile
+from vfx.features.rows import BLOCK_BYTES, Failure
 
 BINS = 64
 BLOCK = 1 << 16  # rows of a column that is read by itself
@@ -174,7 +175,7 @@ def _videos(file: FeatureFile, found: Statistics) -> None:
 def column(file: FeatureFile, name: str, size: int = BLOCK) -> Iterator[NDArray[Any]]:
     """A column of a file in blocks, as HDF5 has it: text as bytes."""
     with schema.reading(file.path):
-        data = file._file[name]
+        data = file.column(name)
         for start in range(0, len(data), size):
             yield data[start : start + size]
 
@@ -183,7 +184,7 @@ def at(file: FeatureFile, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
     """A column's values at ascending positions, (n,); what lies between them is read too where it is little."""
     found = []
     with schema.reading(file.path):
-        data = file._file[name]
+        data = file.column(name)
         for run in np.split(rows, np.flatnonzero(np.diff(rows) > 64) + 1):
             if len(run):
                 found.append(data[run[0] : run[-1] + 1][run - run[0]])

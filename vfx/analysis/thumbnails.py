@@ -19,7 +19,7 @@ from vfx.collection.collection import FRAME_FORMATS, FRAME_SUFFIXES, Collection,
 from vfx.decoding import VideoReader
 from vfx.decoding.limits import Limits
 from vfx.errors import CollectionError, LimitError, VfxError
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.sampling.timeline import Timeline
 from vfx.system import worker_pool
 

@@ -33,7 +33,7 @@ from vfx.errors import ExtractionError
 from vfx.extraction.clips import Clip, Preprocessors, Sampler
 from vfx.extraction.datamodules import Read, SourceDataModule
 from vfx.extraction.lightning_module import Extractor, float32_by_tf32
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.inference.encoder import Encoder
 from vfx.inference.executors import Pending
 from vfx.models.transforms import Preprocess

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vfx.comparison.inputs import ComparisonInput
 from vfx.comparison.match_ids import Listed, Pairing, pair, picked, shift
 from vfx.errors import UsageError
-from vfx.features.reader import Failure
+from vfx.features.rows import Failure
 from vfx.outputs.output_folder import differing
 
 BLOCK_BYTES = 8 << 20  # of rows as float64

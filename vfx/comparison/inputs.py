@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.errors import UsageError
-from vfx.features.reader import Failure, FeatureFile, Level
+from vfx.features.feature_file import FeatureFile
+from vfx.features.rows import Failure
+from vfx.features.schema import Level
 from vfx.formats import bigfile, frame_ids, id_feature_txt
 from vfx.formats.lineage_source import find_source
 

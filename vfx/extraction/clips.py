@@ -18,7 +18,7 @@ from vfx.collection.source import Chunk, VideoSource
 from vfx.decoding import ChunkReader, Frame, VideoReader, remembered
 from vfx.decoding.limits import Limits
 from vfx.errors import SamplerError, VideoError
-from vfx.features.reader import Failure
+from vfx.features.rows import Failure
 from vfx.models.transforms import Preprocess
 from vfx.promise import Promise
 from vfx.sampling.timeline import Timeline
@@ -41,8 +41,8 @@ class Clip:
     of a video with none left, which may then have no view.
 
     `first`: the video is read from its beginning, and clips of it that came before are void. `last`: it has no
-    more clips, and `failures` and `decoder` tell how it went. `decode_seconds`: seconds that a worker spent on this clip.
-    `share`: how much of the video's frames have come by now, in [0, 1]; 0 while that is not known.
+    more clips, and `failures` and `decoder` tell how it went. `decode_seconds`: seconds that a worker spent on this
+    clip. `share`: how much of the video's frames have come by now, in [0, 1]; 0 while that is not known.
     `chunk`: the piece of the video that all this is about, None for the whole. `error`: why it cannot be had by
     itself, so that the video has to be read whole, "" if it can.
     """
@@ -67,7 +67,8 @@ class Clip:
 def read_video(
     source: VideoSource, *, sample: Sampler, decoder: str, preprocessors: Preprocessors, limits: Limits | None = None
 ) -> Iterator[Clip]:
-    """The clips of a video file, decoded by `decoder` (see `decoding.VideoReader`), or of a piece of it, decoded by PyAV.
+    """The clips of a video file, decoded by `decoder` (see `decoding.VideoReader`), or of a piece of it, decoded by
+    PyAV.
 
     Raises VideoError where a piece is not sound.
     """

@@ -34,8 +34,9 @@ class SourceDataModule(LightningDataModule):
     """What both datasets share: what remains to be done, its sharing out over ranks, and the batches.
 
     `batch_size`: frames; `num_workers`: processes that read; None takes both from the machine. `piece_cost`: what each
-    piece of a source that is divided costs at least, in the unit of `VideoSource.cost`; runs that go on with each other's
-    pieces must agree on it. `check` is called again and again while batches are made, and ends the run by raising.
+    piece of a source that is divided costs at least, in the unit of `VideoSource.cost`; runs that go on with each
+    other's pieces
+    must agree on it. `check` is called again and again while batches are made, and ends the run by raising.
     """
 
     kind: str  # the name of the dataset in configs and recipes

@@ -36,8 +36,8 @@ class Extractor(LightningModule):
 
     `num_threads`: how many batches are in the network at once on a processor, each on one core; None takes all that
     this rank may use. `tf32`: whether a GPU may compute float32 by TensorFloat-32, of 10 bits in place of 23; torch
-    would, in convolutions, without being asked. `preprocessors` are the ways in which frames must have been prepared, no two
-    the same.
+    would, in convolutions, without being asked. `preprocessors` are the ways in which frames must have been
+    prepared, no two the same.
     `depth`: how many batches should be submitted before the first is waited for. `autocast()` is the context in which
     networks compute.
     """

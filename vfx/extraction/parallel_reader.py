@@ -24,7 +24,7 @@ from vfx.collection.source import Chunk, VideoSource
 from vfx.decoding.limits import Limits
 from vfx.errors import UsageError, VideoError
 from vfx.extraction.clips import Clip
-from vfx.features.reader import Failure
+from vfx.features.rows import Failure
 from vfx.outputs.counters import RunCounters
 from vfx.promise import BrokenPromise
 from vfx.system import worker_pool

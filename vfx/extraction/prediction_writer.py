@@ -17,7 +17,7 @@ from vfx.errors import ExtractionError, Interrupted, UsageError
 from vfx.extraction.lightning_module import Extractor
 from vfx.extraction.parallel_reader import Batch
 from vfx.extraction.rank_barrier import RankBarrier
-from vfx.features.reader import Failure
+from vfx.features.rows import Failure
 from vfx.inference.executors import Pending
 from vfx.outputs.counters import RunCounters
 from vfx.outputs.output_folder import Output, PartWriter

@@ -1,4 +1,4 @@
-"""Feature files side by side: the rows of each under the ids of the first."""
+"""Concatenates the features of several files along their dimensions, row by row."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.errors import UsageError
-from vfx.features.reader import FeatureFile, Rows, Sweep
+from vfx.features.reader import FeatureReader
+from vfx.features.rows import BlockReader, Rows
 from vfx.features.writer import FeatureFileWriter
 
 SHOWN = 5
@@ -18,12 +19,18 @@ INDEX_BLOCK = 1 << 20  # frames whose index is compared at once
 
 
 class Concatenation:
-    """The files open beside each other, and for each the row that belongs to every id of the first.
+    """Files whose rows are joined, in the order of the first file. Use it as a context manager, which closes them.
 
-    Raises UsageError where levels, kept crops or ids differ, with how many and the first few of either side.
+    Args:
+        files: At least two files of the same level and the same ids, in any order.
+        normalize: "l2" scales the rows of each file to length 1 before they are joined.
+
+    Raises:
+        UsageError: Levels, kept crops or ids differ. The message shows the first ids that do.
     """
 
-    def __init__(self, files: Sequence[FeatureFile], *, normalize: Literal["l2"] | None = None) -> None:
+    def __init__(self, files: Sequence[FeatureReader], *, normalize: Literal["l2"] | None = None) -> None:
+        first = files[0]
         self.files = files
         self._normalize = normalize
         levels = {file.feature: file.level for file in files}
@@ -34,11 +41,12 @@ class Concatenation:
             raise UsageError(
                 f"some features keep ten crops apart and some do not: {crops}; extract all with one oversample="
             )
-        self.shape = (*files[0].features.shape[1:-1], sum(file.features.shape[-1] for file in files))
-        self._sweeps = [file.sweep() for file in files]
-        beside = [files[0].sweep("index"), files[0].sweep("seconds")] if files[0].level == "frame" else []
-        self._beside: list[Sweep] = beside
-        self._orders = [None, *(_order(files[0], other) for other in files[1:])]
+        self.shape = (*first.features.shape[1:-1], sum(file.features.shape[-1] for file in files))
+        self._readers = [file.block_reader() for file in files]
+        self._times: list[BlockReader] = []
+        if first.level == "frame":
+            self._times = [first.block_reader("index"), first.block_reader("seconds")]
+        self._orders = [None, *(_order(first, other) for other in files[1:])]
 
     def __enter__(self) -> Concatenation:
         return self
@@ -48,7 +56,7 @@ class Concatenation:
             file.close()
 
     def write(self, writer: FeatureFileWriter) -> Iterator[None]:
-        """Write all rows, a video (frame level) or a block of rows between yields, then the failures of all."""
+        """Write all rows, then the failures of all files. Yields once for each video, or row of another level."""
         first = self.files[0]
         if first.level == "frame":
             for v, video in enumerate(first.videos):
@@ -63,31 +71,31 @@ class Concatenation:
         writer.add_failures(sorted({failure for file in self.files for failure in file.failures}))
 
     def _frames(self, start: int, stop: int) -> Iterator[Rows]:
-        for at in range(start, stop, BLOCK_ROWS):
-            end = min(at + BLOCK_ROWS, stop)
-            yield Rows(self._rows(at, end), *(column.between(at, end) for column in self._beside))
+        for begin in range(start, stop, BLOCK_ROWS):
+            end = min(begin + BLOCK_ROWS, stop)
+            yield Rows(self._rows(begin, end), *(reader.read(begin, end) for reader in self._times))
 
     def _rows(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Rows [start, stop) of the first with those of the others beside them."""
+        """Rows [start, stop) of the first file, joined with the same ids' rows of the others."""
         parts = []
-        for file, sweep, order in zip(self.files, self._sweeps, self._orders, strict=True):
+        for file, reader, order in zip(self.files, self._readers, self._orders, strict=True):
             if order is None:
-                block: Any = np.concatenate(list(sweep.rows(start, stop)))
-            else:  # HDF5 reads ascending rows alone
+                block: Any = reader.read(start, stop)
+            else:  # HDF5 reads rows in ascending order only
                 wanted, back = np.unique(order[start:stop], return_inverse=True)
                 block = file.features[wanted][back]
-            parts.append(_unit(block) if self._normalize == "l2" else block.astype(np.float32))
+            parts.append(_l2_normalized(block) if self._normalize == "l2" else block.astype(np.float32))
         return np.concatenate(parts, axis=-1)
 
 
-def _unit(rows: NDArray[Any]) -> NDArray[np.float32]:
+def _l2_normalized(rows: NDArray[Any]) -> NDArray[np.float32]:
     wide = rows.astype(np.float64)
     norms = np.linalg.norm(wide, axis=-1, keepdims=True)
     return (wide / np.where(norms == 0, 1, norms)).astype(np.float32)
 
 
-def _order(first: FeatureFile, other: FeatureFile) -> NDArray[np.int64] | None:
-    """For each id of the first its row in the other; None where the order is the same, as it mostly is."""
+def _order(first: FeatureReader, other: FeatureReader) -> NDArray[np.int64] | None:
+    """For each id of the first file its row in the other; None where the order is the same, as it mostly is."""
     # Not the ids: as text those of millions of frames would fill the memory.
     alike = [(first.videos, other.videos), (first.offsets, other.offsets)] if first.level == "frame" else []
     if alike and all(np.array_equal(*sides) for sides in alike) and _same_index(first, other):
@@ -99,19 +107,19 @@ def _order(first: FeatureFile, other: FeatureFile) -> NDArray[np.int64] | None:
     extra = list(position.keys() - set(first.ids))
     if missing or extra:
         raise UsageError(
-            f"{first.feature} and {other.feature} hold different ids: {_told(missing)} only in the first,"
-            f" {_told(sorted(extra))} only in the second; extract both of the same videos by the same sampler"
+            f"{first.feature} and {other.feature} hold different ids: {_shown(missing)} only in the first,"
+            f" {_shown(sorted(extra))} only in the second; extract both of the same videos by the same sampler"
         )
     return np.array([position[id] for id in first.ids], np.int64)
 
 
-def _same_index(first: FeatureFile, other: FeatureFile) -> bool:
-    """Whether frames of files of equally many are the same, a block at a time."""
+def _same_index(first: FeatureReader, other: FeatureReader) -> bool:
+    """Whether two files with equally many frames have the same frames."""
     total = first.features.shape[0]
-    a, b = first.sweep("index"), other.sweep("index")
-    blocks = ((at, min(at + INDEX_BLOCK, total)) for at in range(0, total, INDEX_BLOCK))
-    return all(np.array_equal(a.between(*block), b.between(*block)) for block in blocks)
+    a, b = first.block_reader("index"), other.block_reader("index")
+    blocks = ((start, min(start + INDEX_BLOCK, total)) for start in range(0, total, INDEX_BLOCK))
+    return all(np.array_equal(a.read(*block), b.read(*block)) for block in blocks)
 
 
-def _told(ids: list[str]) -> str:
+def _shown(ids: list[str]) -> str:
     return f"{len(ids)} ({', '.join(ids[:SHOWN])}{', ...' if len(ids) > SHOWN else ''})" if ids else "none"

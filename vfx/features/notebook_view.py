@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from vfx.features.reader import FeatureFile
+from vfx.features.reader import FeatureReader
 
 SHOWN = 5  # videos, rows or failures that are named
 LONGEST = 160  # characters of what is named
@@ -18,7 +17,7 @@ NAME = "text-align:left;vertical-align:top;white-space:nowrap;font-weight:normal
 VALUE = "text-align:left;vertical-align:top;white-space:normal;overflow-wrap:anywhere;padding:0.15em 0"
 
 
-def html(file: FeatureFile) -> str:
+def html(file: FeatureReader) -> str:
     """The feature, its shape, what it is of and where it comes from. Reads a few rows, however many there are.
 
     All text is escaped: ids, messages and attributes may come with a file from elsewhere.
@@ -47,7 +46,7 @@ def _text(text: str) -> str:
     return escape(text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…")
 
 
-def _contents(file: FeatureFile) -> tuple[int, list[str]]:
+def _contents(file: FeatureReader) -> tuple[int, list[str]]:
     """How many videos, or rows of another level, and the first of them."""
     if file.level != "frame":
         ids, total = file.peek("ids", SHOWN)
@@ -62,7 +61,7 @@ def _contents(file: FeatureFile) -> tuple[int, list[str]]:
     return total, shown
 
 
-def _failures(file: FeatureFile) -> tuple[int, list[str]]:
+def _failures(file: FeatureReader) -> tuple[int, list[str]]:
     found, total = file.peek("failures", SHOWN)
     return total, [f"{_text(id)}: {_text(stage)}, {_text(error)}" for id, stage, error in found]
 
@@ -94,7 +93,7 @@ def _weights(weights: Any) -> str:
     return f"{shown}<br>licence: {_text(str(weights.get('licence')))}"
 
 
-def _made(file: FeatureFile) -> str:
+def _made(file: FeatureReader) -> str:
     versions = file.provenance.get("versions")
     by = f" by vfx {_text(str(versions['vfx']))}" if isinstance(versions, dict) and "vfx" in versions else ""
     sampler = file.provenance["recipe"].get("sampler")

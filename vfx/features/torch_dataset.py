@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
 
-if TYPE_CHECKING:
-    from vfx.features.reader import FeatureFile
+from vfx.features.reader import FeatureReader
 
 Item: TypeAlias = tuple[torch.Tensor, int]
 
@@ -20,7 +19,7 @@ class FeatureRows(torch.utils.data.Dataset[Item]):
     Each worker opens the file for itself, and reads the rows of its batches alone.
     """
 
-    def __init__(self, file: FeatureFile) -> None:
+    def __init__(self, file: FeatureReader) -> None:
         self.file = file
 
     def __len__(self) -> int:

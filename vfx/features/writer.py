@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vfx.errors import OutputError
 from vfx.features import checksums, schema
 from vfx.features.fail_safe_file import FailSafeFile
-from vfx.features.reader import BLOCK_BYTES, Failure, Rows
+from vfx.features.rows import BLOCK_BYTES, Failure, Rows
 from vfx.features.schema import FAILURE, SCHEMA, TEXT, Dataset, Level
 from vfx.system.files import replace_durably, unwritten, writing
 

@@ -5,15 +5,13 @@ Needs the extra `xarray`. Source: "How to add a new backend" in xarray's documen
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vfx.features.reader import FeatureReader
 from vfx.system.optional_imports import need
-
-if TYPE_CHECKING:
-    from vfx.features.reader import FeatureFile
 
 xarray: Any = need("xarray", extra="xarray", for_="to_xarray")
 indexing: Any = need("xarray.core.indexing", extra="xarray", for_="to_xarray")
@@ -23,7 +21,7 @@ KEPT = ("feature", "level", "collection", "created", "schema")  # attributes; th
 class LazyFeatures(xarray.backends.BackendArray):
     """The features of a file as xarray reads them: by slices and lists of rows."""
 
-    def __init__(self, file: FeatureFile) -> None:
+    def __init__(self, file: FeatureReader) -> None:
         self._file = file
         self.shape = file.features.shape
         self.dtype = file.features.dtype
@@ -35,7 +33,7 @@ class LazyFeatures(xarray.backends.BackendArray):
         return self._file.features[key]
 
 
-def labelled(file: FeatureFile) -> Any:
+def to_data_array(file: FeatureReader) -> Any:
     """A DataArray (frame, dim), (video, dim) or (segment, dim), with ten crops (frame, crop, dim).
 
     Rows are labelled by their ids; at frame level they have the coordinates video, index and seconds too.

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from vfx.collection.ids import MAX_ID_BYTES, is_storable
 from vfx.errors import OutputError
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.system.files import remove_abandoned, sync, sync_all, unwritten, working_folder
 
 log = logging.getLogger(__name__)
@@ -72,9 +72,9 @@ def frame_ids(file: FeatureFile) -> Iterator[str]:
 
 def frames_by_video(file: FeatureFile) -> Iterator[tuple[str, list[str]]]:
     """Frame level: each video and the ids of its frames, by index."""
-    index = file.sweep("index")
+    index = file.block_reader("index")
     for video, (start, stop) in zip(map(str, file.videos), itertools.pairwise(map(int, file.offsets)), strict=True):
-        yield video, [f"{video}_{i}" for i in index.between(start, stop)]
+        yield video, [f"{video}_{i}" for i in index.read(start, stop)]
 
 
 def check_id(id: str, where: str | Path) -> None:

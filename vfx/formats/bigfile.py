@@ -19,7 +19,7 @@ import numpy as np
 
 from vfx.collection.ids import MAX_ID_BYTES
 from vfx.errors import OutputError
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.formats import SHOWN, Matrix, blocks, check_id, frames_by_video
 
 NAME = "bigfile"

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from vfx.errors import OutputError
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.formats import blocks, check_id
 
 NAME = "id.feature.txt"

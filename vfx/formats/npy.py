@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.formats import blocks
 
 NAME = "npy"

@@ -13,7 +13,7 @@ from zipfile import ZipFile, ZipInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.formats import BLOCK_BYTES, blocks, check_id, frames_by_video
 from vfx.formats.npy import write_header
 
@@ -31,15 +31,15 @@ def write(file: FeatureFile, target: Path) -> None:
                     _add(archive, "features", row.dtype, row.shape, iter([row]))
                     _add_array(archive, "ids", np.array(id))
         return
-    index, seconds = file.sweep("index"), file.sweep("seconds")
+    index, seconds = file.block_reader("index"), file.block_reader("seconds")
     for video, ids in frames_by_video(file):
         check_id(video, file.path)
         start, stop = file.span(video)
         with ZipFile(target / f"{video}.npz", "w") as archive:
             shape = (stop - start, *file.features.shape[1:])
             _add(archive, "features", file.features.dtype, shape, _parts(file, start, stop))
-            _add_array(archive, "index", index.between(start, stop))
-            _add_array(archive, "seconds", seconds.between(start, stop))
+            _add_array(archive, "index", index.read(start, stop))
+            _add_array(archive, "seconds", seconds.read(start, stop))
             _add_array(archive, "ids", np.array(ids))
 
 

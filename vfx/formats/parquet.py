@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.formats import blocks
 from vfx.system.optional_imports import need
 
@@ -43,7 +43,7 @@ def write(file: FeatureFile, target: Path) -> None:
     fields.append(pyarrow.field("features", pyarrow.list_(pyarrow.float32(), dims)))
     kept = {key: file.attributes[key] for key in ("schema", "level", "feature", "collection", "provenance")}
     schema = pyarrow.schema(fields, metadata=kept)
-    beside = {column: file.sweep(column) for column in BESIDE} if file.level == "frame" else {}
+    beside = {column: file.block_reader(column) for column in BESIDE} if file.level == "frame" else {}
     start = 0
     with pyarrow.parquet.ParquetWriter(target, schema) as writer:
         for block in blocks(file):
@@ -51,7 +51,7 @@ def write(file: FeatureFile, target: Path) -> None:
             columns: dict[str, Any] = {"id": block.ids}
             if file.level == "frame":
                 columns["video"] = [id.rpartition("_")[0] for id in block.ids]
-            columns |= {column: sweep.between(start, stop) for column, sweep in beside.items()}
+            columns |= {column: reader.read(start, stop) for column, reader in beside.items()}
             values = pyarrow.array(np.ascontiguousarray(block.features, np.float32).reshape(-1))
             columns["features"] = pyarrow.FixedSizeListArray.from_arrays(values, dims)
             writer.write_table(pyarrow.table(columns, schema=schema))

@@ -35,7 +35,8 @@ from numpy.typing import NDArray
 from vfx.collection.source import Chunk
 from vfx.errors import ExtractionError, OutputError
 from vfx.features import integrity
-from vfx.features.reader import Failure, FeatureFile, Rows
+from vfx.features.feature_file import FeatureFile
+from vfx.features.rows import Failure, Rows
 from vfx.features.writer import FeatureFileWriter
 from vfx.outputs import throughput
 from vfx.system.files import make_folder, write_text, writing

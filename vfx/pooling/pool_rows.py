@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.errors import OutputError, UsageError
-from vfx.features.reader import Failure, FeatureFile
+from vfx.features.feature_file import FeatureFile
+from vfx.features.reader import FeatureReader
+from vfx.features.rows import Failure
 from vfx.outputs.output_folder import Output
 from vfx.pooling.functions import Pooling
 from vfx.sampling.segment_table import Table, rows_of
@@ -40,7 +42,7 @@ def find_file(path: str | Path) -> Path:
     return path
 
 
-def source(file: FeatureFile) -> dict[str, Any]:
+def source(file: FeatureReader) -> dict[str, Any]:
     """A feature as an ingredient of a recipe: its own recipe, and which making of it this is."""
     return {
         "feature": file.feature,
@@ -69,10 +71,10 @@ class Pooled(NamedTuple):
 
 def pool_videos(file: FeatureFile, pooling: Pooling) -> Iterator[Pooled]:
     """One row a video, in the order of the file."""
-    sweep = file.sweep()
+    reader = file.block_reader()
     for v, video in enumerate(file.videos):
         start, stop = int(file.offsets[v]), int(file.offsets[v + 1])
-        yield Pooled(str(video), pooling(sweep.rows(start, stop), stop - start))
+        yield Pooled(str(video), pooling(reader.blocks(start, stop), stop - start))
 
 
 def pool_segments(file: FeatureFile, pooling: Pooling, table: Table) -> Iterator[Pooled]:
@@ -80,10 +82,10 @@ def pool_segments(file: FeatureFile, pooling: Pooling, table: Table) -> Iterator
 
     Raises UsageError where the times of a video are unknown.
     """
-    sweep, times = file.sweep(), file.sweep("seconds")
+    reader, times = file.block_reader(), file.block_reader("seconds")
     for v, video in enumerate(file.videos):
         start, stop = int(file.offsets[v]), int(file.offsets[v + 1])
-        seconds = times.between(start, stop)
+        seconds = times.read(start, stop)
         if video in table and np.isnan(seconds).any():
             raise UsageError(
                 f"segments of {video} cannot be pooled: the times of its frames are unknown; extract it from"
@@ -91,7 +93,7 @@ def pool_segments(file: FeatureFile, pooling: Pooling, table: Table) -> Iterator
             )
         for segment in table.get(str(video), []):
             rows, nearest = rows_of(segment, seconds)
-            picked = sweep.rows(start + rows.start, start + rows.stop)
+            picked = reader.blocks(start + rows.start, start + rows.stop)
             yield Pooled(segment.id, pooling(picked, rows.stop - rows.start), nearest)
 
 

@@ -24,7 +24,7 @@ from vfx.analysis.pca_map import Map
 from vfx.analysis.similarity import COLUMNS, Pair, Strip, near_duplicates, strips
 from vfx.analysis.statistics import SHOWN, Statistics, at, gather
 from vfx.analysis.thumbnails import MIDDLE, Picture
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.outputs import throughput as course
 from vfx.outputs.counters import duration
 from vfx.outputs.output_folder import differing

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.analysis.pca_map import merged, unit
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.pooling import functions
 from vfx.pooling.pool_rows import pool_videos
 
@@ -79,7 +79,7 @@ def nearest(
     units = unit(np.array(queries, np.float32))
     best = [Best(k, offsets) for _ in units]
     at = 0
-    for block in file.sweep().rows(0, file.features.shape[0]):
+    for block in file.block_reader().blocks(0, file.features.shape[0]):
         for begin in range(0, len(block), AT_ONCE):
             found = cosines(units, unit(merged(block[begin : begin + AT_ONCE])))
             rows = np.arange(at, at + found.shape[1])

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from vfx.analysis.pca_map import drawn, merged, unit, unit_rows
 from vfx.errors import UsageError
 from vfx.features import checksums
-from vfx.features.reader import FeatureFile
+from vfx.features.feature_file import FeatureFile
 from vfx.retrieval.exact_search import AT_ONCE, NOTHING, Best, Hit, Span, cosines, nearest
 from vfx.system.files import sync_all, working_folder, writing
 from vfx.system.optional_imports import need
@@ -160,7 +160,7 @@ def _fill(file: FeatureFile, folder: Path) -> int:
     del sample
     empty = faiss.serialize_index(index)
     shard, at, number = index, 0, 0
-    for block in file.sweep().rows(0, total):
+    for block in file.block_reader().blocks(0, total):
         for begin in range(0, len(block), AT_ONCE):
             rows = unit(merged(block[begin : begin + AT_ONCE]))
             shard.add_with_ids(rows, np.arange(at, at + len(rows)))

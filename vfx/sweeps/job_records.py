@@ -44,7 +44,7 @@ class Written:
     @classmethod
     def of_file(cls, path: str | Path) -> Written:
         """Of a feature file or its folder. Raises OutputError where it is not one."""
-        from vfx.features.reader import FeatureFile  # late: jobs that fail early need none of it
+        from vfx.features.feature_file import FeatureFile  # late: jobs that fail early need none of it
 
         with FeatureFile(path) as file:
             rows, *dims = file.features.shape

@@ -68,7 +68,8 @@ def run(
     The processes are started, and given their first tasks, before this returns, and end with what it returns, at the
     latest when that is closed. Tasks are begun in their order, each by the next free process; of a deque they are taken
     as they are begun, and whoever consumes this may change what is left. One that goes down (a crash in native code, no
-    memory left) or gives no sign of life (`heartbeat.tick`) for `patience` seconds, upon which it is killed, is replaced,
+    memory left) or gives no sign of life (`heartbeat.tick`) for `patience` seconds, upon which it is killed, is
+    replaced,
     and its task is tried once more when the others are done, alone. Either time it comes with a `Down`. `memory`: bytes
     that a process may take beyond those it starts with. `start` is called first in each process, `check` here at least
     every TICK_SECONDS. An item that `is_last` ends its task: what its process does after that is no matter of it.
