@@ -22,13 +22,14 @@ from vfx.benchmark import synthetic_videos
 from vfx.collection.collection import find_collection
 from vfx.collection.source import VideoSource
 from vfx.decoding.limits import Limits
+from vfx.extraction import WORKER_PRELOAD
 from vfx.extraction.clips import read_video
 from vfx.extraction.datamodules import PIECE_BYTES
 from vfx.extraction.parallel_reader import Batches, Reader, divide, share
 from vfx.models.transforms import Preprocess, Transform
 from vfx.outputs.counters import RunCounters
 from vfx.sampling.samplers import half_second
-from vfx.system import process_usage, worker_pool
+from vfx.system import fork_server, process_usage
 
 LIMITS = Limits(pixels=1e8, frames=1e7, hours=48, memory_gb=4, patience=60)
 PREPARE = Preprocess(
@@ -110,7 +111,7 @@ def main() -> None:
     divided = divide(whole, chosen.workers, piece_cost=PIECE_BYTES)
     print(f"{len(whole)} videos, {sum(s.cost for s in whole) / 1e6:.1f} MB, the largest {whole[0].cost / 1e6:.1f} MB;")
     print(f"divided: {len(divided) - len(whole) + 1} pieces; {chosen.workers} workers")
-    worker_pool.warm_up()
+    fork_server.warm_up(WORKER_PRELOAD)
     read(whole[1:9], chosen.workers)
     print(f"{'':8}{'wall s':>8}{'processor s':>13}{'efficiency':>12}{'together':>10}{'waste':>7}{'others s':>10}")
     for _ in range(chosen.rounds):

@@ -23,6 +23,7 @@ from vfx import extract
 from vfx.decoding import VideoReader, check_decoder, demux
 from vfx.decoding.video_reader import BACKENDS
 from vfx.errors import UsageError, VideoError
+from vfx.extraction import WORKER_PRELOAD
 from vfx.features.feature_file import FeatureFile
 from vfx.sampling import samplers
 from vfx.system import worker_pool
@@ -182,9 +183,16 @@ def test_no_frame_passes_for_another(
         folder.mkdir()
         made = damage.damage(folder, sources, count=count, seed=seed, kinds=kinds)
         tasks = [(d, decoder) for decoder in decoders for d in made]
-        run = partial(worker_pool.run, processes=2, patience=LIMITS.patience, memory=LIMITS.memory, is_last=bool)
+        run = partial(
+            worker_pool.run,
+            processes=2,
+            patience=LIMITS.patience,
+            memory=LIMITS.memory,
+            preload=WORKER_PRELOAD,
+            is_last=bool,
+        )
         for (d, decoder), found in run(tasks, damage.compared):
-            assert not isinstance(found, worker_pool.Down), f"{d.path.name} ({d.note}): {found}"
+            assert not isinstance(found, worker_pool.WorkerFailure), f"{d.path.name} ({d.note}): {found}"
             counts[decoder] += found
             if may_show_another(d):
                 excused += found["wrong"]

@@ -17,6 +17,7 @@ import pytest
 
 from tests.conftest import ROOT, TOYDATA
 from vfx import APPS, lean
+from vfx.extraction import WORKER_PRELOAD
 from vfx.features.feature_file import FeatureFile
 from vfx.system import worker_pool
 
@@ -330,7 +331,7 @@ def frozen(task: int) -> Iterator[int]:
 
 
 def workers_share_what_their_server_imported() -> None:
-    ((_, count),) = worker_pool.run([0], frozen, processes=1, patience=60, memory=1 << 30)
+    ((_, count),) = worker_pool.run([0], frozen, processes=1, patience=60, memory=1 << 30, preload=WORKER_PRELOAD)
     assert isinstance(count, int)
     assert count > 100_000
 

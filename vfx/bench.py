@@ -18,7 +18,7 @@ from vfx.benchmark.results import Result, Stage, efficiencies, in_turns, utiliza
 from vfx.cli import command
 from vfx.collection.collection import Collection, find_collection
 from vfx.errors import UsageError
-from vfx.system import memory, worker_pool
+from vfx.system import fork_server, memory
 from vfx.system.files import make_folder, remove_abandoned, working_folder, write_text, writing
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def bench(config: DictConfig) -> Path | Result:
     from vfx.outputs.provenance import versions
     from vfx.system.cpu_count import cores
 
-    worker_pool.warm_up(measure.PRELOAD)
+    fork_server.warm_up(measure.PRELOAD)
     folder = Path(config.folder).expanduser().absolute()
     trainer = command.build(config.trainer)
     if trainer.world_size > 1:

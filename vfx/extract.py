@@ -15,8 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from vfx import lean
 from vfx.cli import command, sweep_callback
 from vfx.errors import ExtractionError, UsageError
+from vfx.extraction import WORKER_PRELOAD
 from vfx.sweeps import job_records
-from vfx.system import launch_environment, memory, worker_pool
+from vfx.system import fork_server, launch_environment, memory
 from vfx.system.files import write_text
 
 if TYPE_CHECKING:
@@ -44,11 +45,11 @@ def main(*overrides: str) -> Path | list[Path]:
 def _begin_early(arguments: list[str]) -> None:
     """Start the server from which workers will come: it imports torch, which takes it as long as this process."""
     if "dataset.num_workers=0" not in arguments:
-        worker_pool.warm_up()
-        worker_pool.kill_server_at_exit()
+        fork_server.warm_up(WORKER_PRELOAD)
+        fork_server.kill_server_at_exit()
 
 
-EARLY = command.Early(_begin_early, worker_pool.kill_server)
+EARLY = command.Early(_begin_early, fork_server.kill_server)
 
 
 def extract(config: DictConfig) -> Path | list[Path]:
@@ -69,8 +70,8 @@ def extract(config: DictConfig) -> Path | list[Path]:
         return _one_or_all(sweep_callback.run_apart("extract", config))
     if config.dataset.num_workers != 0:
         if sweep_callback.sets_environment():
-            worker_pool.stop_server()  # it began without
-        worker_pool.warm_up()
+            fork_server.stop_server()  # it began without
+        fork_server.warm_up(WORKER_PRELOAD)
     memory.take_one_heap()
     # Late, so that --help and a mistyped key need not wait for torch.
     lean.load("pytorch_lightning")

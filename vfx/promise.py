@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import pickle
-import tempfile
 from multiprocessing import connection, reduction
 from typing import Any, Generic, TypeVar
+
+from vfx.system.shared_memory import anonymous_file
 
 T = TypeVar("T")
 
@@ -60,12 +61,3 @@ def _received(file: Any, opened: Any) -> Promise[Any]:
     made: Promise[Any] = Promise.__new__(Promise)
     made._file, made._open, made._closes = file.detach(), opened.detach(), -1
     return made
-
-
-def anonymous_file(name: str) -> int:
-    """The descriptor of a file without a name, in memory where the system has such: no need for /dev/shm, which in a
-    container is often 64 MB."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create(name)
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())

@@ -26,8 +26,8 @@ from vfx.system.folder_lock import NAME, STALE_SECONDS, _myself, lock_folder
 HOLD = """
 import sys, time
 from pathlib import Path
-from vfx.system.folder_lock import alone_in
-with alone_in(Path(sys.argv[1])):
+from vfx.system.folder_lock import lock_folder
+with lock_folder(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -156,12 +156,12 @@ RIVAL = """
 import sys, time
 from pathlib import Path
 from vfx.errors import OutputError
-from vfx.system.folder_lock import alone_in
+from vfx.system.folder_lock import lock_folder
 folder, held = Path(sys.argv[1]), 0
 until = time.monotonic() + 2
 while time.monotonic() < until:
     try:
-        with alone_in(folder / "f"):
+        with lock_folder(folder / "f"):
             count = int((folder / "count").read_text())
             time.sleep(0.002)
             (folder / "count").write_text(str(count + 1))

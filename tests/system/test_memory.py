@@ -15,7 +15,7 @@ BYTES = 64 << 20  # glibc by itself keeps nothing of this size
 WORK = f"""
 import resource
 import threading
-from vfx import memory
+from vfx.system import memory
 
 def faults():
     def take():
@@ -61,7 +61,8 @@ def test_it_is_kept_unless_the_user_has_decided(environment: dict[str, str], sta
 def test_it_is_kept_from_the_networks_setup_to_their_end() -> None:
     code = f"""
 import resource
-from vfx import lean, memory
+from vfx import lean
+from vfx.system import memory
 
 def faults():
     b"x" * {BYTES}
@@ -94,7 +95,7 @@ print(before, meanwhile, faults())
 def test_what_was_kept_is_given_back() -> None:
     code = f"""
 from pathlib import Path
-from vfx import memory
+from vfx.system import memory
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096

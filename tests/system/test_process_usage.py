@@ -33,7 +33,7 @@ def test_how_a_command_ended_is_told() -> None:
 def test_a_command_ends_with_the_process_that_runs_it(tmp_path: Path) -> None:
     note = tmp_path / "pid"
     sleep = f"import os, pathlib, time; pathlib.Path({str(note)!r}).write_text(str(os.getpid())); time.sleep(300)"
-    code = f"import sys; from vfx import usage; usage.run([sys.executable, '-c', {sleep!r}])"
+    code = f"import sys; from vfx.system import process_usage; process_usage.run([sys.executable, '-c', {sleep!r}])"
     runner = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     while not note.exists() or not note.read_text():
         time.sleep(0.01)

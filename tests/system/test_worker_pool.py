@@ -1,4 +1,4 @@
-"""Worker processes that go down cost the task they were at, and no other."""
+"""Worker processes that crash or hang cost the task they were at, and no other."""
 
 import ctypes
 import functools
@@ -20,7 +20,8 @@ import pytest
 from tests.conftest import ROOT
 from vfx.errors import ExtractionError, UsageError
 from vfx.system import heartbeat
-from vfx.system.worker_pool import SLOT_BYTES, Down, run
+from vfx.system.shared_memory import SLOT_BYTES
+from vfx.system.worker_pool import WorkerFailure, run
 
 ROOM = 1 << 30
 LIBC = ctypes.CDLL(None)
@@ -74,13 +75,13 @@ def test_what_is_left_to_do_may_change() -> None:
             todo.remove(6)
             todo.remove(8)
             todo.appendleft(20)
-        if isinstance(item, Down) and item.final and task == 9:
+        if isinstance(item, WorkerFailure) and item.final and task == 9:
             todo.append(21)
     assert list(got).index(20) <= 3  # at most one more was with the worker
     assert got.keys() == {1, 2, 4, 9, 10, 20, 21}
     assert got[20] == [20, -20]
-    down = Down("decoder crashed (exit code 3)")
-    assert got[9] == [9, down, 9, replace(down, final=True)]
+    failure = WorkerFailure("decoder crashed (exit code 3)")
+    assert got[9] == [9, failure, 9, replace(failure, final=True)]
     assert got[21] == [21, -21]
 
 
@@ -118,8 +119,8 @@ def test_a_task_that_fells_its_worker_is_tried_twice_and_given_up() -> None:
     reasons = {3: "decoder crashed (SIGSEGV)", 5: "decoder crashed (SIGABRT)", 7: "no frame for 5 s"}
     reasons[9] = "decoder crashed (exit code 3)"
     for n, items in got.items():
-        down = Down(reasons.get(n, ""), hung=n == 7)
-        assert items == ([n, down, n, replace(down, final=True)] if n in reasons else [n, -n])
+        failure = WorkerFailure(reasons.get(n, ""), hung=n == 7)
+        assert items == ([n, failure, n, replace(failure, final=True)] if n in reasons else [n, -n])
 
 
 def falls_after(n: int) -> Iterator[int]:
@@ -145,13 +146,17 @@ def test_work_that_gives_signs_of_life_may_take_long() -> None:
     assert serve([1, 2], busy) == {1: [1], 2: [2]}
 
 
+def five_times(n: int) -> Iterator[int]:
+    yield from [n] * 5
+
+
 @pytest.mark.dear
 def test_a_worker_that_waits_for_us_is_not_taken_to_hang() -> None:
     got = []
-    for task, item in run([1, 2], arrays, processes=2, patience=1, memory=ROOM, preload=["numpy"]):
+    for task, item in run([1, 2], five_times, processes=2, patience=1, memory=ROOM, preload=["numpy"]):
         time.sleep(0.4)
         got.append(task)
-        assert not isinstance(item, Down)
+        assert not isinstance(item, WorkerFailure)
     assert sorted(got) == [1] * 5 + [2] * 5
 
 
@@ -165,8 +170,8 @@ def once(n: int, folder: Path) -> Iterator[int]:
 
 def test_a_worker_killed_from_outside_loses_nothing(tmp_path: Path) -> None:
     got = serve([1, 2, 3, 4], functools.partial(once, folder=tmp_path))
-    down = Down("its process was killed, as by a system that is out of memory")
-    assert got == {1: [1], 2: [down, 2], 3: [3], 4: [4]}
+    failure = WorkerFailure("its process was killed, as by a system that is out of memory")
+    assert got == {1: [1], 2: [failure, 2], 3: [3], 4: [4]}
 
 
 def told(n: int) -> Iterator[int]:
@@ -232,13 +237,13 @@ def test_check_can_end_the_run_while_nothing_arrives() -> None:
     assert time.monotonic() - start < 10
 
 
-def stillborn() -> None:
+def ends_at_once() -> None:
     os._exit(1)
 
 
 def test_workers_that_cannot_start_are_an_error_not_a_loop() -> None:
     with pytest.raises(ExtractionError, match=r"worker processes cannot be started: decoder crashed \(exit code 1\)"):
-        serve([1, 2], squares, start=stillborn)
+        serve([1, 2], squares, initializer=ends_at_once)
 
 
 def descriptors_open() -> int:

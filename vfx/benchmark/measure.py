@@ -78,12 +78,12 @@ def decode(material: Material, *, sample: Sampler, decoder: str, processes: int,
         processes=processes,
         patience=limits.patience,
         memory=limits.memory,
-        start=partial(torch.set_num_threads, 1),
+        initializer=partial(torch.set_num_threads, 1),
         preload=PRELOAD,
     )
     with closing(delivered):
         for source, item in delivered:
-            if isinstance(item, worker_pool.Down):
+            if isinstance(item, worker_pool.WorkerFailure):
                 raise ExtractionError(
                     f"{source.path}: {decoder}: {item.reason}; take it out of the collection to be measured"
                 )

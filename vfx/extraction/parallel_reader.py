@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from vfx.collection.source import Chunk, VideoSource
 from vfx.decoding.limits import Limits
 from vfx.errors import UsageError, VideoError
+from vfx.extraction import WORKER_PRELOAD
 from vfx.extraction.clips import Clip
 from vfx.features.rows import Failure
 from vfx.outputs.counters import RunCounters
@@ -98,7 +99,7 @@ class Reader:
         self._check = check
         self._todo: deque[VideoSource] = deque()
         self._counted: dict[tuple[str, Chunk | None], int] = {}  # of the cost of what is being read
-        self._reading: Generator[tuple[VideoSource, Clip | worker_pool.Down]] | None = None
+        self._reading: Generator[tuple[VideoSource, Clip | worker_pool.WorkerFailure]] | None = None
 
     @property
     def placed(self) -> str:
@@ -132,7 +133,7 @@ class Reader:
                 if delivery is None:
                     return
                 source, clip = delivery
-                if isinstance(clip, worker_pool.Down):
+                if isinstance(clip, worker_pool.WorkerFailure):
                     log.warning("%s: %s; %s", source.id, clip.reason, "given up" if clip.final else "tried again later")
                     clip = given_up(source, clip.reason) if clip.final else discarded(source)
                 self._counters.decode += clip.decode_seconds
@@ -171,7 +172,7 @@ class Reader:
         self._counters.done_cost += cost - self._counted.get(key, 0)
         self._counted[key] = cost
 
-    def _read_all(self, todo: deque[VideoSource]) -> Generator[tuple[VideoSource, Clip | worker_pool.Down]]:
+    def _read_all(self, todo: deque[VideoSource]) -> Generator[tuple[VideoSource, Clip | worker_pool.WorkerFailure]]:
         read = partial(_guarded, read=self._read)
         if not self._num_workers:
             return _in_turn(todo, read)
@@ -181,7 +182,8 @@ class Reader:
             processes=self._num_workers,
             patience=self._limits.patience,
             memory=self._limits.memory,
-            start=_one_thread,
+            preload=WORKER_PRELOAD,
+            initializer=_one_thread,
             is_last=attrgetter("last"),
             check=self._check,
         )
@@ -204,7 +206,7 @@ class Batches:
 
 def _in_turn(
     todo: deque[VideoSource], read: Callable[[VideoSource], Iterator[Clip]]
-) -> Generator[tuple[VideoSource, Clip | worker_pool.Down]]:
+) -> Generator[tuple[VideoSource, Clip | worker_pool.WorkerFailure]]:
     while todo:
         source = todo.popleft()
         for clip in read(source):

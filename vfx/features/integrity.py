@@ -93,7 +93,7 @@ def survey(
             if isinstance(item, int):
                 on_read(item)
                 continue
-            if isinstance(item, worker_pool.Down):
+            if isinstance(item, worker_pool.WorkerFailure):
                 if not item.final:
                     continue
                 item = Finding(f"damaged: HDF5 {'hangs' if item.hung else 'crashes'} reading it")

@@ -259,7 +259,7 @@ def probe_all(sources: list[VideoSource], prober: Prober, *, processes: int) -> 
     )
     with contextlib.closing(found):
         for task, item in found:
-            if isinstance(item, worker_pool.Down):
+            if isinstance(item, worker_pool.WorkerFailure):
                 # One look is enough to warn of it: it is not waited for its second try.
                 ended[task.number] = _lost(begun.pop(task.number, Finding(prober.begin(task), "")), item)
             elif item.step:
@@ -278,7 +278,7 @@ def probe_all(sources: list[VideoSource], prober: Prober, *, processes: int) -> 
                 return
 
 
-def _lost(finding: Finding, down: worker_pool.Down) -> Record:
+def _lost(finding: Finding, down: worker_pool.WorkerFailure) -> Record:
     """The record of a video whose process went down."""
     record, step = finding
     if step in OTHER_DECODERS:
