@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT, TOYDATA
-from tests.outputs.test_output_folder import ATTRIBUTES, RECIPE, finish, parts, put
+from tests.outputs.parts import ATTRIBUTES, RECIPE, finish, parts, put
 from vfx import concat, export, extract, frames, pool
 from vfx.cli.command import log_to
 from vfx.errors import OutputError
 from vfx.features.feature_file import FeatureFile
 from vfx.features.rows import Rows
 from vfx.features.writer import FeatureFileWriter
-from vfx.outputs.output_folder import Output
+from vfx.outputs.output_folder import OutputFolder
 from vfx.system.folder_lock import lock_folder
 
 KEPT = "Nothing half-written is left there, and what was finished before is kept: put the cause right and run the same"
@@ -131,8 +131,8 @@ def feature(outputs: Path, name: str) -> None:
             writer.add_video(f"v{v:02d}", iter([Rows(rng.random((20, 64), np.float32), index, index / 2)]))
 
 
-def prepared(folder: Path) -> Output:
-    output = Output(folder)
+def prepared(folder: Path) -> OutputFolder:
+    output = OutputFolder(folder)
     output.prepare(RECIPE, overwrite=False)
     return output
 
@@ -143,7 +143,7 @@ def names(folder: Path) -> list[str]:
     return sorted(name for name in found if name != "filler" and not name.endswith(".log"))
 
 
-def values(output: Output) -> dict[str, list[float]]:
+def values(output: OutputFolder) -> dict[str, list[float]]:
     with FeatureFile(output.features) as file:
         return {video: file[video][:, 0].tolist() for video in file}
 
@@ -167,10 +167,9 @@ def test_a_part_that_finds_no_room_is_made_by_the_next_run(disk: Disk) -> None:
     assert values(output) == {"a": [1, 1, 1], "b": [2, 2, 2]}
 
 
-def test_rows_that_wait_on_the_disk_find_no_room(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vfx.outputs.output_folder.SPOOL_BYTES", 1000)
+def test_rows_that_wait_on_the_disk_find_no_room(disk: Disk) -> None:
     output = prepared(disk.root / "f")
-    writer = parts(output)
+    writer = parts(output, spool_bytes=1000)
     finish(writer, "a", 1)
     with disk.full(room=1000):
         with pytest.raises(OutputError, match=rf"f/parts could not be written: No space left on device\. {KEPT}"):
@@ -197,7 +196,7 @@ def test_parts_stay_until_all_of_them_are_in_one_file(disk: Disk) -> None:
 
 @pytest.mark.parametrize("room", [0, 4, 12])
 def test_a_run_that_cannot_begin_says_so(disk: Disk, room: int) -> None:
-    output = Output(disk.root / "f")
+    output = OutputFolder(disk.root / "f")
     with disk.full(room=room):
         with (
             pytest.raises(OutputError, match="could not be written: No space left on device"),
@@ -325,7 +324,7 @@ def test_parts_are_kept_where_permission_is_lost(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_removed_ends_the_run(tmp_path: Path) -> None:
-    output = Output(tmp_path / "f")
+    output = OutputFolder(tmp_path / "f")
     with output.locked():
         output.prepare(RECIPE, overwrite=False)
         writer = parts(output)
@@ -342,7 +341,7 @@ def test_a_folder_that_is_removed_ends_the_run(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_another_run_has_by_now_is_left_to_it(tmp_path: Path) -> None:
-    output = Output(tmp_path / "f")
+    output = OutputFolder(tmp_path / "f")
     with output.locked():
         output.prepare(RECIPE, overwrite=False)
         writer = parts(output)
@@ -435,7 +434,7 @@ def test_an_extraction_that_loses_its_permission_ends_and_goes_on_later(
     (folder / "parts").chmod(0o555)
     refused(process, rf"part-\w+\.h5 could not be written: Permission denied\. {KEPT}")
     (folder / "parts").chmod(0o755)
-    before = Output(folder).done()
+    before = OutputFolder(folder).done()
     assert before
     again = FeatureFile(extract.main(f"collection={TOYDATA}", f"output_dir={tmp_path}/outputs", "trainer=cpu"))
     assert list(again) == list(toy_features)
@@ -469,7 +468,7 @@ def test_an_extraction_whose_disk_fills_up_ends_and_goes_on_later(
     wait_for_a_part(process, disk.root / "toydata" / FEATURE)
     with disk.full(room=8):
         refused(process, rf"No space left on device\. {KEPT}")
-        before = Output(disk.root / "toydata" / FEATURE).done()
+        before = OutputFolder(disk.root / "toydata" / FEATURE).done()
         assert before
     again = FeatureFile(extract.main(f"collection={TOYDATA}", f"output_dir={disk.root}", "trainer=cpu"))
     assert list(again) == list(toy_features)

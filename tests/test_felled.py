@@ -16,7 +16,7 @@ from vfx.extraction.prediction_writer import FeatureWriter
 from vfx.features.feature_file import FeatureFile
 from vfx.inference.encoder import Encoder
 from vfx.models import efficientnet_lite
-from vfx.outputs.output_folder import Output
+from vfx.outputs.output_folder import OutputFolder
 from vfx.sampling.samplers import half_second
 
 ATTRIBUTES = {"feature": "f", "collection": "c", "config": "", "provenance": '{"recipe": {}}'}
@@ -31,7 +31,7 @@ REASONS = {
 
 
 def extracted(folder: Path, collection: Path, *, num_workers: int) -> FeatureFile:
-    output = Output(folder)
+    output = OutputFolder(folder)
     output.prepare({}, overwrite=False)
     data = Felling(
         find_collection(str(collection), "."),

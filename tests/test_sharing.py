@@ -24,7 +24,7 @@ from vfx.features.feature_file import FeatureFile
 from vfx.features.rows import Failure
 from vfx.inference.encoder import Encoder
 from vfx.models import timm
-from vfx.outputs.output_folder import Output
+from vfx.outputs.output_folder import OutputFolder
 from vfx.sampling.samplers import half_second
 
 NETWORK = ("model=timm", "model.name=test_resnet", "model.weights=random")
@@ -123,7 +123,7 @@ def test_another_run_goes_on_with_pieces(
 ) -> None:
     with pytest.raises(ExtractionError, match=r"4 of 5 videos were not delivered|5 of 5 videos were not delivered"):
         run(collection, tmp_path, "+trainer.limit_predict_batches=10", "batch_size=8")
-    output = Output(tmp_path / "some" / FEATURE)
+    output = OutputFolder(tmp_path / "some" / FEATURE)
     chunks = output.chunks()  # by stretches, of which there are as many
     assert 1 <= len(chunks) < PIECES
     assert {video for video, _ in chunks} == {"long"}
@@ -216,7 +216,7 @@ def test_frames_cut_before_are_shared_too(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:Couldn't infer the batch indices", r"ignore:`isinstance\(treespec, LeafSpec\)`")
 def test_a_decoder_that_crashes_in_a_piece_costs_the_video(tmp_path: Path) -> None:
     collection, path = a_collection(tmp_path)
-    output = Output(tmp_path / "out")
+    output = OutputFolder(tmp_path / "out")
     output.prepare({}, overwrite=False)
     data = Crashing(
         find_collection(str(collection), "."),

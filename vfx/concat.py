@@ -14,8 +14,8 @@ from vfx.collection.collection import collection_name
 from vfx.errors import UsageError
 from vfx.features.concatenation import Concatenation
 from vfx.features.writer import FeatureFileWriter
-from vfx.outputs.output_folder import Output
-from vfx.pooling.pool_rows import is_made, open_feature, source
+from vfx.outputs.find import is_made, open_feature, source_recipe
+from vfx.outputs.output_folder import OutputFolder
 from vfx.system.files import write_text
 
 log = logging.getLogger("vfx.concat")  # not __name__, which is __main__ when run
@@ -40,8 +40,8 @@ def concat(config: DictConfig) -> Path:
     with Concatenation([open_feature(folder, name) for name in names], normalize=config.normalize) as joint:
         first = joint.files[0]
         name = "+".join(names)
-        making = {"concat": [source(file) for file in joint.files], "normalize": config.normalize}
-        output = Output(folder / name)
+        making = {"concat": [source_recipe(file) for file in joint.files], "normalize": config.normalize}
+        output = OutputFolder(folder / name)
         with output.locked():
             if is_made(output, making, overwrite=config.overwrite):
                 return output.features

@@ -13,7 +13,7 @@ from vfx.collection.collection import collection_name, find_collection
 from vfx.errors import UsageError
 from vfx.features.feature_file import FeatureFile
 from vfx.formats import Format, bigfile, id_feature_txt, npy, npz, parquet, whole
-from vfx.pooling.pool_rows import open_feature
+from vfx.outputs.find import open_feature
 
 log = logging.getLogger("vfx.export")  # not __name__, which is __main__ when run
 

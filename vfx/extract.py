@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from vfx.features.rows import Failure
     from vfx.models import Network
     from vfx.models.transforms import Preprocess
-    from vfx.outputs.output_folder import Output, Recipe
+    from vfx.outputs.output_folder import OutputFolder
+    from vfx.outputs.recipe import Recipe
 
 FOLDERS = 16  # of frames, that are asked how they were cut
 
@@ -83,7 +84,8 @@ def extract(config: DictConfig) -> Path | list[Path]:
     from vfx.extraction.rank_barrier import distributed_errors
     from vfx.inference.encoder import Encoder
     from vfx.outputs.counters import RunCounters
-    from vfx.outputs.output_folder import Output, Shard
+    from vfx.outputs.output_folder import OutputFolder
+    from vfx.outputs.shard import Shard
     from vfx.promise import Promise
     from vfx.sampling.segment_table import check_videos
 
@@ -111,7 +113,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
     if lead and "file" in config.sampler:
         check_videos(config.sampler.file, {source.id for source in sources})
     mine = sources if shard is None else share(sources, shard[0] - 1, shard[1])
-    wholes = [Output(Path(config.output_dir) / collection.name / each.feature) for each in configs]
+    wholes = [OutputFolder(Path(config.output_dir) / collection.name / each.feature) for each in configs]
     outputs = [whole if shard is None else Shard(whole, *shard) for whole in wholes]
     with ExitStack() as stack:
         preprocessors: Promise[Sequence[Preprocess]] = stack.enter_context(closing(Promise()))
@@ -145,7 +147,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
             of_it = "" if shard is None else f", shard {shard[0]} of {shard[1]}"
             log.info("%s of %s%s: %s", features, collection.name, of_it, _state(len(mine), len(data.planned)))
             nothing = not data.planned and not launch_environment.started_by_others()
-            if nothing and (shard is not None or all(output.is_whole() for output in outputs)):
+            if nothing and (shard is not None or all(output.is_complete() for output in outputs)):
                 failed = _failed(outputs)
                 stack.close()
                 job_records.tell(state="nothing to do")
@@ -210,11 +212,11 @@ def _by_model(config: DictConfig) -> list[DictConfig]:
 def _recipe(config: DictConfig, network: Network, collection: Collection, dataset: str) -> Recipe:
     from vfx.collection.collection import first_frames
     from vfx.cutting.cutter import how_cut
-    from vfx.outputs.provenance import recipe
+    from vfx.outputs.recipe import extraction_recipe
 
     # A few stand for all: a million records take minutes to read, on each rank.
     some = first_frames(collection.root, FOLDERS) if dataset == "frame" else []
-    return recipe(
+    return extraction_recipe(
         network,
         collection=collection.root,
         dataset=dataset,
@@ -260,25 +262,25 @@ def _shard(config: DictConfig) -> tuple[int, int] | None:
     return shard, count
 
 
-def _failed(outputs: Sequence[Output]) -> list[list[Failure]]:
+def _failed(outputs: Sequence[OutputFolder]) -> list[list[Failure]]:
     """The failures of a shard, by output, while it is held: once it is let go of, another may merge it away."""
-    from vfx.outputs.output_folder import Shard
+    from vfx.outputs.shard import Shard
 
     return [output.failures() if isinstance(output, Shard) else [] for output in outputs]
 
 
 def _finish(
-    outputs: list[Output], sources: list[VideoSource], failed: list[list[Failure]], strict: bool
+    outputs: list[OutputFolder], sources: list[VideoSource], failed: list[list[Failure]], strict: bool
 ) -> Path | list[Path]:
     """Say what is there and what is not. Raises ExtractionError for failures where `strict`."""
-    from vfx.outputs.output_folder import Shard
+    from vfx.outputs.shard import Shard, merge_if_complete
 
     listed, paths = [], []
     for output, failures in zip(outputs, failed, strict=True):
         whole = output
         if isinstance(output, Shard):
-            whole = output.whole
-            if not whole.merge_if_complete([source.id for source in sources]):
+            whole = output.output
+            if not merge_if_complete(whole, [source.id for source in sources]):
                 paths.append(output.folder)
                 if failures:
                     listed.append(f"{len(failures)} failures in this shard, the first: {': '.join(failures[0])}")

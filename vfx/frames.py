@@ -22,7 +22,7 @@ from vfx.cutting.list_files import meta_line, read_metas, rewrite, write_lists
 from vfx.decoding import check_decoder
 from vfx.decoding.limits import Limits
 from vfx.errors import ExtractionError, NoFramesError, OutputError
-from vfx.outputs.output_folder import differences
+from vfx.outputs.recipe import differences
 from vfx.sampling.segment_table import check_videos
 from vfx.sampling.timeline import Timeline
 from vfx.sweeps import job_records
@@ -138,7 +138,7 @@ def _sort_out(
     if mixed:
         raise OutputError(
             f"frames of {len(mixed)} videos in {images} were cut by another recipe ({', '.join(list(mixed)[:SHOWN])});"
-            f" overwrite=true starts over. They differ in\n  " + "\n  ".join(next(iter(mixed.values())))
+            f" overwrite=true starts over. They differ in\n  " + "\n  ".join(map(str, next(iter(mixed.values()))))
         )
     return todo + replaced, cuts, others
 

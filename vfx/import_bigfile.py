@@ -25,9 +25,9 @@ from vfx.features.schema import LEVELS, Level
 from vfx.features.writer import FeatureFileWriter
 from vfx.formats import BLOCK_BYTES, Matrix, bigfile
 from vfx.formats.lineage_source import LineageInput, find_source
-from vfx.outputs.output_folder import Output
+from vfx.outputs.find import is_made
+from vfx.outputs.output_folder import OutputFolder
 from vfx.outputs.provenance import versions
-from vfx.pooling.pool_rows import is_made
 from vfx.system.files import write_text
 
 log = logging.getLogger("vfx.import_bigfile")  # not __name__, which is __main__ when run
@@ -46,7 +46,7 @@ def import_bigfile(config: DictConfig) -> Path:
     source = find_source(Path(config.source).expanduser())
     level = _level(config.level, source)
     name = collection_name(config.collection)
-    output = Output(Path(config.output_dir) / name / config.feature)
+    output = OutputFolder(Path(config.output_dir) / name / config.feature)
     making = {"imported": {"format": source.format, "level": level, **source.hashes()}}
     with output.locked():
         if is_made(output, making, overwrite=config.overwrite):

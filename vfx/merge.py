@@ -10,7 +10,8 @@ from omegaconf import DictConfig
 from vfx.cli import command
 from vfx.collection.collection import find_collection
 from vfx.errors import ExtractionError, OutputError
-from vfx.outputs.output_folder import Output
+from vfx.outputs.output_folder import OutputFolder
+from vfx.outputs.shard import merge_shards
 from vfx.sweeps import job_records
 
 SHOWN = 5  # how many missing videos an error names
@@ -30,14 +31,14 @@ def main(*overrides: str) -> Path:
 def merge(config: DictConfig) -> Path:
     """Merge the output that a resolved config of conf/merge.yaml names; returns its file."""
     collection = find_collection(config.collection, config.rootpath)
-    output = Output(Path(config.output_dir) / collection.name / config.feature)
+    output = OutputFolder(Path(config.output_dir) / collection.name / config.feature)
     if not output.folder.is_dir() or (recipe := output.recipe()) is None:
         raise OutputError(
             f"feature ({config.feature}) of {collection.name}: nothing has been extracted to {output.folder}; run its"
             " shards first (vfx.extract shard=1 num_shards=...)"
         )
     with output.locked():
-        if output.is_whole():
+        if output.is_complete():
             log.info("%s is whole, nothing to do", output.features)
             job_records.tell(state="nothing to do")
             return _finished(output, config.strict)
@@ -49,12 +50,12 @@ def merge(config: DictConfig) -> Path:
                 f"{len(missing)} videos are not done ({named}): run their shards again, or all that is missing by one"
                 " vfx.extract without shard=; partial=true makes a file without them"
             )
-        output.merge()
+        merge_shards(output)
         log.info("%s: assembled, %d videos are missing", output.features, len(missing))
         return _finished(output, config.strict)
 
 
-def _finished(output: Output, strict: bool) -> Path:
+def _finished(output: OutputFolder, strict: bool) -> Path:
     """Say what the file holds. Raises ExtractionError for failures where `strict`."""
     said = output.list_failures()
     if strict and said:

@@ -14,8 +14,9 @@ from vfx.cli import command
 from vfx.collection.collection import collection_name
 from vfx.errors import UsageError
 from vfx.features.writer import FeatureFileWriter
-from vfx.outputs.output_folder import Output
-from vfx.pooling.pool_rows import Pooled, is_made, open_feature, pool_segments, pool_videos, source, without_rows
+from vfx.outputs.find import is_made, open_feature, source_recipe
+from vfx.outputs.output_folder import OutputFolder
+from vfx.pooling.pool_rows import Pooled, pool_segments, pool_videos, without_rows
 from vfx.sampling.segment_table import read_segments
 from vfx.system.files import sha256, write_text
 
@@ -48,8 +49,8 @@ def pool(config: DictConfig) -> Path:
                 " writes it"
             )
         failures = file.failures + (without_rows(file, table) if table else [])
-        making["source"] = source(file)
-        output = Output(folder / name)
+        making["source"] = source_recipe(file)
+        output = OutputFolder(folder / name)
         with output.locked():
             if is_made(output, making, overwrite=config.overwrite):
                 return output.features

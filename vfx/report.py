@@ -14,7 +14,7 @@ from vfx.cli import command
 from vfx.collection.collection import collection_name
 from vfx.errors import OutputError, UsageError
 from vfx.features.feature_file import FeatureFile
-from vfx.pooling.pool_rows import find_file, open_feature
+from vfx.outputs.find import find_file, open_feature
 from vfx.system.cpu_count import cores
 from vfx.system.files import write_text
 

@@ -21,7 +21,7 @@ from vfx.collection.collection import collection_name
 from vfx.decoding.limits import Limits
 from vfx.errors import OutputError, UsageError, VideoError, WeightsError
 from vfx.features.feature_file import FeatureFile
-from vfx.pooling.pool_rows import find_file, open_feature
+from vfx.outputs.find import find_file, open_feature
 from vfx.system.cpu_count import cores
 from vfx.system.files import replace_durably, write_text, writing
 
@@ -269,7 +269,7 @@ def _network(config: DictConfig, file: FeatureFile) -> Network:
     """The network that made a feature. Raises UsageError where the one that is here is another."""
     import torch
 
-    from vfx.outputs.output_folder import differing
+    from vfx.outputs.recipe import differences
 
     recipe = file.provenance["recipe"]
     node = _node(file, "model", "vfx.models.")
@@ -293,7 +293,7 @@ def _network(config: DictConfig, file: FeatureFile) -> Network:
     }
     there = {key: recipe.get(key) for key in here}
     if here != there:
-        differ = ", ".join(f"{key} {before} there, {now} here" for key, before, now in differing(there, here))
+        differ = ", ".join(f"{key} {before} there, {now} here" for key, before, now in differences(there, here))
         raise WeightsError(
             f"{file.feature} was not made by the network, weights and transform that are here: {differ}; weights=<file>"
             " says where the right weights are"

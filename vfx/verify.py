@@ -15,8 +15,8 @@ from vfx.collection.collection import collection_name
 from vfx.errors import IntegrityError, OutputError, UsageError
 from vfx.features import schema
 from vfx.features.integrity import survey
-from vfx.outputs.output_folder import Output
-from vfx.pooling.pool_rows import find_file
+from vfx.outputs.find import find_file
+from vfx.outputs.output_folder import OutputFolder
 
 log = logging.getLogger("vfx.verify")  # not __name__, which is __main__ when run
 
@@ -73,7 +73,7 @@ def _files(config: DictConfig) -> tuple[Path, list[Path]]:
 
 def _of(folder: Path) -> list[Path]:
     """The finished file of a feature, and the parts of an unfinished one."""
-    output = Output(folder)
+    output = OutputFolder(folder)
     return [path for path in (output.features, *output.part_paths()) if path.is_file()]
 
 

@@ -15,7 +15,7 @@ from tests.conftest import ROOT, TOYDATA
 from vfx.features.feature_file import FeatureFile
 from vfx.outputs import throughput
 from vfx.outputs.counters import RunCounters
-from vfx.outputs.output_folder import Output
+from vfx.outputs.output_folder import OutputFolder
 from vfx.outputs.throughput import Interval, Recorder, added_up
 
 
@@ -100,7 +100,7 @@ def test_what_is_no_course_is_none(tmp_path: Path, change: str) -> None:
 
 
 def test_courses_of_runs_and_shards_end_in_one_file(tmp_path: Path) -> None:
-    output = Output(tmp_path)
+    output = OutputFolder(tmp_path)
     for folder, begin in [(output.parts, 0), (output.parts, 100), (output.shards / "1-of-2/parts", 200)]:
         folder.mkdir(parents=True, exist_ok=True)
         throughput.write(folder / f"throughput-{begin}.tsv", [interval(1e9 + begin, 1e9 + begin + 10, begin + 1)])

@@ -37,7 +37,8 @@ from vfx.features.feature_file import FeatureFile
 from vfx.inference.encoder import Encoder
 from vfx.inference.executors import Pending
 from vfx.models.transforms import Preprocess
-from vfx.outputs.output_folder import Output, PartWriter
+from vfx.outputs.output_folder import OutputFolder
+from vfx.outputs.part_writer import PartWriter
 from vfx.promise import Promise
 from vfx.sweeps import job_process
 from vfx.system import process_usage, worker_pool
@@ -260,7 +261,7 @@ def write(material: Material, folder: Path, *, shape: tuple[int, ...], **options
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((max(map(len, material.stock.values())), *shape), np.float32)
     attributes = {"feature": "bench", "collection": "bench", "config": "", "provenance": json.dumps({"recipe": {}})}
-    output = Output(folder)
+    output = OutputFolder(folder)
     watch = Watch()
     with output.locked():
         output.prepare({}, overwrite=True)

@@ -14,7 +14,7 @@ from vfx.comparison.inputs import ComparisonInput
 from vfx.comparison.match_ids import Listed, Pairing, pair, picked, shift
 from vfx.errors import UsageError
 from vfx.features.rows import Failure
-from vfx.outputs.output_folder import differing
+from vfx.outputs.recipe import Difference, differences
 
 BLOCK_BYTES = 8 << 20  # of rows as float64
 SHOWN = 5  # how many rows are named
@@ -78,7 +78,7 @@ class Comparison:
     damaged: tuple[Listed, Listed]
     times: Times | None
     failures: tuple[list[Failure], list[Failure]]
-    recipe: list[tuple[str, Any, Any]] | None
+    recipe: list[Difference] | None
     hints: list[str]
 
     def __str__(self) -> str:
@@ -146,7 +146,7 @@ def compare(
         damaged=(meter.damaged[0], meter.damaged[1]),
         times=_times(a, b, pairing),
         failures=_failures(a, b),
-        recipe=None if a.provenance is None or b.provenance is None else differing(a.provenance, b.provenance),
+        recipe=None if a.provenance is None or b.provenance is None else differences(a.provenance, b.provenance),
         hints=[*meter.hints(), *_hints_of_order(a, b, pairing, meter)],
     )
 

@@ -20,7 +20,8 @@ from vfx.extraction.rank_barrier import RankBarrier
 from vfx.features.rows import Failure
 from vfx.inference.executors import Pending
 from vfx.outputs.counters import RunCounters
-from vfx.outputs.output_folder import Output, PartWriter
+from vfx.outputs.output_folder import OutputFolder
+from vfx.outputs.part_writer import PartWriter
 from vfx.outputs.throughput import Recorder
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class FeatureWriter(BasePredictionWriter):
 
     def __init__(
         self,
-        outputs: Sequence[Output],
+        outputs: Sequence[OutputFolder],
         *,
         attributes: Sequence[Mapping[str, str]],
         counters: RunCounters | None = None,
@@ -177,7 +178,7 @@ class FeatureWriter(BasePredictionWriter):
     def _finish(self, planned: Sequence[VideoSource]) -> None:
         """Make the one file of the parts of each output. Raises ExtractionError where a video is in none of them."""
         for output, attributes in zip(self._outputs, self._attributes, strict=True):
-            if output.is_whole():
+            if output.is_complete():
                 continue
             if missing := output.missing(source.id for source in planned):
                 named = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")

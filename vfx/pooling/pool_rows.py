@@ -2,63 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.errors import OutputError, UsageError
+from vfx.errors import UsageError
 from vfx.features.feature_file import FeatureFile
-from vfx.features.reader import FeatureReader
 from vfx.features.rows import Failure
-from vfx.outputs.output_folder import Output
 from vfx.pooling.functions import Pooling
 from vfx.sampling.segment_table import Table, rows_of
-from vfx.sweeps import job_records
 
-log = logging.getLogger(__name__)
 SHOWN = 5
-
-
-def open_feature(collection: Path, feature: str) -> FeatureFile:
-    """The file of one feature in a collection's output folder. Raises OutputError that lists those there are."""
-    path = collection / feature / "features.h5"
-    if not path.is_file():
-        there = sorted(p.parent.name for p in collection.glob("*/features.h5"))
-        has = f"{', '.join(there)}: feature=<one of these>" if there else "no finished feature: vfx.extract makes them"
-        raise OutputError(f"no {path}; {collection} has {has}")
-    return FeatureFile(path)
-
-
-def find_file(path: str | Path) -> Path:
-    """The feature file of that path, or that of the folder of that path. Raises OutputError where there is none."""
-    path = Path(path).expanduser()
-    path = path / "features.h5" if path.is_dir() else path
-    if not path.is_file():
-        raise OutputError(f"file ({path}) is not there; give a features.h5, or the folder that holds it")
-    return path
-
-
-def source(file: FeatureReader) -> dict[str, Any]:
-    """A feature as an ingredient of a recipe: its own recipe, and which making of it this is."""
-    return {
-        "feature": file.feature,
-        "created": file.attributes["created"],
-        "rows": file.features.shape[0],
-        "recipe": file.provenance["recipe"],
-    }
-
-
-def is_made(output: Output, recipe: dict[str, Any], *, overwrite: bool) -> bool:
-    """Whether the output is there, made by this recipe. Raises OutputError if by another, unless `overwrite`."""
-    made = not overwrite and output.check(recipe)
-    if made:
-        log.info("%s is done, nothing to do (overwrite=true writes it again)", output.features)
-        job_records.tell(state="nothing to do")
-    return made
 
 
 class Pooled(NamedTuple):

@@ -27,7 +27,7 @@ from vfx.analysis.thumbnails import MIDDLE, Picture
 from vfx.features.feature_file import FeatureFile
 from vfx.outputs import throughput as course
 from vfx.outputs.counters import duration
-from vfx.outputs.output_folder import differing
+from vfx.outputs.recipe import differences
 from vfx.outputs.throughput import Interval
 from vfx.reporting import svg_charts
 from vfx.reporting.svg_charts import clock, number
@@ -349,7 +349,7 @@ def _licences(provenance: Mapping[str, Any]) -> list[str]:
 def _table(nodes: Sequence[Any]) -> list[tuple[str, list[str], bool]]:
     """The leaves of each, a row for a key: its values side by side, and whether they differ."""
     columns = [
-        {key: value for key, _, value in differing({}, node)} if isinstance(node, dict) else {} for node in nodes
+        {key: value for key, _, value in differences({}, node)} if isinstance(node, dict) else {} for node in nodes
     ]
     keys = list(dict.fromkeys(itertools.chain.from_iterable(columns)))
     rows = []
