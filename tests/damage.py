@@ -116,7 +116,7 @@ def compared(task: tuple[Damaged, str]) -> Iterator[Counter[str]]:
     reading = VideoReader(damaged.path, all_frames, decoder=decoder, limits=LIMITS)
     for frame in reading:
         frames = [frame] if frame.first else [*frames, frame]
-    for frame in frames[: 0 if reading.void else None]:
+    for frame in frames[: 0 if reading.discarded else None]:
         if frame.pixels.shape != stack.shape[1:]:
             found["repainted"] += 1
             continue

@@ -90,7 +90,7 @@ def _is_cut_between_packets(path: Path) -> bool:
     """MPEG-TS and program streams whose size is that of packets (FFmpeg's packs have 2048 bytes, and it writes no end
     code); an FLV of whose last tag nothing but its size, behind it, is missing."""
     if path.suffix == ".flv":
-        return demux(path).flaw == ""
+        return demux(path).damage == ""
     return path.stat().st_size % {".ts": 188, ".mpg": 2048}.get(path.suffix, path.stat().st_size + 1) == 0
 
 

@@ -15,8 +15,8 @@ import pytest
 from tests.clips import CLIPS, corrupt, join, read, truncate
 from tests.conftest import LIMITS
 from vfx.collection.source import Chunk
-from vfx.decoding import ChunkReader, Frame, VideoReader, remembered
-from vfx.decoding.chunk_reader import cuts
+from vfx.decoding import ChunkReader, Frame, VideoReader, cached_timeline
+from vfx.decoding.chunk_reader import unit_bounds
 from vfx.errors import LimitError, SamplerError, VideoError
 from vfx.extraction.clips import Sampler
 from vfx.sampling import samplers
@@ -44,7 +44,7 @@ def test_pieces_are_the_whole(name: str, clip: MakeClip) -> None:
 def a_timeline(count: int, keys: list[int], *, known: bool = True) -> Timeline:
     entry = np.zeros(count, bool)
     entry[keys] = True
-    return Timeline(np.arange(count) / 25, entry, np.arange(count), entry=entry if known else None)
+    return Timeline(np.arange(count) / 25, entry, np.arange(count), random_access=entry if known else None)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def a_timeline(count: int, keys: list[int], *, known: bool = True) -> Timeline:
     ],
 )
 def test_a_stretch_begins_where_decoding_can(timeline: Timeline, total: int, wanted: list[int]) -> None:
-    assert cuts(timeline, total) == wanted
+    assert unit_bounds(timeline, total) == wanted
 
 
 def test_a_piece_is_a_part_of_what_the_sampler_takes_of_all(clip: MakeClip) -> None:
@@ -102,7 +102,7 @@ def test_packets_that_mislead_are_trouble(clip: MakeClip, tmp_path: Path) -> Non
                 writer.mux(packet)
     whole = VideoReader(path, samplers.all_frames)
     assert [f.index for f in whole] == [*range(whole.decoded)]
-    assert len(remembered(path)) > whole.decoded
+    assert len(cached_timeline(path)) > whole.decoded
     with pytest.raises(VideoError):
         list(ChunkReader(path, samplers.all_frames, Chunk(0, 1, 2)))
 
@@ -141,14 +141,14 @@ def test_a_wrong_option_is_raised_as_it_is(clip: MakeClip) -> None:
         list(ChunkReader(clip("h264.mp4"), partial(samplers.fps, fps=0), Chunk(0, 1, 2)))
 
 
-def test_a_timeline_is_remembered_until_another_is_asked_for_or_the_file_changes(
+def test_a_timeline_is_cached_timeline_until_another_is_asked_for_or_the_file_changes(
     clip: MakeClip, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(clip("h264.mp4").read_bytes())
-    first = remembered(path)
-    assert remembered(path) is first
+    first = cached_timeline(path)
+    assert cached_timeline(path) is first
     os.utime(path, ns=(0, 0))
-    assert (second := remembered(path)) is not first
-    remembered(clip("vp9.webm"))
-    assert remembered(path) is not second
+    assert (second := cached_timeline(path)) is not first
+    cached_timeline(clip("vp9.webm"))
+    assert cached_timeline(path) is not second

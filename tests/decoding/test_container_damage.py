@@ -13,8 +13,8 @@ import pytest
 from tests.clips import CLIPS, truncate
 from tests.conftest import TOYDATA
 from vfx.decoding import Frame, VideoReader, demux
-from vfx.decoding.container_damage import Structure, examine
-from vfx.decoding.pyav import _longest_ascent
+from vfx.decoding.container_damage import ContainerDamage, find_damage
+from vfx.decoding.pyav.timeline import _longest_ascent
 from vfx.sampling import samplers
 
 MakeClip = Callable[[str], Path]
@@ -26,9 +26,9 @@ def packets(path: Path) -> list[av.Packet]:
         return [packet for packet in container.demux(container.streams.video[0]) if packet.size]
 
 
-def structure(path: Path) -> Structure:
+def structure(path: Path) -> ContainerDamage:
     with av.open(str(path)) as container:
-        return examine(path, container.format.name, container.streams.video[0].id)
+        return find_damage(path, container.format.name, container.streams.video[0].id)
 
 
 def read_all(path: Path) -> tuple[list[Frame], VideoReader]:
@@ -50,12 +50,12 @@ def middle(source: Path) -> tuple[int, int]:
 
 @pytest.mark.parametrize("name", CLIPS)
 def test_sound_files_are_whole(name: str, clip: MakeClip) -> None:
-    assert structure(clip(name)) == Structure()
+    assert structure(clip(name)) == ContainerDamage()
 
 
 def test_real_files_are_whole() -> None:
     for path in (TOYDATA / "VideoData").rglob("*.*"):
-        assert structure(path) == Structure(), path
+        assert structure(path) == ContainerDamage(), path
 
 
 @pytest.mark.parametrize("change", ["removed", "zeroed", "overwritten"])
@@ -67,7 +67,7 @@ def test_what_is_lost_in_the_middle_is_told_and_not_concealed(
     a, b = middle(clip(name))
     junk = {"removed": b"", "zeroed": bytes(b - a), "overwritten": np.random.default_rng(3).bytes(b - a)}[change]
     path = changed(clip(name), tmp_path / f"bad_{name}", lambda data: data[:a] + junk + data[b:])
-    begin, end = structure(path).holes[0]
+    begin, end = structure(path).ranges[0]
     assert begin <= a < end
     frames, reading = read_all(path)
     assert len(frames) >= (3 if name == "mpeg2.mpg" else 10)
@@ -85,7 +85,7 @@ def test_what_is_lost_in_the_middle_is_told_and_not_concealed(
 def test_an_end_of_zeros_is_told(name: str, clip: MakeClip, tmp_path: Path) -> None:
     keep = clip(name).stat().st_size * 6 // 10
     path = changed(clip(name), tmp_path / name, lambda data: data[:keep].ljust(len(data), b"\0"))
-    begin, end = structure(path).holes[-1]
+    begin, end = structure(path).ranges[-1]
     assert begin <= keep < end
     assert f"file is damaged at byte {begin}" in read_all(path)[1].problem
 
@@ -100,7 +100,7 @@ def test_an_end_that_is_missing_is_told_where_no_header_counts_frames(
     assert 20 < len(frames) < 40
     assert all(np.array_equal(frame.pixels, sound[frame.index].pixels) for frame in frames[:-1])
     assert reading.stage == "decode"
-    lacking = structure(path).lacking
+    lacking = structure(path).missing_bytes
     assert f"file ends {lacking} bytes early" in reading.problem
     if name in ("vp8.webm", "wmv2.wmv"):  # whose header says how long the file is
         assert lacking == clip(name).stat().st_size - path.stat().st_size
@@ -128,7 +128,7 @@ def test_a_block_behind_the_end_of_its_cluster_is_none(clip: MakeClip, tmp_path:
     data = clip("vp9.webm").read_bytes()
     a, b = (data.rindex(b"\xa3", 0, packets(clip("vp9.webm"))[n].pos) for n in (20, 22))
     path = changed(clip("vp9.webm"), tmp_path / "x.webm", lambda data: data[:b] + data[a:])
-    assert structure(path).holes
+    assert structure(path).ranges
     frames, _ = read_all(path)
     assert [frame.index for frame in frames] == list(range(len(frames)))
     sound, _ = read_all(clip("vp9.webm"))
@@ -151,7 +151,7 @@ def test_what_comes_twice_ends_what_can_be_placed(name: str, clip: MakeClip, tmp
 def test_an_avi_that_lacks_no_frame_may_be_untidy(clip: MakeClip, tmp_path: Path) -> None:
     at = packets(clip("mjpeg.avi"))[20].pos - 8
     path = changed(clip("mjpeg.avi"), tmp_path / "untidy.avi", lambda data: data[:at] + b"!" * 10 + data[at:])
-    assert structure(path).holes
+    assert structure(path).ranges
     frames, reading = read_all(path)
     assert len(frames) == 40
     assert reading.problem == ""
@@ -191,7 +191,7 @@ def test_packets_of_a_transport_stream_are_counted(clip: MakeClip, tmp_path: Pat
     less = tmp_path / "less.ts"
     less.write_bytes(b"".join(rows[:lost] + rows[lost + 1 :]))
     follower = next(n for n in ours if n > lost)
-    assert structure(less).holes == ((unit * size, (follower - 1) * size),)
+    assert structure(less).ranges == ((unit * size, (follower - 1) * size),)
     frames, reading = read_all(less)
     assert "file is damaged at byte" in reading.problem
     numbers = [round((frame.seconds - frames[0].seconds) * 25) for frame in frames]
@@ -200,9 +200,9 @@ def test_packets_of_a_transport_stream_are_counted(clip: MakeClip, tmp_path: Pat
 
     timed = tmp_path / "timed.m2ts"
     timed.write_bytes(b"".join(bytes(4) + row for row in rows))
-    assert structure(timed) == Structure()
+    assert structure(timed) == ContainerDamage()
     timed.write_bytes(timed.read_bytes()[:-50])
-    assert structure(timed).lacking == 50
+    assert structure(timed).missing_bytes == 50
 
 
 def test_a_frame_whose_time_is_wrong_does_not_cost_the_others_theirs(clip: MakeClip, tmp_path: Path) -> None:
@@ -238,4 +238,4 @@ def test_positions_are_those_of_the_packets(clip: MakeClip) -> None:
     for name in FORMATS:
         known = [packet.pos for packet in packets(clip(name)) if packet.pos is not None]
         assert known == sorted(set(known))
-        assert demux(clip(name)).holes == ()
+        assert demux(clip(name)).damaged_ranges == ()

@@ -13,7 +13,7 @@ import pytest
 
 from tests.clips import CLIPS, read
 from vfx.decoding import VideoReader
-from vfx.decoding.file_signature import check_head
+from vfx.decoding.file_signature import check_signature
 from vfx.decoding.video_reader import BACKENDS
 from vfx.errors import UsageError, VideoError
 from vfx.sampling import samplers
@@ -102,7 +102,7 @@ def test_a_script_that_goes_on_as_a_video_gives_that_video_alone(
     assert len(found) == 40
     assert max(found) < LATE
     with pytest.raises(VideoError, match="does not begin as a video does: PyAV alone may open it"):
-        check_head(path)
+        check_signature(path)
 
 
 def test_decord_that_was_let_would_follow_it(clip: MakeClip, tmp_path: Path) -> None:
@@ -180,4 +180,4 @@ def test_a_pipe_is_not_waited_for(decoder: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", CLIPS)
 def test_videos_begin_as_videos_do(name: str, clip: MakeClip) -> None:
-    check_head(clip(name))
+    check_signature(clip(name))

@@ -15,7 +15,7 @@ from tests.clips import CLIPS, Clip, read
 from tests.damage import later
 from vfx.decoding import VideoReader, demux
 from vfx.decoding import pyav as backend
-from vfx.decoding.random_access_points import Entries
+from vfx.decoding.random_access_points import RandomAccessDetector
 from vfx.sampling import samplers
 
 MakeClip = Callable[[str], Path]
@@ -74,10 +74,10 @@ def test_entries_are_the_key_frames_where_codecs_are_known(name: str, clip: Make
     """The clips' encoders make only key frames that are; in HEVC they have leading frames, which are not lost."""
     timeline = demux(clip(name))
     if name in COUNTED:
-        assert timeline.entry is None
+        assert timeline.random_access is None
     else:
         expected = timeline.keyframe if name not in WITHOUT_ENTRIES else np.zeros(40, bool)
-        assert timeline.entry.tolist() == expected.tolist()
+        assert timeline.random_access.tolist() == expected.tolist()
         assert timeline.keyframe.all() == (name in EVERY_FRAME)
 
 
@@ -87,7 +87,7 @@ def test_a_key_frame_behind_which_others_refer_to_what_is_before_is_no_entry(tmp
     clip = Clip("open.ts", "libx264", options=options, gop=12, b_frames=3, num_frames=60)
     timeline = demux(clip.write(tmp_path))
     assert timeline.keyframe.sum() == 5
-    assert np.flatnonzero(timeline.entry).tolist() == [0]
+    assert np.flatnonzero(timeline.random_access).tolist() == [0]
     assert numbers(tmp_path / "open.ts", [0, 23, 24, 50]) == [0, 23, 24, 50]
 
 
@@ -95,13 +95,13 @@ def test_a_key_frame_behind_which_others_refer_to_what_is_before_is_no_entry(tmp
 def test_no_mark_makes_an_entry_of_what_is_none(name: str, clip: MakeClip) -> None:
     with av.open(str(clip(name))) as container:
         stream = container.streams.video[0]
-        is_entry = Entries(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)
+        is_entry = RandomAccessDetector(stream.codec_context.codec.canonical_name, stream.codec_context.extradata)
         for n, packet in enumerate(p for p in container.demux(stream) if p.size):
             assert is_entry(memoryview(packet), n, key=True, changed=False) == packet.is_keyframe
 
 
 def test_what_is_shown_before_anything_that_came_earlier_is_no_entry() -> None:
-    is_entry = Entries("vp8", None)
+    is_entry = RandomAccessDetector("vp8", None)
     key, other = memoryview(b"\0"), memoryview(b"\1")
     told = [(key, 0), (other, 1), (key, 2), (other, 9), (key, 8), (key, None), (key, 20)]
     assert [is_entry(packet, pts, key=True, changed=False) for packet, pts in told] == [
@@ -119,7 +119,7 @@ def test_headers_that_change_in_mid_stream_leave_no_entry_behind_them(
     path.write_bytes(clip(name).read_bytes() + larger.write(tmp_path).read_bytes())
     timeline = demux(path)
     assert timeline.keyframe.sum() == 8
-    assert np.flatnonzero(timeline.entry).tolist() == [0, 12, 24, 36]
+    assert np.flatnonzero(timeline.random_access).tolist() == [0, 12, 24, 36]
     frames = list(VideoReader(path, lambda _: np.array([0, 20, 30, 60, 79])))
     assert [read(frame.pixels)[0] for frame in frames] == [0, 20, 30, 20, 39]
     assert [frame.pixels.shape[1] for frame in frames] == [128, 128, 128, 160, 160]

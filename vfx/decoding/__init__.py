@@ -1,6 +1,6 @@
-"""Decoding: from a video file to the frames that a sampler chose, by whichever backend is right about the file."""
+"""Decoding: from a video file to the frames that a sampler chose, with whichever backend is right about the file."""
 
-from vfx.decoding.chunk_reader import ChunkReader, remembered
+from vfx.decoding.chunk_reader import ChunkReader, cached_timeline
 from vfx.decoding.frame import Frame, SoundOnlyError
 from vfx.decoding.pyav import Headers, demux, headers
 from vfx.decoding.video_reader import DECODERS, VideoReader, can_read, check_decoder, shortfall
@@ -12,10 +12,10 @@ __all__ = [
     "Headers",
     "SoundOnlyError",
     "VideoReader",
+    "cached_timeline",
     "can_read",
     "check_decoder",
     "demux",
     "headers",
-    "remembered",
     "shortfall",
 ]

@@ -50,39 +50,50 @@ class ChunkReader:
         self.stage = self.problem = ""
         self._path = Path(path)
         self._sample = sample
-        self._piece = chunk
+        self._chunk = chunk
         self._limits = limits
 
     def __iter__(self) -> Iterator[Frame]:
-        timeline = remembered(self._path, self._limits)
-        if self._piece.begin == 0 and (lacking := shortfall(timeline)):
+        timeline = cached_timeline(self._path, self._limits)
+        if self._chunk.begin == 0 and (lacking := shortfall(timeline)):
             self.stage, self.problem = "decode", lacking
         indices = self._sample(timeline)
-        at = cuts(timeline, self._piece.total)
-        begin, end = at[self._piece.begin], at[self._piece.end]
+        bounds = unit_bounds(timeline, self._chunk.total)
+        begin, end = bounds[self._chunk.begin], bounds[self._chunk.end]
         indices = indices[(indices >= begin) & (indices < end)]
         if not len(indices):
             return
         for frame in pyav.frames(self._path, timeline, indices):
-            if self._limits is not None:  # it may have grown on the way
+            if self._limits is not None:  # the size may have changed on the way
                 self._limits.check_size("a frame", frame.pixels.shape[1], frame.pixels.shape[0])
             yield replace(frame, first=frame.index == indices[0])
 
 
-def cuts(timeline: Timeline, total: int) -> list[int]:
-    """The indices at which a video is cut into `total` stretches, ends included: stretch k is [cuts[k], cuts[k + 1]).
+def unit_bounds(timeline: Timeline, total: int) -> list[int]:
+    """Divide a video into units: unit k has the frames `[bounds[k], bounds[k + 1])`.
 
-    A stretch begins with a key frame, the first at or after its share from which on decoding is exact, and is empty
-    where there is none in it. Where none is known, decoding must begin with the video: stretch 0 is all of it.
+    A unit begins at a random access point: the first at or after its share of the frames. It is empty if there is none
+    before the next unit. If no random access point is known, unit 0 is the whole video.
+
+    Args:
+        timeline: The video's timeline.
+        total: The number of units.
+
+    Returns:
+        The `total + 1` bounds, from 0 to the number of frames.
     """
     count = len(timeline)
-    begins = np.flatnonzero(timeline.entry) if timeline.entry is not None else np.empty(0, np.int64)
+    begins = np.flatnonzero(timeline.random_access) if timeline.random_access is not None else np.empty(0, np.int64)
     shares = np.arange(1, total) * count // total
     return [0, *np.append(begins, count)[np.searchsorted(begins, shares)].tolist(), count]
 
 
-def remembered(path: Path, limits: Limits | None = None) -> Timeline:
-    """The timeline of a file, kept until another is asked for: a worker reads several pieces of one video in turn."""
+def cached_timeline(path: Path, limits: Limits | None = None) -> Timeline:
+    """The timeline of a file, cached until another is asked for, as a worker reads several chunks of a video in turn.
+
+    Raises:
+        VideoError: See `demux`.
+    """
     status = os.stat(path) if path.exists() else None  # noqa: PTH116
     return _demuxed(path, limits, None if status is None else (status.st_size, status.st_mtime_ns))
 

@@ -1,5 +1,8 @@
-"""Decodes by decord, guarded: it is believed only where its frame count and times are those of the packets, and where
-a frame that repeats the one before does so by another decoder, too."""
+"""Decodes with decord, guarded.
+
+decord is believed only if its frame count and times are those of the packets, and if PyAV confirms every frame that
+repeats the one before it.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,14 @@ LARGEST_PTS = 2**31 - 1
 """decord hangs in native code on presentation times beyond this, immune to signals."""
 
 ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE = 1e-3, 2.0**-22
-"""Seconds, and a part of the time itself: decord's times are float32, of 24 bits, and rounded more than once."""
+"""Seconds, and a share of the time itself: decord's times are float32, of 24 bits, and rounded more than once."""
 
 NO_REPEATED_FRAME = 1e-9
 """decord repeats the last frame where one cannot be decoded; 0 would allow any number of them."""
 
 
 def load() -> Any:
-    """decord, imported on first use. Raises UsageError if it is not installed."""
+    """Import decord. Raises UsageError if it is not installed."""
     try:
         import decord
     except (ImportError, OSError) as error:
@@ -39,14 +42,17 @@ def load() -> Any:
 
 
 def frames(path: Path, timeline: Timeline, indices: NDArray[np.int64]) -> Iterator[Frame]:
-    """Yield the frames at `indices` (ascending). Raises VideoError where decord cannot be believed or fails.
+    """Yield the frames at `indices` (ascending).
 
-    Frames are taken one after the other from the first: `get_batch`, indexing and `skip_frames` seek, and land on
-    other frames than asked for in AVI, ASF, MPEG-PS, and MP4 with open groups or MPEG-4 B-frames.
+    All frames are decoded in order, from the first: `get_batch`, indexing and `skip_frames` seek, and land on wrong
+    frames in AVI, ASF, MPEG-PS, and MP4 with open groups or MPEG-4 B-frames.
+
+    Raises:
+        VideoError: decord fails or cannot be believed.
     """
     library = load()
     _refuse(path, timeline)
-    witness: Iterator[int] | None = None
+    repeated: Iterator[int] | None = None  # the frames that repeat the one before, by PyAV
     try:
         reader = library.VideoReader(str(path.absolute()), num_threads=1, fault_tol=NO_REPEATED_FRAME)
         _check(reader, timeline)
@@ -57,36 +63,36 @@ def frames(path: Path, timeline: Timeline, indices: NDArray[np.int64]) -> Iterat
             heartbeat.tick()
             if index in wanted:
                 pixels = frame.asnumpy()
-                # Where its FFmpeg stumbles over a frame and PyAV's does not, it does not count this as repeated.
+                # decord does not count a frame as repeated when its FFmpeg stumbles and goes on.
                 if before is not None and np.array_equal(pixels, before.asnumpy()):
-                    if witness is None:
+                    if repeated is None:
                         rest = indices[indices >= index]
-                        witness = _repeats(pyav.frames(path, timeline, np.union1d(rest, rest - 1)))
-                    if index not in witness:  # which goes on to it
+                        repeated = _repeats(pyav.frames(path, timeline, np.union1d(rest, rest - 1)))
+                    if index not in repeated:  # this advances it up to `index`
                         raise VideoError(f"decord shows frame {index - 1} in place of frame {index}")
                 yield Frame(index, float(timeline.seconds[index]), pixels)
             before = frame
-    # RuntimeError and AssertionError are what its constructor raises for a file in which it finds no frames.
+    # Its constructor raises RuntimeError or AssertionError for a file in which it finds no frames.
     except (library.DECORDError, library.DECORDLimitReachedError, RuntimeError, AssertionError) as error:
-        raise VideoError(f"decord: {_said(error)}") from error
+        raise VideoError(f"decord: {_message(error)}") from error
     except StopIteration as error:
         raise VideoError("decord: the video ended early") from error
 
 
 def _repeats(frames: Iterator[Frame]) -> Iterator[int]:
-    """The indices of those that are the same picture as the one before them."""
+    """The indices of frames that have the same pixels as the frame before them."""
     for before, frame in itertools.pairwise(frames):
         if np.array_equal(frame.pixels, before.pixels):
             yield frame.index
 
 
-def _said(error: Exception) -> str:
-    """The first line of decord's message, without the time of day and the source line that it begins with."""
+def _message(error: Exception) -> str:
+    """The first line of decord's message, without time of day and source line."""
     return re.sub(r"^\[[\d:]+\] \S+:\d+: (\[.*\] ?)?", "", str(error).strip()).splitlines()[0]
 
 
 def _refuse(path: Path, timeline: Timeline) -> None:
-    """Raise VideoError for what decord gets wrong, or hangs on, in ways that its count and times do not show."""
+    """Raise VideoError for files that decord hangs on, or gets wrong without a sign in its count and times."""
     if timeline.pts is None:
         raise VideoError("decord cannot be checked here: the container's times are not those of presentation")
     if timeline.pts[-1] > LARGEST_PTS:
@@ -96,7 +102,7 @@ def _refuse(path: Path, timeline: Timeline) -> None:
 
 
 def _check(reader: Any, timeline: Timeline) -> None:
-    """Raise VideoError unless decord sees the frames of `timeline`, at their times."""
+    """Raise VideoError unless decord has as many frames as `timeline`, at the same times."""
     if len(reader) != len(timeline):
         raise VideoError(
             f"decord counts {len(reader)} frames where the packets show {len(timeline)} "

@@ -1,7 +1,8 @@
-"""Which files may be given to decoders that cannot be told to open no other file, as PyAV can.
+"""Checks that a file begins as videos do, before a decoder opens it that may follow playlists.
 
-FFmpeg knows playlists and scripts by the text at the head of a file, each version and build other ones. A file that is
-a playlist and then goes on as a transport stream is that stream to one and names any file of the machine to another.
+PyAV can be told to open no other file; decord and torchcodec cannot. FFmpeg recognises playlists and scripts by the
+text at the head of a file, and each version and build knows other ones: a file that begins as a playlist and goes on as
+a transport stream is that stream to one, and names any file of the machine to another.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from pathlib import Path
 
 from vfx.errors import VideoError
 
-# How containers begin. None of it begins a text, and where the container is told by less than a name of its own
-# (transport and program streams), a NUL soon ends what could be one: FFmpeg looks for words no further.
-BINARY = re.compile(
+# How containers begin. No text begins so. Transport and program streams have no name of their own at their head, but a
+# NUL soon comes there, and FFmpeg looks for words no further.
+SIGNATURES = re.compile(
     rb"....(ftyp|moov|mdat|free|skip|wide|pnot|uuid)"  # MP4, MOV
     rb"|\x1aE\xdf\xa3"  # Matroska, WebM
     rb"|RIFF....AVI "
@@ -28,12 +29,12 @@ BINARY = re.compile(
 HEAD_BYTES = 189
 
 
-def check_head(path: Path) -> None:
-    """Raise VideoError for a file that does not begin as videos do."""
+def check_signature(path: Path) -> None:
+    """Raise VideoError if a file cannot be read or does not begin as videos do."""
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except OSError as error:
         raise VideoError(f"{path.name} cannot be read: {error.strerror}") from error
-    if not BINARY.match(head):
+    if not SIGNATURES.match(head):
         raise VideoError(f"{path.name} does not begin as a video does: PyAV alone may open it")

@@ -1,4 +1,4 @@
-"""What every decoder backend hands out, and how it says that it cannot."""
+"""What every decoder backend yields, and the errors it raises."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from vfx.errors import VideoError
 class Frame:
     """One decoded frame.
 
-    `index`: 0-based position in display order. `seconds`: presentation time.
-    `pixels` (H,W,3) uint8: RGB, C-contiguous, at native size, turned as the file asks for.
-    `first`: a reading begins, or begins again because the packets' times turned out wrong: what the same reading
-    yielded before is then void.
+    Args:
+        index: 0-based position in display order.
+        seconds: Presentation time.
+        pixels: (H, W, 3) uint8, RGB, C-contiguous, at native size, turned as the file asks for.
+        first: Whether a reading begins with this frame, or starts over because the packets' times turned out wrong.
+            Discard what the same reading yielded before.
     """
 
     index: int
@@ -27,12 +29,12 @@ class Frame:
 
 
 class DamageError(VideoError):
-    """The file is damaged: a decoder that conceals errors would only hide it, so no other is asked."""
+    """The file is damaged. No other decoder is tried: those that conceal errors would hide the damage."""
 
 
 class SoundOnlyError(VideoError):
-    """The file holds sound, and no video beside it."""
+    """The file has audio and no video."""
 
 
 class TimelineError(VideoError):
-    """The frames that come out are not those that the timeline announces."""
+    """The decoded frames are not those that the timeline announces."""

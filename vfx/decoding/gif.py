@@ -1,35 +1,34 @@
-"""Whether the picture in a packet of a GIF is whole: FFmpeg shows what there is of it over the one before, and says
-nothing."""
+"""Tells whether the picture in a packet of a GIF is complete: FFmpeg shows incomplete ones without a word."""
 
 from __future__ import annotations
 
 EXTENSION, PICTURE, TRAILER = b"!,;"
-PADDING = 1  # bytes behind a picture that some encoders leave
+PADDING = 1  # bytes that some encoders leave after a picture
 
 
 def is_whole(packet: bytes) -> bool:
-    """Whether blocks (GIF89a, 12 to 27) lead to a picture, that ends within the packet, and no junk follows it."""
+    """Whether the packet's blocks (GIF89a, 12 to 27) lead to a picture that ends within it, and no junk follows."""
     try:
         at = 0
         if packet.startswith(b"GIF"):
-            at = 13 + _table(packet[10])
+            at = 13 + _colour_table_size(packet[10])
         while packet[at] == EXTENSION:
-            at = _behind_blocks(packet, at + 2)
+            at = _skip_sub_blocks(packet, at + 2)
         if packet[at] != PICTURE:
             return False
-        at = _behind_blocks(packet, at + 11 + _table(packet[at + 9]))
+        at = _skip_sub_blocks(packet, at + 11 + _colour_table_size(packet[at + 9]))
     except IndexError:
         return False
     return len(packet) - at <= PADDING or packet[at] in (EXTENSION, PICTURE, TRAILER)
 
 
-def _table(flags: int) -> int:
-    """The bytes of a table of colours."""
+def _colour_table_size(flags: int) -> int:
+    """Size of a colour table in bytes."""
     return 3 << (flags & 7) + 1 if flags & 128 else 0
 
 
-def _behind_blocks(packet: bytes, at: int) -> int:
-    """Where sub-blocks end: each begins with its length, and one of length 0 is the last. Raises IndexError."""
+def _skip_sub_blocks(packet: bytes, at: int) -> int:
+    """Where the sub-blocks from `at` on end: each begins with its length, and the last one has length 0."""
     while length := packet[at]:
         at += 1 + length
     return at + 1

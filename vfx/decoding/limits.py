@@ -1,4 +1,4 @@
-"""What one video may ask of the machine before it is given up: an honest video asks for far less."""
+"""How much one video may ask of the machine before it is given up. Honest videos ask for far less."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ from vfx.errors import LimitError
 
 @dataclass(frozen=True)
 class Limits:
-    """`pixels` of a frame, `frames` and `hours` of a video, `memory_gb` that its reading may take beyond what the
-    process has at its start, and `patience`, seconds without a frame after which its decoder is taken to hang.
+    """Limits of one video. Infinity is no limit.
 
-    Infinity is no limit. Raises UsageError for what is no positive number.
+    Args:
+        pixels: Largest width times height of a frame.
+        frames: Largest number of frames.
+        hours: Longest duration.
+        memory_gb: How many GB reading may take beyond what the process has at its start.
+        patience: Seconds without a frame after which the decoder counts as hung.
+
+    Raises:
+        UsageError: A limit is not a positive number.
     """
 
     pixels: float
@@ -32,16 +39,16 @@ class Limits:
         return self.memory_gb * 1e9
 
     def check_size(self, name: str, width: int, height: int) -> None:
-        """Raise LimitError where a picture is larger than `pixels`."""
+        """Raise LimitError if a frame is larger than `pixels`."""
         if width * height > self.pixels:
             raise LimitError(f"{name} is {width}x{height} pixels, more than limits.pixels ({self.pixels:.0f}) allows")
 
     def check_count(self, name: str, frames: int) -> None:
-        """Raise LimitError where there are more than `frames`."""
+        """Raise LimitError if there are more than `frames`."""
         if frames > self.frames:
             raise LimitError(f"{name} has more frames than limits.frames ({self.frames:.0f}) allows")
 
     def check_duration(self, name: str, seconds: float) -> None:
-        """Raise LimitError where times span more than `hours`."""
+        """Raise LimitError if the video is longer than `hours`."""
         if seconds > self.hours * 3600:
             raise LimitError(f"{name} lasts {seconds / 3600:.1f} hours, more than limits.hours ({self.hours:g}) allows")

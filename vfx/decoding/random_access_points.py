@@ -1,7 +1,7 @@
-"""Where decoding can begin within a stream: at packets that build on nothing before them, told by what they hold.
+"""Finds random access points: packets that build on nothing before them, so that decoding can begin there.
 
-A container's mark of a key frame says less: MPEG-TS and AVI also mark pictures behind which others refer to what came
-before, and a mark may be wrong.
+The container's mark of a key frame says less: MPEG-TS and AVI also mark pictures after which others refer to what came
+before, and a mark may be wrong. So the packets themselves are parsed.
 """
 
 from __future__ import annotations
@@ -12,18 +12,23 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-START = re.compile(b"\0\0\1(?=.)", re.DOTALL)
-SCAN_OF_JPEG = b"\xff\xda"
-TABLES_OF_JPEG = (b"\xff\xc4", b"\xff\xdb")
+START_CODE = re.compile(b"\0\0\1(?=.)", re.DOTALL)
+JPEG_SCAN = b"\xff\xda"
+JPEG_TABLES = (b"\xff\xc4", b"\xff\xdb")
 
 
 class Syntax(NamedTuple):
     """How a codec lays out its packets.
 
-    `units`: for each unit of a packet, where the one before ends and where it begins. `kind`: of a unit, by its first
-    byte. `headers`: kinds that pictures go by. `pictures`: kinds with which a picture begins. `refreshes`: whether
-    such a unit is of a picture that builds on no other, as does all that is sent and shown after it. `needed`: the
-    header that must stand before it, since a decoder that is flushed forgets it.
+    Args:
+        units: Splits a packet into units (NAL units, OBUs): pairs of where the unit before ends and where one begins.
+        kind: The kind of a unit, from its first byte.
+        headers: Kinds of units that pictures depend on, such as parameter sets.
+        pictures: Kinds of units that begin a picture.
+        refreshes: Whether a unit belongs to a picture that builds on no other, as does all that is sent and shown
+            after it.
+        needed: The kind of header that must stand before the picture, since a flushed decoder forgets it; None if
+            decoders remember all headers.
     """
 
     units: Callable[[memoryview], Iterator[tuple[int, int]]]
@@ -33,7 +38,7 @@ class Syntax(NamedTuple):
     refreshes: Callable[[memoryview], bool]
     needed: int | None = None
 
-    def look(self, packet: memoryview) -> tuple[frozenset[bytes], bool]:
+    def parse(self, packet: memoryview) -> tuple[frozenset[bytes], bool]:
         """The headers in a packet, and whether decoding can begin with its picture."""
         headers: set[bytes] = set()
         lacking = self.needed is not None
@@ -49,13 +54,19 @@ class Syntax(NamedTuple):
         return frozenset(headers), False
 
 
-class Entries:
-    """Told of a stream's packets in the order of storage, says of each whether it is an entry.
+class RandomAccessDetector:
+    """Tells of each packet of a stream whether it is a random access point.
 
-    A decoder that has had the first packet of all, and is flushed and goes on from an entry, gives the frames that are
-    shown from the entry on as if it had been sent what lies between, too. Those that are sent behind an entry and
-    shown before it belong to the entry before. Nothing is an entry in a codec that is not known here, nor in any once
-    headers have changed in mid-stream: they may be needed later. `codec` is FFmpeg's name.
+    A decoder that has had the first packet of the stream, is flushed, and goes on from a random access point gives, for
+    all frames that are shown from there on, the same pixels as if it had decoded everything. Frames that are sent after
+    such a point and shown before it belong to the point before.
+
+    There are no random access points in unknown codecs, nor after headers have changed in mid-stream: the old ones
+    might be needed later.
+
+    Args:
+        codec: FFmpeg's name.
+        extradata: The codec's headers as the container stores them.
     """
 
     def __init__(self, codec: str, extradata: bytes | None) -> None:
@@ -63,22 +74,29 @@ class Entries:
         self._refreshes = WITHOUT_HEADERS.get(codec)
         self._headers: frozenset[bytes] | None = None  # those of the first packet
         self._latest = -math.inf
-        self._closed = False
+        self._headers_changed = False
 
     def __call__(self, packet: memoryview, pts: int | None, *, key: bool, changed: bool) -> bool:
-        """`key`: the container marks the packet. `changed`: it brings headers of the container's with it."""
+        """Whether a packet is a random access point. Every packet must be given, in the order of storage.
+
+        Args:
+            packet: The packet's bytes.
+            pts: Its presentation time in ticks.
+            key: Whether the container marks it as a key frame.
+            changed: Whether the container sends new headers with it.
+        """
         later = pts is not None and pts > self._latest
         self._latest = max(self._latest, math.inf if pts is None else pts)
-        headers, refreshes = self._look(packet, key)
+        headers, refreshes = self._parse(packet, key)
         if self._headers is None:
             self._headers = headers
         elif changed or not headers <= self._headers:
-            self._closed = True
-        return key and refreshes and later and not self._closed
+            self._headers_changed = True
+        return key and refreshes and later and not self._headers_changed
 
-    def _look(self, packet: memoryview, key: bool) -> tuple[frozenset[bytes], bool]:
+    def _parse(self, packet: memoryview, key: bool) -> tuple[frozenset[bytes], bool]:
         if self._syntax is not None:
-            return self._syntax.look(packet)
+            return self._syntax.parse(packet)
         return frozenset(), key and self._refreshes is not None and self._refreshes(packet)
 
 
@@ -96,11 +114,11 @@ def _syntax(codec: str, extradata: bytes) -> Syntax | None:
 
 
 def _by_start_codes(packet: memoryview) -> Iterator[tuple[int, int]]:
-    return (found.span() for found in START.finditer(packet))
+    return (found.span() for found in START_CODE.finditer(packet))
 
 
 def _by_lengths(packet: memoryview, *, size: int) -> Iterator[tuple[int, int]]:
-    """Each unit stands behind its length, of `size` bytes."""
+    """Each unit follows its length, a number of `size` bytes."""
     if packet[:4] == b"\0\0\0\1":  # FFmpeg takes this for a start code, whatever the container says
         yield from _by_start_codes(packet)
         return
@@ -132,27 +150,27 @@ def _payload(obu: memoryview) -> tuple[int, int]:
     return len(obu), 0
 
 
-def _begins(at: int, mask: int, value: int, unit: memoryview) -> bool:
+def _has_bits(at: int, mask: int, value: int, unit: memoryview) -> bool:
     """Whether the bits of `mask` have this value in the byte at `at`."""
     return len(unit) > at and unit[at] & mask == value
 
 
 def _shows_key_frame(obu: memoryview) -> bool:
     """AV1 bitstream specification, 5.9.2: show_existing_frame 0, frame_type KEY_FRAME, show_frame 1."""
-    return _begins(_payload(obu)[0], 0xF0, 0x10, obu)
+    return _has_bits(_payload(obu)[0], 0xF0, 0x10, obu)
 
 
-def _is_key_frame_of_vp9(packet: memoryview) -> bool:
+def _is_vp9_key_frame(packet: memoryview) -> bool:
     """VP9 bitstream specification, 6.2: frame_marker 2, show_existing_frame 0, frame_type KEY_FRAME."""
-    third_profile = packet[0] & 0x30 == 0x30  # which has one bit more
+    third_profile = packet[0] & 0x30 == 0x30  # whose header has one bit more
     return packet[0] >> 6 == 2 and not packet[0] & (0x06 if third_profile else 0x0C)
 
 
 def _has_tables(packet: memoryview) -> bool:
-    """Whether a JPEG brings all that decodes it: some leave their tables to a picture before."""
-    scan = re.search(SCAN_OF_JPEG, packet)
+    """Whether a JPEG has the tables that decode it: some pictures use those of a picture before."""
+    scan = re.search(JPEG_SCAN, packet)
     head = bytes(packet[: scan.start()]) if scan else b""
-    return all(table in head for table in TABLES_OF_JPEG)
+    return all(table in head for table in JPEG_TABLES)
 
 
 H264 = Syntax(
@@ -160,7 +178,7 @@ H264 = Syntax(
     kind=lambda byte: byte & 31,
     headers=frozenset({7, 8, 13, 15}),  # sequence and picture parameter sets
     pictures=frozenset(range(1, 6)),
-    refreshes=lambda unit: unit[0] & 31 == 5,  # IDR; behind other intra pictures references may reach back
+    refreshes=lambda unit: unit[0] & 31 == 5,  # IDR; after other intra pictures, references may reach back
 )
 HEVC = Syntax(
     units=_by_start_codes,
@@ -174,7 +192,7 @@ MPEG_1_AND_2 = Syntax(
     kind=int,
     headers=frozenset({0xB3, 0xB5}),  # and their extensions
     pictures=frozenset({0x00}),
-    refreshes=partial(_begins, 2, 0x38, 0x08),  # picture_coding_type I
+    refreshes=partial(_has_bits, 2, 0x38, 0x08),  # picture_coding_type I
     needed=0xB3,
 )
 SYNTAXES = {
@@ -183,9 +201,9 @@ SYNTAXES = {
     "mpeg4": Syntax(
         units=_by_start_codes,
         kind=int,
-        headers=frozenset({*range(0x30), 0xB0, 0xB2, 0xB5}),  # the user's data too: decoders tell encoders by them
+        headers=frozenset({*range(0x30), 0xB0, 0xB2, 0xB5}),  # user data too: decoders recognise encoders by it
         pictures=frozenset({0xB6}),
-        refreshes=partial(_begins, 1, 0xC0, 0x00),  # vop_coding_type I
+        refreshes=partial(_has_bits, 1, 0xC0, 0x00),  # vop_coding_type I
     ),
     "av1": Syntax(
         units=_by_obus,
@@ -198,7 +216,7 @@ SYNTAXES = {
 }
 WITHOUT_HEADERS: dict[str, Callable[[memoryview], bool]] = {
     "vp8": lambda packet: not packet[0] & 1,  # RFC 6386, 9.1
-    "vp9": _is_key_frame_of_vp9,
+    "vp9": _is_vp9_key_frame,
     "mjpeg": _has_tables,
     **dict.fromkeys(("prores", "dnxhd", "png", "jpeg2000", "dvvideo"), lambda packet: True),
 }

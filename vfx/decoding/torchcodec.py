@@ -1,4 +1,4 @@
-"""Decodes by torchcodec, guarded: it is believed only where its frame count and times are those of the packets."""
+"""Decodes with torchcodec, guarded: it is believed only if its frame count and times are those of the packets."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from vfx.sampling.timeline import Timeline
 from vfx.system import heartbeat
 from vfx.system.optional_imports import need
 
-CHUNK_FRAMES = 16
-CHUNK_BYTES = 64 * 2**20
+BATCH_FRAMES = 16
+BATCH_BYTES = 64 * 2**20
 
 TOLERANCE = 1e-6
 """Seconds by which times may differ: both sides compute float64 from the same ticks."""
 
 
 def load() -> Any:
-    """torchcodec, imported on first use. Raises UsageError if it, or the FFmpeg it needs, is not installed."""
+    """Import torchcodec. Raises UsageError if it, or the FFmpeg it needs, is not installed."""
     try:
         need("torchcodec.decoders", extra="torchcodec", for_="decoder=torchcodec")
     except (ImportError, OSError, RuntimeError) as error:
@@ -35,7 +35,11 @@ def load() -> Any:
 
 
 def frames(path: Path, timeline: Timeline, indices: NDArray[np.int64]) -> Iterator[Frame]:
-    """Yield the frames at `indices` (ascending). Raises VideoError where torchcodec cannot be believed or fails."""
+    """Yield the frames at `indices` (ascending).
+
+    Raises:
+        VideoError: torchcodec fails or cannot be believed.
+    """
     if timeline.pts is None:
         raise VideoError("torchcodec cannot be checked here: the container's times are not those of presentation")
     try:
@@ -44,19 +48,19 @@ def frames(path: Path, timeline: Timeline, indices: NDArray[np.int64]) -> Iterat
         )
         if len(decoder) != len(timeline):
             raise VideoError(f"torchcodec counts {len(decoder)} frames where the packets show {len(timeline)}")
-        for chunk in _chunks(decoder, indices):
-            batch = decoder.get_frames_at(chunk.tolist())
+        for some in _batches(decoder, indices):
+            batch = decoder.get_frames_at(some.tolist())
             heartbeat.tick()
-            if np.abs(batch.pts_seconds.numpy() - timeline.seconds[chunk]).max() > TOLERANCE:
+            if np.abs(batch.pts_seconds.numpy() - timeline.seconds[some]).max() > TOLERANCE:
                 raise VideoError("torchcodec's times differ from those of the packets")
-            for index, pixels in zip(chunk, batch.data.numpy(), strict=True):
+            for index, pixels in zip(some, batch.data.numpy(), strict=True):
                 yield Frame(int(index), float(timeline.seconds[index]), pixels)
     except (RuntimeError, ValueError, IndexError) as error:
         raise VideoError(f"torchcodec: {str(error).strip().splitlines()[0]}") from error
 
 
-def _chunks(decoder: Any, indices: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Parts of `indices` whose frames are few enough to be held at once: torchcodec returns them in one tensor."""
+def _batches(decoder: Any, indices: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Split `indices` so that memory holds the frames of a part: torchcodec returns them in one tensor."""
     size = (decoder.metadata.height or 1) * (decoder.metadata.width or 1) * 3
-    length = int(np.clip(CHUNK_BYTES // size, 1, CHUNK_FRAMES))
+    length = int(np.clip(BATCH_BYTES // size, 1, BATCH_FRAMES))
     return (indices[i : i + length] for i in range(0, len(indices), length))

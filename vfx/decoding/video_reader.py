@@ -1,4 +1,4 @@
-"""Reads one video: decoders in turn, until one that is right about it has delivered the frames asked for."""
+"""Reads one video: tries decoders in turn until one that agrees with the packets has delivered the wanted frames."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.decoding import decord, pyav, torchcodec
-from vfx.decoding.file_signature import check_head
+from vfx.decoding.file_signature import check_signature
 from vfx.decoding.frame import DamageError, Frame, TimelineError
 from vfx.decoding.limits import Limits
 from vfx.errors import LimitError, UsageError, VideoError
@@ -22,7 +22,7 @@ DECODERS = ("auto", *BACKENDS)
 
 
 def check_decoder(decoder: str) -> None:
-    """Raise UsageError if there is no such decoder, or it is not installed."""
+    """Raise UsageError if a decoder does not exist or is not installed."""
     if decoder not in DECODERS:
         raise UsageError(f"decoder ({decoder}) must be one of {', '.join(DECODERS)}")
     if decoder != "auto":
@@ -30,52 +30,60 @@ def check_decoder(decoder: str) -> None:
 
 
 def can_read(decoder: str, path: Path, timeline: Timeline) -> bool:
-    """Whether a decoder is installed, agrees with a video's timeline, and gives its first frame."""
+    """Whether a decoder is installed, agrees with a video's timeline, and yields its first frame."""
     try:
         BACKENDS[decoder].load()
-        with closing(_frames(decoder, pyav.Video(path), timeline, np.zeros(1, np.int64))) as frames:
+        with closing(_frames(decoder, pyav.VideoFile(path), timeline, np.zeros(1, np.int64))) as frames:
             return next(frames, None) is not None
     except (VideoError, UsageError):
         return False
 
 
 def _frames(
-    decoder: str, video: pyav.Video, timeline: Timeline, indices: NDArray[np.int64]
+    decoder: str, video: pyav.VideoFile, timeline: Timeline, indices: NDArray[np.int64]
 ) -> Generator[Frame, None, None]:
-    """What a decoder gives of a file that it may have. Raises VideoError if it may not."""
+    """Yield what a decoder makes of a file. Raises VideoError if the file must not be given to this decoder."""
     if decoder == "pyav":
         yield from video.frames(timeline, indices)
         return
-    check_head(video.path)
+    check_signature(video.path)
     try:
-        video.check(timeline, indices)  # the others conceal damage, by neighbouring frames or rubbish
+        video.check(timeline, indices)  # other decoders conceal damage, by neighbouring frames or rubbish
     except DamageError as error:
         raise VideoError(f"{decoder} would conceal damage: {error}") from error
     yield from BACKENDS[decoder].frames(video.path, timeline, indices)
 
 
 def shortfall(timeline: Timeline) -> str:
-    """What a file lacks: how many of its frames, and what its structure says; joined by "; ", "" if nothing."""
+    """What a file lacks: missing frames, and damage of its structure; joined by "; ", "" if nothing."""
     held = f"file holds {len(timeline)} of the {timeline.promised} frames that its header promises"
-    return "; ".join(filter(None, [held if len(timeline) < timeline.promised else "", timeline.flaw]))
+    return "; ".join(filter(None, [held if len(timeline) < timeline.promised else "", timeline.damage]))
 
 
 class VideoReader:
     """Iterates over the sampled frames of a video, ascending by index; never raises for a bad video.
 
-    `sample` chooses the indices from the timeline. `decoder`: the backend asked first ("auto": PyAV, which is exact
-    for all files and cheapest); the others that are installed take over where it refuses or fails, from the frame
-    after the last delivered. If the packets' times turn out wrong, the reading starts over with a frame that has
-    `first` set again: those before it are void. A video beyond the `limits` is not begun.
+    Where a decoder refuses or fails, the next one takes over from the frame after the last delivered. If the packets'
+    times turn out wrong, the reading starts over with a frame that has `first` set again: discard the frames before it.
 
-    After the iteration these tell what happened:
-    `timeline`: None if the file could not be opened. `expected`, `decoded`: counts of sampled and delivered frames.
-    `discarded`: the reading started over and has delivered nothing since, so that no frame it yielded counts.
-    `decoder`: who delivered, joined by "+" in order; "" if no one.
-    `stage`: "" if all went well; "open" if nothing could be read, "decode" if frames are missing or the file is cut
-    short. `problem`: a sentence that says what, "" if nothing.
+    Args:
+        path: The video file.
+        sample: Chooses frame indices (m,) from the timeline.
+        decoder: The backend that is tried first. "auto" is PyAV, which is exact for all files and cheapest.
+        limits: What the video may ask of the machine; None for no limits.
 
-    Raises UsageError if the decoder is unknown or not installed; what `sample` raises passes through.
+    Attributes (after the iteration):
+        timeline: None if the file could not be opened.
+        expected: How many frames were sampled.
+        decoded: How many frames were delivered.
+        discarded: Whether the reading started over and has delivered nothing since, so that no frame counts.
+        decoder: The backends that delivered, in order, joined by "+"; "" if none did.
+        stage: "" if all went well, "open" if nothing could be read, "decode" if frames are missing or the file is cut
+            short or damaged.
+        problem: A sentence that says what went wrong, "" if nothing.
+
+    Raises:
+        UsageError: The decoder is unknown or not installed. What `sample` raises passes through.
     """
 
     def __init__(
@@ -97,12 +105,13 @@ class VideoReader:
     def _reset(self) -> None:
         self.timeline: Timeline | None = None
         self.expected = self.decoded = 0
+        self._last = -1  # index of the last frame that was delivered
         self.decoder = self.stage = self.problem = ""
 
     def __iter__(self) -> Iterator[Frame]:
         self.discarded = False
         self._reset()
-        video = pyav.Video(self._path)
+        video = pyav.VideoFile(self._path)
         try:
             timeline = video.demux(self._limits, keep=True)
         except VideoError as error:
@@ -118,29 +127,18 @@ class VideoReader:
                 self.decoded = 0 if self.discarded else self.decoded
                 self.stage, self.problem = "decode", self._tell(error)
 
-    def _decode(self, video: pyav.Video, timeline: Timeline) -> Iterator[Frame]:
-        """One pass over the decoders. Raises TimelineError if the timeline turns out wrong."""
+    def _decode(self, video: pyav.VideoFile, timeline: Timeline) -> Iterator[Frame]:
+        """Try the decoders in turn. Raises TimelineError if the timeline turns out wrong."""
         self._reset()
         self.timeline = timeline
         indices = self._sample(timeline)
         self.expected = len(indices)
         failure: VideoError | None = None
-        last = -1
         for name in self._order if len(indices) else ():
-            todo = indices[indices > last]
-            before = self.decoded
             try:
                 BACKENDS[name].load()
-                with closing(_frames(name, video, timeline, todo)) as frames:
-                    for frame in frames:
-                        if self._limits is not None:  # it may have grown on the way
-                            self._limits.check_size("a frame", frame.pixels.shape[1], frame.pixels.shape[0])
-                        self.decoded += 1
-                        if self.decoded == before + 1:
-                            self.decoder = "+".join(filter(None, [self.decoder, name]))
-                        last = frame.index
-                        self.discarded = False
-                        yield replace(frame, first=self.decoded == 1)
+                with closing(_frames(name, video, timeline, indices[indices > self._last])) as frames:
+                    yield from self._deliver(name, frames)
                 break
             except TimelineError:
                 raise
@@ -153,8 +151,20 @@ class VideoReader:
                 continue  # not installed, and not the one asked for
         self._conclude(timeline, failure)
 
+    def _deliver(self, name: str, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """Yield the frames of one backend, and keep account of them."""
+        for n, frame in enumerate(frames):
+            if self._limits is not None:  # the size may have changed on the way
+                self._limits.check_size("a frame", frame.pixels.shape[1], frame.pixels.shape[0])
+            if n == 0:
+                self.decoder = "+".join(filter(None, [self.decoder, name]))
+            self.decoded += 1
+            self._last = frame.index
+            self.discarded = False
+            yield replace(frame, first=self.decoded == 1)
+
     def _conclude(self, timeline: Timeline, failure: VideoError | None) -> None:
-        """Say what is missing, if anything is."""
+        """Set `stage` and `problem`."""
         problems = []
         if self.decoded < self.expected:
             problems.append(self._tell(failure))

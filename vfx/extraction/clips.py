@@ -15,7 +15,7 @@ from PIL import Image
 from vfx.collection.collection import FRAME_FORMATS, FRAME_SUFFIXES
 from vfx.collection.ids import split_frame_id
 from vfx.collection.source import Chunk, VideoSource
-from vfx.decoding import ChunkReader, Frame, VideoReader, remembered
+from vfx.decoding import ChunkReader, Frame, VideoReader, cached_timeline
 from vfx.decoding.limits import Limits
 from vfx.errors import SamplerError, VideoError
 from vfx.features.rows import Failure
@@ -239,7 +239,7 @@ def _seconds(indices: NDArray[np.int64], source: VideoSource, failures: list[Fai
     seconds = np.full(len(indices), np.nan)
     if source.video is not None:
         try:
-            known = remembered(Path(source.video)).seconds
+            known = cached_timeline(Path(source.video)).seconds
         except VideoError as error:
             failures.append(Failure(source.id, "open", f"the times of its frames are unknown: {error}"))
             return seconds

@@ -13,18 +13,19 @@ from numpy.typing import NDArray
 class Timeline:
     """A video's frames in display order; position i is the frame's index.
 
-    `seconds` (n,) float64: presentation time, ascending; NaN where the source does not say (loose frames).
-    `keyframe` (n,) bool: whether the source marks it as one at which decoding can start.
-    `pts` (n,) int64: the same times in ticks of the stream, strictly ascending, by which a decoded frame is
-    known; None where the container gives none that can be believed (AVI), and frames are known by their count.
-    `promised`: how many frames the container says it has, which is more than n where the file is cut short.
-    `rate`: frames a second as the container states them, 0 where it states none; NaN for loose frames, which have no
-    container. Times are in `seconds`: only the samplers of the lineage go by the rate.
-    `video`: its id, where it is known, for samplers that treat videos differently.
-    `holes`: ranges `[begin, end)` of the file's bytes in which packets are lost, and `flaw`, what is wrong with its
-    structure in words, "" if nothing is.
-    `entry` (n,) bool: whether decoding that starts there shows exactly what decoding from the beginning does, from
-    this frame on; None where that is not known.
+    Args:
+        seconds: (n,) float64 presentation times, ascending; NaN if unknown (loose frames).
+        keyframe: (n,) bool, whether the container marks the frame as a key frame.
+        pts: (n,) int64, the same times in ticks of the stream, strictly ascending. Decoded frames are recognised by
+            them. None if the container has no reliable presentation times (AVI); then frames are counted.
+        promised: How many frames the container says it has: more than n if the file is cut short.
+        rate: Frames per second as the container states them, 0 if it does not; NaN for loose frames. Only the samplers
+            of video-cnn-feat use it; the others use `seconds`.
+        video: The video's id, for samplers that treat videos differently; "" if unknown.
+        random_access: (n,) bool, whether decoding that starts at the frame gives, from there on, the same pixels as
+            decoding from the beginning; None if unknown.
+        damaged_ranges: Ranges `[begin, end)` of the file's bytes in which packets are lost.
+        damage: What is wrong with the file's structure, in words; "" if nothing.
     """
 
     seconds: NDArray[np.float64]
@@ -33,9 +34,9 @@ class Timeline:
     promised: int = 0
     rate: float = math.nan
     video: str = ""
-    entry: NDArray[np.bool_] | None = None
-    holes: tuple[tuple[int, int], ...] = ()
-    flaw: str = ""
+    random_access: NDArray[np.bool_] | None = None
+    damaged_ranges: tuple[tuple[int, int], ...] = ()
+    damage: str = ""
 
     def __len__(self) -> int:
         return len(self.seconds)
