@@ -1,20 +1,20 @@
-"""Every error that vfx raises on purpose.
+"""All errors that vfx raises on purpose.
 
 VfxError
-├── UsageError            what was asked for cannot be done as written
+├── UsageError            the request cannot be carried out as written
 │   ├── CollectionError   the collection is missing, empty or ambiguous
-│   │   └── NoFramesError no frames have been cut of it
+│   │   └── NoFramesError no frames have been cut from its videos
 │   ├── SamplerError      a sampler's option is out of its range
 │   ├── ModelError        no such network, or one that vfx cannot take features from
-│   ├── WeightsError      weights that cannot be had, trusted or fitted
+│   ├── WeightsError      weights that cannot be downloaded, trusted or loaded
 │   ├── OutputError       the output folder holds something else, or is not a feature file
 │   └── UnknownIdError    a feature file has no row of that id; a KeyError too
-├── ExtractionError       the run ended without what was asked for
-├── Interrupted           a signal ended the run; what was finished is kept
+├── ExtractionError       the run ended without its result
+├── Interrupted           a signal ended the run; finished videos are kept
 ├── IntegrityError        a feature file does not hold what was written to it
 ├── DifferenceError       two features differ by more than is allowed
 └── VideoError            one video or frame cannot be read: recorded, and the run goes on
-    └── LimitError        it asks for more than `limits` allows
+    └── LimitError        it exceeds `limits`
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from signal import Signals
 
 
 class VfxError(Exception):
-    """The root: an app prints its message and exits 1, with no traceback."""
+    """The base of all: a command prints its message and exits 1, without a traceback."""
 
 
 class UsageError(VfxError):
-    """What was asked for cannot be done as written."""
+    """The request cannot be carried out as written."""
 
 
 class CollectionError(UsageError):
@@ -35,7 +35,7 @@ class CollectionError(UsageError):
 
 
 class NoFramesError(CollectionError):
-    """No frames have been cut of the collection."""
+    """No frames have been cut from the videos of the collection."""
 
 
 class SamplerError(UsageError):
@@ -47,7 +47,7 @@ class ModelError(UsageError):
 
 
 class WeightsError(UsageError):
-    """Weights that cannot be had, trusted or fitted."""
+    """Weights that cannot be downloaded, trusted or loaded."""
 
 
 class OutputError(UsageError):
@@ -62,7 +62,7 @@ class UnknownIdError(UsageError, KeyError):
 
 
 class ExtractionError(VfxError):
-    """The run ended without what was asked for."""
+    """The run ended without its result."""
 
 
 class IntegrityError(VfxError):
@@ -74,7 +74,7 @@ class DifferenceError(VfxError):
 
 
 class Interrupted(VfxError):
-    """A signal ended the run; what was finished is kept. `signal` is its number."""
+    """A signal, whose number is `signal`, ended the run; what was finished is kept."""
 
     def __init__(self, signal: int) -> None:
         super().__init__(
@@ -88,4 +88,4 @@ class VideoError(VfxError):
 
 
 class LimitError(VideoError):
-    """A video asks for more than `limits` allows."""
+    """A video exceeds `limits`."""

@@ -1,4 +1,4 @@
-"""What numbers from a config may be, and the error that says so."""
+"""Checks of numbers that come from a config."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vfx.errors import UsageError
 
 
 def whole(key: str, value: object, *, least: int, most: int | None = None) -> int:
-    """A whole number from `least` to `most`, both included. Raises UsageError that names the key for anything else."""
+    """Return `value` if it is a whole number in [least, most]; else raise UsageError, which names the key."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
         bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise UsageError(f"{key} ({value}) must be a whole number {bounds}")
@@ -16,7 +16,7 @@ def whole(key: str, value: object, *, least: int, most: int | None = None) -> in
 
 
 def number(key: str, value: object, *, least: float = -math.inf, above: float = -math.inf) -> float:
-    """A number of at least `least` that is above `above`. Raises UsageError that names the key for anything else."""
+    """Return `value` if it is a number, >= `least` and > `above`; else raise UsageError, which names the key."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not (value >= least and value > above):
         bounds = f" of at least {least:g}" if least > -math.inf else f" above {above:g}" if above > -math.inf else ""
         raise UsageError(f"{key} ({value}) must be a number{bounds}")

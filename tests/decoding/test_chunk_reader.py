@@ -141,7 +141,7 @@ def test_a_wrong_option_is_raised_as_it_is(clip: MakeClip) -> None:
         list(ChunkReader(clip("h264.mp4"), partial(samplers.fps, fps=0), Chunk(0, 1, 2)))
 
 
-def test_a_timeline_is_cached_timeline_until_another_is_asked_for_or_the_file_changes(
+def test_a_timeline_is_cached_until_another_is_asked_for_or_the_file_changes(
     clip: MakeClip, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.mp4"

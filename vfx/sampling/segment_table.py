@@ -1,7 +1,7 @@
-"""Segments: intervals of videos, such as shots, which are pooled and retrieved on their own.
+"""Segments: intervals of videos, such as shots, that are pooled and searched on their own.
 
-A table has a segment id, a video id, start and end in seconds, tab separated, a line each; lines that begin with #
-and a header (whose start and end are no numbers) are passed over. An interval is half open, [start, end).
+A table of segments has one line for each: segment id, video id, start and end in seconds, separated by tabs. Lines that
+begin with # and a header (a first line whose start and end are not numbers) are skipped. Intervals are [start, end).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FORM = "a line is segment id, video id, start and end in seconds, with tabs betw
 
 
 class Segment(NamedTuple):
-    """`[start, end)` seconds of a video. `line`: where the table has it."""
+    """The seconds `[start, end)` of a video; `line` is its line number in the table."""
 
     id: str
     start: float
@@ -37,34 +37,31 @@ Table = dict[str, list[Segment]]  # by video id
 
 
 def read_segments(path: str | Path) -> Table:
-    """The segments of each video, in the order of the table.
+    """Read a table of segments.
 
-    Raises UsageError that names the lines which are not of that form, where end <= start, or whose id is repeated.
+    Returns:
+        The segments of each video, in the order of the table.
+
+    Raises:
+        UsageError: The file is missing, not UTF-8 or empty, or lines are wrong: not of the form above, end <= start, an
+            id that cannot be stored or is repeated. The message names the lines.
     """
     path = Path(path).expanduser()
     if not path.is_file():
         raise UsageError(f"segments ({path}) is not a file; it must be a table of segment id, video id, start, end")
     videos: Table = {}
-    seen: dict[str, int] = {}
+    lines: dict[str, int] = {}  # by segment id
     wrong = []
     for number, fields in _lines(path):
         try:
-            id, video, start, end = fields[0], fields[1], float(fields[2]), float(fields[3])
-        except (IndexError, ValueError):
-            wrong.append(f"line {number}: not segment id, video id, start, end")
+            video, segment = _parsed(fields, number)
+            if segment.id in lines:
+                raise ValueError(f"id {segment.id} is that of line {lines[segment.id]}")
+        except ValueError as error:
+            wrong.append(f"line {number}: {error}")
             continue
-        if not (math.isfinite(start) and math.isfinite(end) and end > start):
-            wrong.append(f"line {number}: end ({end:g}) must be after start ({start:g})")
-        elif bad := [value for value in (id, video) if not is_storable(value)]:
-            wrong.append(
-                f"line {number}: id ({bad[0]!r:.80}) must not be empty or hold white space or a slash or control"
-                f" characters, be . or .., or be longer than {MAX_ID_BYTES} bytes"
-            )
-        elif id in seen:
-            wrong.append(f"line {number}: id {id} is that of line {seen[id]}")
-        else:
-            seen[id] = number
-            videos.setdefault(video, []).append(Segment(id, start, end, number))
+        lines[segment.id] = number
+        videos.setdefault(video, []).append(segment)
     if wrong:
         more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         raise UsageError(f"{path}: " + "; ".join(wrong[:SHOWN]) + more + f"; mend these lines ({FORM})")
@@ -73,8 +70,25 @@ def read_segments(path: str | Path) -> Table:
     return videos
 
 
+def _parsed(fields: list[str], line: int) -> tuple[str, Segment]:
+    """The video and the segment of a line. Raises ValueError that says what is wrong with the line."""
+    try:
+        id, video, start, end = fields[0], fields[1], float(fields[2]), float(fields[3])
+    except (IndexError, ValueError):
+        raise ValueError("not segment id, video id, start, end") from None
+    if not (math.isfinite(start) and math.isfinite(end) and end > start):
+        raise ValueError(f"end ({end:g}) must be after start ({start:g})")
+    for value in (id, video):
+        if not is_storable(value):
+            raise ValueError(
+                f"id ({value!r:.80}) must not be empty or hold white space or a slash or control characters, be . or"
+                f" .., or be longer than {MAX_ID_BYTES} bytes"
+            )
+    return video, Segment(id, start, end, line)
+
+
 def check_videos(path: str | Path, known: Container[str]) -> None:
-    """Raise UsageError that names the lines whose video is not `known`."""
+    """Raise UsageError, which names the lines, if segments are of videos that are not `known`."""
     unknown = [(s.line, video) for video, rows in read_segments(path).items() if video not in known for s in rows]
     if unknown:
         lines = "; ".join(f"line {line}: {video}" for line, video in sorted(unknown)[:SHOWN])
@@ -85,6 +99,7 @@ def check_videos(path: str | Path, known: Container[str]) -> None:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number and the fields of each line that should hold a segment."""
     header_possible = True
     with path.open(encoding="utf-8-sig") as file:
         try:
@@ -110,8 +125,15 @@ def _is_number(text: str) -> bool:
 
 
 def rows_of(segment: Segment, seconds: NDArray[np.float64]) -> tuple[slice, bool]:
-    """The rows of a video, at ascending `seconds` (T,), that a segment holds; where it holds none, the one nearest
-    to its middle, and True."""
+    """The rows of a video that a segment contains.
+
+    Args:
+        segment: The interval.
+        seconds: (T,) times of the rows, ascending.
+
+    Returns:
+        The rows, and False; if the segment contains none, the row nearest to its middle, and True.
+    """
     start, stop = np.searchsorted(seconds, [segment.start, segment.end], side="left")
     if stop > start:
         return slice(int(start), int(stop)), False
@@ -120,9 +142,18 @@ def rows_of(segment: Segment, seconds: NDArray[np.float64]) -> tuple[slice, bool
 
 
 def segments(timeline: Timeline, *, file: str, fps: float = 2) -> NDArray[np.int64]:
-    """A sampler: `fps` frames a second, and the middle frame of every segment of this video, as
-    `timeline.video` names it, that they miss. Raises SamplerError, UsageError."""
-    videos = _table(file)
+    """A sampler: `fps` frames per second, and the middle frame of each segment that contains none of these.
+
+    Args:
+        timeline: Its `video` says which segments of the table count.
+        file: The table of segments.
+        fps: Frames per second.
+
+    Raises:
+        SamplerError: `fps` is not positive, or times are unknown.
+        UsageError: The table cannot be read.
+    """
+    videos = _cached_table(file)
     regular = samplers.fps(timeline, fps=fps)
     if not len(timeline):
         return regular
@@ -136,5 +167,5 @@ def segments(timeline: Timeline, *, file: str, fps: float = 2) -> NDArray[np.int
 
 
 @lru_cache(maxsize=1)
-def _table(file: str) -> Table:
-    return read_segments(file)  # once a worker
+def _cached_table(file: str) -> Table:
+    return read_segments(file)  # once per worker process

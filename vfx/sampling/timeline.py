@@ -1,4 +1,4 @@
-"""The presentation times of a video's frames: what samplers choose from."""
+"""Timelines: the presentation times of a video's frames, from which samplers choose."""
 
 from __future__ import annotations
 
