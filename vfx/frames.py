@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
-from tqdm import tqdm
 
 from vfx import validation
 from vfx.cli import command
+from vfx.cli.progress_bar import ProgressBar
 from vfx.collection.collection import Collection, find_collection
 from vfx.collection.source import VideoSource
 from vfx.cutting.cutter import Cut, Cutter, Pictures, cut_all, done, has_place, remove_leftovers, survey
@@ -28,11 +27,10 @@ from vfx.sampling.timeline import Timeline
 from vfx.sweeps import job_records
 from vfx.system.cpu_count import cores
 from vfx.system.folder_lock import lock_folder
+from vfx.text import SHOWN, first_few, interval
 
 log = logging.getLogger("vfx.frames")  # not __name__, which is __main__ when run
-LINE_SECONDS = 30  # between two lines of progress where there is no terminal
 FAILURES = "failures.frames.tsv"
-SHOWN = 5  # how many videos a message names
 
 
 def main(*overrides: str) -> Path:
@@ -133,7 +131,7 @@ def _sort_out(
             if changed:
                 mixed[video.id] = changed
     if replaced:
-        named = ", ".join(video.id for video in replaced[:SHOWN]) + (", ..." if len(replaced) > SHOWN else "")
+        named = first_few([video.id for video in replaced])
         log.info("%d videos are other files than those that were cut, and are cut again: %s", len(replaced), named)
     if mixed:
         raise OutputError(
@@ -165,34 +163,22 @@ def _longest_first(videos: list[VideoSource]) -> list[VideoSource]:
 
 
 def _watched(cuts: Iterable[Cut], todo: list[VideoSource]) -> Iterator[Cut]:
-    """Show the progress of cuts: a bar on a terminal, elsewhere a line every so often."""
+    """Show the progress of cuts as they come."""
     costs = {video.id: video.cost for video in todo}
-    start = last_line = time.monotonic()
-    videos = pictures = failures = 0
-    with tqdm(
-        total=max(1, sum(costs.values())),
-        bar_format="{desc} |{bar}| {percentage:3.0f}% {elapsed}<{remaining}{postfix}",
-        disable=not (todo and sys.stderr.isatty()),
-    ) as bar:
+    videos = frames = failures = done = 0
+    with ProgressBar(sum(costs.values())) as bar:
         for cut in cuts:
-            videos, pictures, failures = videos + 1, pictures + cut.cut, failures + bool(cut.problem)
-            now = time.monotonic()
-            counts = f"{videos}/{len(todo)} videos, {pictures} frames"
-            rates = f"{pictures / max(1e-9, now - start):.1f} frames/s, {failures} failures"
-            if not bar.disable:
-                bar.set_description_str(counts, refresh=False)
-                bar.set_postfix_str(rates, refresh=False)
-                bar.update(costs[cut.id])
-            elif now - last_line > LINE_SECONDS:
-                last_line = now
-                log.info("%s, %s", counts, rates)
+            videos, frames, failures = videos + 1, frames + cut.cut, failures + bool(cut.problem)
+            done += costs[cut.id]
+            counts = f"{videos}/{len(todo)} videos, {frames} frames"
+            bar.show(done, counts, f"{bar.rate(frames):.1f} frames/s, {failures} failures")
             yield cut
 
 
 def _summary(cuts: list[Cut], seconds: float) -> str:
     pictures = sum(c.cut for c in cuts)
     return (
-        f"{len(cuts)} videos, {pictures} frames in {tqdm.format_interval(seconds)}"
+        f"{len(cuts)} videos, {pictures} frames in {interval(seconds)}"
         f" ({pictures / max(1e-9, seconds):.1f} frames/s); failures: {sum(bool(c.problem) for c in cuts) or 'none'}"
     )
 

@@ -5,32 +5,30 @@ from __future__ import annotations
 import logging
 import math
 import shutil
-import sys
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from omegaconf import DictConfig
-from tqdm import tqdm
 
 from vfx import validation
 from vfx.cli import command
+from vfx.cli.progress_bar import ProgressBar
 from vfx.collection.collection import find_collection
 from vfx.collection.source import VideoSource
 from vfx.errors import ExtractionError, UsageError
 from vfx.formats import parquet
 from vfx.probing.prober import COLUMNS, Prober, Record, probe_all
-from vfx.probing.summary import Overview, nbytes, tab_separated
+from vfx.probing.summary import Overview, tab_separated
 from vfx.sampling.segment_table import check_videos
 from vfx.sampling.timeline import Timeline
 from vfx.system.cpu_count import cores
 from vfx.system.files import replace_durably, unwritten
 from vfx.system.folder_lock import lock_folder
+from vfx.text import nbytes
 
 log = logging.getLogger("vfx.probe")  # not __name__, which is __main__ when run
-LINE_SECONDS = 30  # between two lines of progress where there is no terminal
 WIDTH = 120  # of lines where there is no terminal
 CROPS = 10
 # Of a feature file beside its values, as measured with ids of some ten characters.
@@ -66,7 +64,7 @@ def probe(config: DictConfig) -> Path:
         records = probe_all(videos, prober, processes=processes)
         _write(_watched(records, videos, overview), table)
         width = shutil.get_terminal_size((WIDTH, 0)).columns
-        log.info("%s", "\n".join(overview.lines(collection.name, others, width=width, table=str(table))))
+        log.info("%s", "\n".join(overview.lines(collection.name, others, width=width, path=str(table))))
         if config.packets:
             log.info("%s", _estimate(config, overview.rows, dim))
     if overview.bad and config.strict:
@@ -127,25 +125,13 @@ def _write(records: Iterable[Record], table: Path) -> None:
 
 
 def _watched(records: Iterable[Record], videos: Sequence[VideoSource], overview: Overview) -> Iterator[Record]:
-    """Count records, and show their progress: a bar on a terminal, elsewhere a line every so often."""
-    start = last_line = time.monotonic()
-    with tqdm(
-        total=max(1, sum(video.cost for video in videos)),
-        bar_format="{desc} |{bar}| {percentage:3.0f}% {elapsed}<{remaining}{postfix}",
-        disable=not sys.stderr.isatty(),
-    ) as bar:
+    """Count records as they come, and show their progress."""
+    with ProgressBar(sum(video.cost for video in videos)) as bar:
         for record in records:
             overview.add(record)
-            now = time.monotonic()
             counts = f"{overview.videos}/{len(videos)} videos"
-            rates = f"{overview.videos / max(1e-9, now - start):.1f} videos/s, {overview.bad} with a problem"
-            if not bar.disable:
-                bar.set_description_str(counts, refresh=False)
-                bar.set_postfix_str(rates, refresh=False)
-                bar.update(record.bytes)
-            elif now - last_line > LINE_SECONDS:
-                last_line = now
-                log.info("%s, %s", counts, rates)
+            rates = f"{bar.rate(overview.videos):.1f} videos/s, {overview.bad} with a problem"
+            bar.show(overview.bytes, counts, rates)
             yield record
 
 

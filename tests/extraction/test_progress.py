@@ -19,16 +19,8 @@ from pytorch_lightning import LightningModule, Trainer
 from tests.conftest import ROOT, TOYDATA
 from vfx import extract
 from vfx.collection.source import VideoSource
-from vfx.extraction.progress import Progress, duration, summary
+from vfx.extraction.progress import Progress, summary
 from vfx.outputs.counters import RunCounters
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(4.24, "4.2 s"), (59.9, "59.9 s"), (200, "3 min 20 s"), (18420, "5 h 07 min"), (float("inf"), "unknown time")],
-)
-def test_durations_read_as_they_are_said(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_the_summary_says_where_the_time_went() -> None:
@@ -49,7 +41,7 @@ def test_the_summary_says_where_the_time_went() -> None:
 def test_of_several_ranks_it_is_the_first_whose_videos_are_counted(
     ranks: int, begins: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("vfx.extraction.progress.LINE_SECONDS", -1)
+    monkeypatch.setattr("vfx.cli.progress_bar.LINE_SECONDS", -1)
     monkeypatch.setattr(logging.getLogger("vfx"), "propagate", True)
     data = SimpleNamespace(todo=[VideoSource("a", "/a", 1), VideoSource("b", "/b", 1)])
     trainer = cast(Trainer, SimpleNamespace(is_global_zero=True, world_size=ranks, datamodule=data))
@@ -64,12 +56,12 @@ def test_of_several_ranks_it_is_the_first_whose_videos_are_counted(
 def test_without_a_terminal_there_is_a_line_every_so_often(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("vfx.extraction.progress.LINE_SECONDS", 0)
+    monkeypatch.setattr("vfx.cli.progress_bar.LINE_SECONDS", 0)
     options = ["trainer=cpu", "batch_size=4", "num_threads=1"]
     path = extract.main(f"collection={TOYDATA}", f"output_dir={tmp_path}", *options)
     lines = [line for line in (path.parent / "extract.log").read_text().splitlines() if line.endswith(" left")]
-    assert len(lines) == 15
-    assert "/8 videos, 52 frames, " in lines[-1]  # two batches are still in the network
+    assert len(lines) == 16  # one for each batch, and the last
+    assert "8/8 videos, 59 frames, " in lines[-1]
     assert " frames/s, 0 failures, " in lines[-1]
 
 

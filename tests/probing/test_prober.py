@@ -17,7 +17,7 @@ from vfx.collection.collection import Collection
 from vfx.collection.source import VideoSource
 from vfx.decoding.limits import Limits
 from vfx.errors import UsageError
-from vfx.probing.prober import COLUMNS, Prober, Record, Task, Tasks, clean, duration, is_variable, probe_all
+from vfx.probing.prober import COLUMNS, Prober, Record, Task, Tasks, duration, is_variable, probe_all
 from vfx.sampling.samplers import half_second, uniform
 from vfx.sampling.segment_table import segments
 from vfx.sampling.timeline import Timeline
@@ -44,10 +44,6 @@ def test_a_video_ends_when_its_last_frame_does() -> None:
     assert duration(timeline(*np.arange(10) / 25)) == pytest.approx(0.4)
     assert duration(timeline(5, 5.04, 5.5, 5.54)) == pytest.approx(0.58)
     assert duration(timeline(3)) == pytest.approx(0.04)
-
-
-def test_what_no_table_can_hold_is_spelled_out() -> None:
-    assert clean("a b\tc\nd\x1b[2J" + os.fsdecode(b"\xe9") + "é") == r"a b\x09c\x0ad\x1b[2J\udce9é"
 
 
 def test_files_of_one_size_are_to_be_digested_and_those_of_one_id_know_each_other() -> None:

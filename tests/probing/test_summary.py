@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from vfx.probing.prober import COLUMNS, Record
-from vfx.probing.summary import Overview, cut, nbytes, tab_separated
+from vfx.probing.summary import Overview, tab_separated
 
 
 def record(id: str, **facts: object) -> Record:
@@ -31,7 +31,7 @@ def lines(show: int, width: int = 200, others: dict[str, int] | None = None) -> 
     for made in RECORDS:
         overview.add(made)
     assert (overview.videos, overview.bad, overview.rows) == (5, 2, 27)
-    return overview.lines("mine", Counter(others or {}), width=width, table="out/probe.tsv")
+    return overview.lines("mine", Counter(others or {}), width=width, path="out/probe.tsv")
 
 
 def test_few_videos_have_a_line_each_and_columns_that_hold_nothing_are_left_away() -> None:
@@ -79,7 +79,7 @@ def test_no_line_of_a_video_is_wider_than_the_terminal(width: int) -> None:
 def test_nothing_is_wrong() -> None:
     overview = Overview(1)
     overview.add(record("a"))
-    assert overview.lines("mine", Counter(), width=80, table="t")[-1] == "problems: none"
+    assert overview.lines("mine", Counter(), width=80, path="t")[-1] == "problems: none"
 
 
 def test_more_kinds_than_a_line_takes_are_counted() -> None:
@@ -87,19 +87,8 @@ def test_more_kinds_than_a_line_takes_are_counted() -> None:
     for n in range(9):
         overview.add(record("v", codec=f"c{n}"))
     assert "codecs: 1 c0, 1 c1, 1 c2, 1 c3, 1 c4, 1 c5, and 3 more" in overview.lines(
-        "mine", Counter(), width=200, table="t"
+        "mine", Counter(), width=200, path="t"
     )
-
-
-@pytest.mark.parametrize(
-    ("size", "text"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (302080, "302 kB"), (5.2e13, "52 TB")]
-)
-def test_sizes_are_said_in_powers_of_ten(size: float, text: str) -> None:
-    assert nbytes(size) == text
-
-
-def test_a_text_is_cut_to_fit() -> None:
-    assert [cut("abcdef", width) for width in (6, 5, 1, 0)] == ["abcdef", "abcd…", "…", "…"]
 
 
 def test_a_table_says_nothing_for_what_is_not_known() -> None:

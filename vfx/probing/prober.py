@@ -21,6 +21,7 @@ from vfx.errors import LimitError, UsageError, VideoError
 from vfx.sampling.samplers import all_frames
 from vfx.sampling.timeline import Timeline
 from vfx.system import heartbeat, worker_pool
+from vfx.text import clean
 
 # What can be wrong, as the table names it; docs/probe.md says what each means.
 Problem = Literal["empty", "open", "sound", "short", "damage", "limit", "crash", "hang", "name", "same_id"]
@@ -29,7 +30,6 @@ UNEVEN_SECONDS = (
     0.0015  # intervals between frames that differ by less are even: Matroska and FLV round to a millisecond
 )
 BLOCK_BYTES = 1 << 20
-CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 
 Sampler = Callable[[Timeline], NDArray[np.int64]]
 
@@ -300,11 +300,6 @@ def duration(timeline: Timeline) -> float:
     if len(timeline) > 1:
         return float(timeline.seconds[-1] - timeline.seconds[0] + np.median(np.diff(timeline.seconds)))
     return 1 / timeline.rate if timeline.rate > 0 else 0.0
-
-
-def clean(text: str) -> str:
-    """A text with control characters and what is no UTF-8 spelled out, so that any table and terminal can take it."""
-    return text.encode("utf-8", "backslashreplace").decode().translate(CONTROLS)
 
 
 def _digest(path: Path) -> str:

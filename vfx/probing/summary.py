@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-
-from tqdm import tqdm
+from collections.abc import Iterable
 
 from vfx.probing.prober import Record
+from vfx.text import cut, interval, nbytes, table
 
 MOST_COMMON = 6  # codecs, sizes and the like that a line names
 ID_SHARE = 3  # an id takes no more than a third of a line
-UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+HEAD = ("id", "codec", "size", "fps", "length", "frames", "rows", "notes")
+ALIGN = "<<>>>>><"
 
 
 class Overview:
@@ -19,18 +19,18 @@ class Overview:
 
     def __init__(self, show: int) -> None:
         self.problems: Counter[str] = Counter()
-        self.videos = self.bad = self.rows = 0
+        self.videos = self.bad = self.rows = self.bytes = 0
         self._show = show
         self._first: list[Record] = []
         self._first_bad: list[Record] = []
-        self._bytes = self._copies = self._copied = 0
+        self._copies = self._copied = 0
         self._seconds = 0.0
         self._counts: dict[str, Counter[str]] = {name: Counter() for name in ("codecs", "sizes", "decoders", "of note")}
 
     def add(self, record: Record) -> None:
         self.videos += 1
         self.rows += record.rows or 0
-        self._bytes += record.bytes
+        self.bytes += record.bytes
         self._seconds += record.seconds or 0.0
         if len(self._first) < self._show:
             self._first.append(record)
@@ -47,37 +47,27 @@ class Overview:
         self._counts["decoders"].update(filter(None, record.decoders.split("+")))
         self._counts["of note"].update(_traits(record))
 
-    def lines(self, name: str, others: Counter[str], *, width: int, table: str) -> list[str]:
+    def lines(self, name: str, others: Counter[str], *, width: int, path: str) -> list[str]:
         """Lines to show; those of a single video have at most `width` characters.
 
-        `others`: files that are no videos, by suffix; `table`: where all is.
+        `others`: files that are no videos, by suffix; `path`: the table that has all of them.
         """
         made = [
-            f"{name}: {self.videos} videos, {nbytes(self._bytes)}, {tqdm.format_interval(self._seconds)} of video"
+            f"{name}: {self.videos} videos, {nbytes(self.bytes)}, {interval(self._seconds)} of video"
             + (f"; other files passed over: {_counted(others)}" if others else "")
         ]
         if self.videos <= self._show:
-            made += _table(self._first, width)
+            rows = [HEAD, *map(_cells, self._first)]
+            id_width = max(len(HEAD[0]), width // ID_SHARE)
+            made += table(rows, align=ALIGN, width=width, first_width=id_width, skip_empty=True)
         made += [f"{what}: {_counted(counts)}" for what, counts in self._counts.items() if counts]
         made += [f"copies of other files: {self._copies} ({nbytes(self._copied)})"] if self._copies else []
         made.append(f"problems: {_counted(self.problems) or 'none'}")
         for record in self._first_bad:
             made.append(cut(f"  {record.id}: {record.error}", width))
         if self.bad > len(self._first_bad):
-            made.append(f"  and {self.bad - len(self._first_bad)} more, see {table}")
+            made.append(f"  and {self.bad - len(self._first_bad)} more, see {path}")
         return made
-
-
-def _table(records: Sequence[Record], width: int) -> list[str]:
-    head = ["id", "codec", "size", "fps", "length", "frames", "rows", "notes"]
-    rows = [head, *(_cells(record) for record in records)]
-    kept = [n for n in range(len(head)) if any(row[n] for row in rows[1:])]
-    rows = [[row[n] for n in kept] for row in rows]
-    widths = [max(len(row[n]) for row in rows) for n in range(len(kept))]
-    widths[0] = min(widths[0], max(len("id"), width // ID_SHARE))
-    aligned = ["<" if head[n] in ("id", "codec", "notes") else ">" for n in kept]
-    lines = ("  ".join(f"{cut(c, w):{a}{w}}" for c, w, a in zip(row, widths, aligned, strict=True)) for row in rows)
-    return [cut(line.rstrip(), width) for line in lines]
 
 
 def _cells(record: Record) -> list[str]:
@@ -117,19 +107,6 @@ def _counted(counts: Counter[str]) -> str:
     ]
     rest = [f"and {len(named) - MOST_COMMON} more"] if len(named) > MOST_COMMON else []
     return ", ".join(named[:MOST_COMMON] + rest)
-
-
-def nbytes(size: float) -> str:
-    """1234567 -> 1.2 MB, in powers of ten."""
-    unit = 0
-    while size >= 1000 and unit < len(UNITS) - 1:
-        size, unit = size / 1000, unit + 1
-    return f"{size:.0f} {UNITS[0]}" if unit == 0 else f"{size:.3g} {UNITS[unit]}"
-
-
-def cut(text: str, width: int) -> str:
-    """At most `width` characters of a text."""
-    return text if len(text) <= width else text[: max(0, width - 1)] + "…"
 
 
 def tab_separated(columns: Iterable[str], rows: Iterable[tuple[object, ...]]) -> Iterable[str]:

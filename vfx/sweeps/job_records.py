@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from vfx import text
 from vfx.errors import Interrupted, OutputError
 from vfx.system.files import make_folder, remove_abandoned, working_folder, write_text, writing
 
@@ -21,7 +22,7 @@ RECORD = "VFX_RECORD"  # in the environment of a process that was started for on
 WELL = ("done", "nothing to do")
 ENDED = ("failed", "ended")
 HEAD = ("job", "collection", "feature", "state", "rows", "dims", "frames/s", "failures")
-LEFT = 4  # columns of text
+ALIGN = "<<<<>"
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ def tell(**facts: Any) -> None:
 
 def lines(jobs: Sequence[Job]) -> Iterator[str]:
     """The table of a sweep, a line for each file that a job wrote, and below it why jobs came to nothing."""
-    yield from _table([_cells(written, job) for job in jobs for written in job.written or [Written("")]])
+    yield from _table(_cells(written, job) for job in jobs for written in job.written or [Written("")])
     for job in jobs:
         if job.reason:
             yield f"job {job.number} {job.state} ({' '.join(own(job, jobs))}): {job.reason}"
@@ -218,7 +219,7 @@ def lines(jobs: Sequence[Job]) -> Iterator[str]:
 
 def table(features: Iterable[str | Path]) -> Iterator[str]:
     """The same table of feature files, or their folders, that are there. Raises OutputError where one is not."""
-    return _table([_cells(Written.of_file(path)) for path in features])
+    return _table(_cells(Written.of_file(path)) for path in features)
 
 
 def own(job: Job, jobs: Sequence[Job]) -> list[str]:
@@ -240,10 +241,5 @@ def _cells(written: Written, job: Job | None = None) -> tuple[str, ...]:
     )
 
 
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Rows below HEAD, without the columns that are empty."""
-    from vfx.benchmark.results import table as columns  # late: the runs of a user's day are no sweeps
-
-    kept = [n for n in range(len(HEAD)) if any(row[n] for row in rows)]
-    shown = [[row[n] or "-" for n in kept] for row in rows]
-    return columns([[HEAD[n] for n in kept], *shown], left=sum(n < LEFT for n in kept))
+def _table(rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    return text.table([HEAD, *rows], align=ALIGN, skip_empty=True, empty="-")
