@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.benchmark import synthetic_videos
-from vfx.benchmark.results import table
+from vfx.text import table
 
 KEY_SECONDS = 4
 # Encoder, its options, bits as a part of those that H.264 has, container
@@ -211,7 +211,7 @@ def main() -> None:
                     rows.append((codec, f"{width}x{height}", f"{len(indices)} of {frames}", *taken))
                     print(*rows[-1], file=sys.stderr)
     print("processor milliseconds, the least of", chosen.rounds)
-    print("\n".join(table(rows, left=3)))
+    print("\n".join(table(rows, align="<<<>")))
     for pool in readers.values():
         pool.terminate()
 

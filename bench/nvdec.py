@@ -30,8 +30,8 @@ import torch
 from decoders import LIST, by_vfx, encoded
 
 from vfx.benchmark import synthetic_videos
-from vfx.benchmark.results import table
 from vfx.system.cpu_count import cores
+from vfx.text import table
 
 CODECS = ("H.264", "HEVC")
 SAMPLING = {"all": Fraction(synthetic_videos.RATE), "2 a second": Fraction(2)}  # frames a second
@@ -132,7 +132,7 @@ def main() -> None:
                     rows.append((codec, size, f"{len(indices)} of {frames}", *found))
                     print(*rows[-1], file=sys.stderr)
     print(f"frames/s, medians of {chosen.rounds}; {torch.cuda.get_device_name()}")
-    print("\n".join(table(rows, left=3)))
+    print("\n".join(table(rows, align="<<<>")))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from vfx.features.feature_file import FeatureFile
 from vfx.outputs.find import find_file, open_feature
 from vfx.system.cpu_count import cores
 from vfx.system.files import replace_durably, write_text, writing
+from vfx.text import clock, table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,8 +76,6 @@ def main(*overrides: str) -> Path:
 
 def search(config: DictConfig) -> Path:
     """Find what a resolved config of conf/search.yaml asks for, and draw the sheet; returns its path."""
-    from vfx.benchmark.results import table
-
     limits = command.build(config.limits)
     _check(config)
     with _feature(config) as file:
@@ -92,7 +91,7 @@ def search(config: DictConfig) -> Path:
         rows = [("", "score", kind, "time")]
         rows += [(str(f.rank), f"{f.score:.4f}", f.id, _time(f)) for f in found]
         log.info("%d nearest to %s in %s (%s)", len(found), query.name, file.feature, how)
-        for line in table(rows, left=0):
+        for line in table(rows, align=">"):
             log.info("%s", line)
         if hits_file is not None:
             write_text(hits_file, _listed(found, hits_file.suffix.lower()))
@@ -349,8 +348,6 @@ def _named(file: FeatureFile, query: Query, hits: list[Any], *, own: bool) -> li
 
 
 def _time(found: Found) -> str:
-    from vfx.reporting.svg_charts import clock
-
     return "" if found.seconds is None else clock(found.seconds)
 
 

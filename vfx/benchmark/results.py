@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from vfx.text import table
+
 HEAD = (
     "extract", "ideal s", "measured s", "beyond start-up s",
     "efficiency", "beyond start-up", "of processor",
@@ -251,7 +253,7 @@ class Result:
         yield f"medians of {self.rounds} rounds, in brackets the least and the most"
         yield ""
         head = ("stage", "variant", "frames", "wall s", "", "processor s", "frames/s", "others")
-        yield from table([head, *(_row(timing, self.machine["cores"]) for timing in self.timings)], left=2)
+        yield from table([head, *(_row(timing, self.machine["cores"]) for timing in self.timings)], align="<<>")
         for timing in self.timings:
             for note in dict.fromkeys(cost.note for cost in timing.costs if cost.note):
                 yield f"{timing.name} {timing.variant}: {note}"
@@ -261,10 +263,10 @@ class Result:
         yield from (f"{what} left out: {why}" for what, why in self.left_out.items())
         if self.efficiencies:
             yield ""
-            yield from table([HEAD, *map(_line, self.efficiencies)], left=1)
+            yield from table([HEAD, *map(_line, self.efficiencies)], align="<>")
         if self.utilizations:
             yield ""
-            yield from table([RATES, *map(_rates, self.utilizations)], left=1)
+            yield from table([RATES, *map(_rates, self.utilizations)], align="<>")
         for variant, times in self.speedups().items():
             yield f"extract {variant} is {times:.2f} times as fast as the replaced tool's way"
 
@@ -303,11 +305,3 @@ def _rates(found: Utilization) -> tuple[str, ...]:
 
 def _ratio(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def table(rows: Sequence[Sequence[str]], *, left: int) -> Iterator[str]:
-    """Rows in columns, of which the first `left` begin at the left; the first row is the head."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = enumerate(zip(row, widths, strict=True))
-        yield "  ".join(f"{cell:{'<' if n < left else '>'}{width}}" for n, (cell, width) in cells).rstrip()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from vfx.comparison.compare_rows import Comparison
+from vfx.text import SHOWN, table
 
-SHOWN = 5  # how many failures are named
 QUANTILES = {"least": 0.0, "1 %": 0.01, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "99 %": 0.99, "largest": 1.0}
 
 
@@ -34,7 +34,7 @@ def _sides(found: Comparison) -> Iterator[str]:
         "NaN or infinity": (found.damaged[0].count, found.damaged[1].count),
         "failures only here": (len(found.failures[0]), len(found.failures[1])),
     }
-    yield from _table([("", "a", "b"), *([key, *map(str, values)] for key, values in facts.items())])
+    yield from table([("", "a", "b"), *([key, *map(str, values)] for key, values in facts.items())])
 
 
 def _rows(found: Comparison) -> Iterator[str]:
@@ -69,21 +69,21 @@ def _numbers(found: Comparison) -> Iterator[str]:
         finite = values[np.isfinite(values)]
         numbers = [*np.quantile(finite, list(QUANTILES.values())), finite.mean()]
         rows.append((name, *(form % number for number in numbers)))
-    yield from _table(rows)
+    yield from table(rows)
 
 
 def _worst(found: Comparison) -> Iterator[str]:
     if not found.farthest or not found.farthest.difference:
         return
     rows = found.worst if found.farthest in found.worst else [*found.worst, found.farthest]
-    yield from _table(
+    yield from table(
         [("worst rows", "cosine", "max abs"), *((id, f"{cosine:.8f}", f"{far:.3g}") for id, cosine, far in rows)]
     )
 
 
 def _recipe(found: Comparison) -> Iterator[str]:
     if found.recipe:
-        yield from _table([("differs", "a", "b"), *((key, str(x), str(y)) for key, x, y in found.recipe)])
+        yield from table([("differs", "a", "b"), *((key, str(x), str(y)) for key, x, y in found.recipe)])
     elif found.recipe is not None:
         yield "weights, versions and recipe: the same"
     for name, side in zip("ab", found.sides, strict=True):
@@ -93,10 +93,3 @@ def _recipe(found: Comparison) -> Iterator[str]:
 
 def _hints(found: Comparison) -> Iterator[str]:
     yield from (f"hint: {hint}" for hint in found.hints)
-
-
-def _table(rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    rows = list(rows)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

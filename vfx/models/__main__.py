@@ -14,6 +14,7 @@ from vfx import CONF_DIR
 from vfx.cli import command
 from vfx.errors import UsageError
 from vfx.models.catalogue import Listed, configured, of_libraries, others
+from vfx.text import table
 
 HEAD = ("model=", "feature", "values", "pixels", "millions", "licence")
 OPEN = ("timm", "torchvision")  # for which model.name says which
@@ -69,14 +70,10 @@ def _cells(each: Listed) -> tuple[str, ...]:
 
 
 def _table(networks: Networks) -> list[str]:
-    cells = [HEAD, *map(_cells, networks.listed)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = []
-    for row, each in zip(cells, [None, *networks.listed], strict=True):
-        aligned = (f"{cell:{'>' if 2 <= n <= 4 else '<'}{widths[n]}}" for n, cell in enumerate(row))
-        lines.append("  ".join(aligned).rstrip())
-        if each is not None:
-            lines.append(f"    {_weights(each)}")
+    head, *rows = table([HEAD, *map(_cells, networks.listed)], align="<<>>><")
+    lines = [head]
+    for row, each in zip(rows, networks.listed, strict=True):
+        lines += [row, f"    {_weights(each)}"]
     if networks.others:
         lines += ["", "Also on this machine:"]
         lines += [f"    {f'model={each.model}: ' if each.model else ''}{_weights(each)}" for each in networks.others]

@@ -36,15 +36,3 @@ class RunCounters:
 
     def __add__(self, other: RunCounters) -> RunCounters:
         return RunCounters(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: 4.2 s, 3 min 20 s, 5 h 07 min."""
-    if seconds == float("inf"):
-        return "unknown time"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -26,12 +26,11 @@ from vfx.analysis.statistics import SHOWN, Statistics, at, gather
 from vfx.analysis.thumbnails import MIDDLE, Picture
 from vfx.features.feature_file import FeatureFile
 from vfx.outputs import throughput as course
-from vfx.outputs.counters import duration
 from vfx.outputs.recipe import differences
 from vfx.outputs.throughput import Interval
 from vfx.reporting import svg_charts
-from vfx.reporting.svg_charts import clock, number
 from vfx.system.optional_imports import need
+from vfx.text import clock, duration, number
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_BYTES = 12 << 20  # of a page

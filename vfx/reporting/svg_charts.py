@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vfx.text import clock, number
+
 WIDTH, HEIGHT = 360, 150  # units of a chart; about as many pixels on a phone, so that its text can be read there
 LEFT, RIGHT, TOP, BOTTOM = 44, 6, 10, 26
 MAP_WIDTH, MARGIN, THUMB = 720, 36, 46
@@ -186,23 +188,6 @@ def scatter(
         dot = {"class": f"dot{colour}", "cx": f"{x:.1f}", "cy": f"{y:.1f}", "r": "4"}
         SubElement(svg, "circle", {**dot, "data-i": str(i), "data-g": str(group)})
     return _text(svg)
-
-
-def number(value: float) -> str:
-    """A number as people read it: 1,234,567 or 12.3 or 0.00123."""
-    if value == 0 or not math.isfinite(value):
-        return "0" if value == 0 else str(value)
-    if abs(value) >= 1000:
-        return f"{value:,.0f}" if abs(value) < 1e15 else f"{value:.3g}"
-    return f"{value:.3g}"
-
-
-def clock(seconds: float) -> str:
-    """Seconds as a player shows them: 0:07.5, 12:34, 1:02:03."""
-    if seconds < 60:
-        return f"0:{seconds:04.1f}"
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
 def _frame(
