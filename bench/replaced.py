@@ -26,6 +26,7 @@ from PIL import Image
 from torchvision import transforms
 
 from vfx.cli import command
+from vfx.cli.config import build
 from vfx.collection.collection import find_collection
 from vfx.errors import UsageError
 from vfx.models import Network
@@ -148,7 +149,7 @@ def replaced(config: DictConfig) -> str:
 
     videos = [(source.id, source.path) for source in collection.videos()]
     frames = timed("frames", cut, videos, folder / "ImageData")
-    network = timed("loading", command.build, config.model, leave_out=("compile",))
+    network = timed("loading", build, config.model, leave_out=("compile",))
     timed("network", run_network, frames, network, folder / "id.feature.txt", oversample=bool(config.oversample))
     timed("bigfile", to_bigfile, folder / "id.feature.txt", folder / "frames")
     means = timed("mean", mean, folder / "frames", folder / "videos")
@@ -156,4 +157,4 @@ def replaced(config: DictConfig) -> str:
 
 
 if __name__ == "__main__":
-    command.command(replaced, "extract")
+    command.run(replaced, "extract")

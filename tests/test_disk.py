@@ -18,7 +18,7 @@ import pytest
 from tests.conftest import ROOT, TOYDATA
 from tests.outputs.parts import ATTRIBUTES, RECIPE, finish, parts, put
 from vfx import concat, export, extract, frames, pool
-from vfx.cli.command import log_to
+from vfx.cli.logging import log_to_files
 from vfx.errors import OutputError
 from vfx.features.feature_file import FeatureFile
 from vfx.features.rows import Rows
@@ -75,7 +75,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     try:
         yield Disk(root)
     finally:
-        log_to(Path(os.devnull))  # an app's log is still open there
+        log_to_files(Path(os.devnull))  # an app's log is still open there
         subprocess.run(["umount", "--lazy", root], check=True)
 
 
@@ -270,12 +270,12 @@ def test_an_app_that_finds_no_room_leaves_nothing_half_written(
 
 def test_a_log_ends_where_the_disk_is_full(disk: Disk, said: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     log = logging.getLogger("vfx.test")
-    log_to(disk.root / "run.log")
+    log_to_files(disk.root / "run.log")
     log.warning("one")
     with disk.full():
         for _ in range(200):
             log.warning("x" * 100)
-    log_to(Path(os.devnull))
+    log_to_files(Path(os.devnull))
     refusal = f"{disk.root}/run.log cannot be written (No space left on device): what follows is said here alone"
     assert [text for text in said if not text.startswith("x")] == ["one", refusal]
     assert "Traceback" not in capsys.readouterr().err
@@ -288,7 +288,7 @@ def test_on_a_read_only_disk_what_is_done_is_found_and_the_rest_refused(
     root = disk.root / "r"
     shutil.copytree(made, root, symlinks=True)
     done = run("pool", root)
-    log_to(Path(os.devnull))  # an open log would keep the disk writable
+    log_to_files(Path(os.devnull))  # an open log would keep the disk writable
     before = content(root)
     with disk.read_only():
         assert run("pool", root) == done

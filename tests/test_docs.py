@@ -27,8 +27,9 @@ from omegaconf import OmegaConf
 import vfx
 from tests.conftest import ROOT, TOYDATA
 from vfx import CONF_DIR, export
-from vfx.cli.command import quote_commas, resolved, spread_models
+from vfx.cli.config import resolve
 from vfx.cli.config_errors import ERRORS
+from vfx.cli.overrides import prepare
 from vfx.decoding import VideoReader, demux
 from vfx.errors import VfxError
 from vfx.features.feature_file import FeatureFile
@@ -143,7 +144,7 @@ def parsed(line: str) -> tuple[str, list[str]] | None:
 
 def job(arguments: list[str]) -> list[str]:
     """The overrides of the command, or of the last job of a sweep."""
-    given = spread_models(quote_commas(arguments))
+    given = prepare(arguments)
     if "-m" not in given:
         return given
     overrides = OverridesParser.create().parse_overrides([a for a in given if a != "-m"])
@@ -156,7 +157,7 @@ def compose(app: str, arguments: list[str], *, whole: bool) -> None:
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         config = hydra.compose(app, job(arguments))
         if whole:
-            resolved(config, app)
+            resolve(config, app)
 
 
 @pytest.mark.timeout(900)  # twelve processor seconds, on a machine that others use too

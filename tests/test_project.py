@@ -17,7 +17,8 @@ import vfx
 from tests.conftest import ROOT
 from vfx import CONF_DIR
 from vfx.cli import help
-from vfx.cli.command import quote_commas, resolved, spread_models
+from vfx.cli.config import resolve
+from vfx.cli.overrides import prepare
 
 # Apps -> what a run is made of -> parts. A module may import its own layer and what is below.
 APPS = {
@@ -113,7 +114,7 @@ def test_every_option_composes(path: Path) -> None:
     group, option = path.parts[0], path.stem
     app, wanted = ("pool", ["feature=f"]) if group == "pooling" else ("extract", NEEDS.get(option, []))
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = resolved(hydra.compose(app, ["collection=c", f"{group}={option}", *wanted]), app)
+        config = resolve(hydra.compose(app, ["collection=c", f"{group}={option}", *wanted]), app)
     assert config.feature
 
 
@@ -248,6 +249,11 @@ def test_the_examples_of_help_compose(name: str) -> None:
     examples = re.findall(rf"^ +python -m vfx\.{name}(.*)$", shown_help(name).partition("==")[0], re.MULTILINE)
     assert len(examples) >= 2
     for example in examples:
-        overrides = spread_models(quote_commas(shlex.split(example.replace("$$", "$"), comments=True)))
+        overrides = prepare(shlex.split(example.replace("$$", "$"), comments=True))
         with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            resolved(hydra.compose(name, overrides), name)
+            resolve(hydra.compose(name, overrides), name)
+
+
+def test_apps_are_there_without_an_import_of_each() -> None:
+    assert vfx.extract.main.__module__ == "vfx.extract"
+    assert {name for name in vfx.APPS if not callable(getattr(vfx, name).main)} == set()

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from vfx import validation
 from vfx.benchmark.results import Result, Stage, efficiencies, in_turns, utilizations
 from vfx.cli import command
+from vfx.cli.config import build, target_name
 from vfx.collection.collection import Collection, find_collection
 from vfx.errors import UsageError
 from vfx.system import fork_server, memory
@@ -53,7 +54,7 @@ def bench(config: DictConfig) -> Path | Result:
 
     fork_server.warm_up(measure.PRELOAD)
     folder = Path(config.folder).expanduser().absolute()
-    trainer = command.build(config.trainer)
+    trainer = build(config.trainer)
     if trainer.world_size > 1:
         raise UsageError(f"a bench is of one device, not of {trainer.world_size}: trainer.devices=1")
     device = trainer.strategy.root_device
@@ -104,7 +105,7 @@ def _check(config: DictConfig) -> None:
     validation.whole("rounds", config.rounds, least=1)
     if "models" in config:
         raise UsageError("a bench is of one model, not of several: model=<one>")
-    if not config.dataset._target_.endswith(".VideoDataModule"):
+    if target_name(config.dataset) != "VideoDataModule":
         raise UsageError("a bench is of videos: leave dataset=frame away")
     if config.beside is not None and not Path(config.beside).is_file():
         raise UsageError(f"beside ({config.beside}) must be a script; there is no such file")
@@ -125,18 +126,18 @@ def _setup(config: DictConfig, collection: Collection) -> Setup:
     from vfx.benchmark.dataset_survey import survey
     from vfx.benchmark.stages import Setup
 
-    sample, limits = command.build(config.sampler), command.build(config.limits)
+    sample, limits = build(config.sampler), build(config.limits)
     plain = OmegaConf.to_container(config)
     assert isinstance(plain, dict)
     here = {"collection": str(collection.root.absolute()), "overwrite": False, "strict": True}
     return Setup(
         collection=collection,
         material=survey(collection.videos(), sample=sample, limits=limits),
-        network=command.build(config.model, leave_out=("compile",)),
+        network=build(config.model, leave_out=("compile",)),
         sample=sample,
         decoder=config.dataset.decoder,
         limits=limits,
-        trainer=partial(command.build, config.trainer),
+        trainer=partial(build, config.trainer),
         oversample=config.oversample,
         compiler=config.model.compile,
         batch_size=config.batch_size,
@@ -175,7 +176,7 @@ def _about(setup: Setup) -> dict[str, Any]:
         "frames": sum(video.frames for video in videos),
         "sampled": setup.material.rows,
         "feature": setup.config["feature"],
-        "sampler": setup.config["sampler"]["_target_"].rpartition(".")[2],
+        "sampler": target_name(setup.config["sampler"]),
     }
 
 
@@ -192,4 +193,4 @@ def _machine(device: torch.device, cores: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    command.command(bench, "bench")
+    command.run(bench, "bench")

@@ -81,4 +81,4 @@ def _number(config: DictConfig, key: str) -> float | None:
 
 
 if __name__ == "__main__":
-    command.command(compare, "compare")
+    command.run(compare, "compare")

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from vfx.cli import command
+from vfx.cli.logging import log_to_files
 from vfx.collection.collection import collection_name
 from vfx.errors import UsageError
 from vfx.features.concatenation import Concatenation
@@ -46,7 +47,7 @@ def concat(config: DictConfig) -> Path:
             if is_made(output, making, overwrite=config.overwrite):
                 return output.features
             output.folder.mkdir(parents=True, exist_ok=True)
-            command.log_to(output.folder / "concat.log")
+            log_to_files(output.folder / "concat.log")
             provenance = {
                 "versions": first.provenance.get("versions", {}),
                 "parts": {file.feature: file.provenance.get("weights") for file in joint.files},
@@ -69,4 +70,4 @@ def concat(config: DictConfig) -> Path:
 
 
 if __name__ == "__main__":
-    command.command(concat, "concat")
+    command.run(concat, "concat")

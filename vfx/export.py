@@ -9,6 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from vfx.cli import command
+from vfx.cli.logging import log_to_files
 from vfx.collection.collection import collection_name, find_collection
 from vfx.errors import UsageError
 from vfx.features.feature_file import FeatureFile
@@ -46,7 +47,7 @@ def export(config: DictConfig) -> Path:
                 " extract with oversample=true for their mean, or export as npy or npz"
             )
         destination = _destination(config, file, format)
-        command.log_to(file.path.with_name("export.log"))
+        log_to_files(file.path.with_name("export.log"))
         with whole(destination, source=file.path, files=format.FILES, overwrite=config.overwrite) as target:
             format.write(file, target)
     log.info(
@@ -71,4 +72,4 @@ def _destination(config: DictConfig, file: FeatureFile, format: Format) -> Path:
 
 
 if __name__ == "__main__":
-    command.command(export, "export")
+    command.run(export, "export")

@@ -14,6 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from vfx import lean
 from vfx.cli import command, sweep_callback
+from vfx.cli.config import build, check_ranks, feature_of_model, recipe_entry
+from vfx.cli.logging import log_to_files
 from vfx.errors import ExtractionError, UsageError
 from vfx.extraction import WORKER_PRELOAD
 from vfx.sweeps import job_records
@@ -43,21 +45,11 @@ def main(*overrides: str) -> Path | list[Path]:
     return command.call(extract, "extract", overrides)
 
 
-def _begin_early(arguments: list[str]) -> None:
-    """Start the server from which workers will come: it imports torch, which takes it as long as this process."""
-    if "dataset.num_workers=0" not in arguments:
-        fork_server.warm_up(WORKER_PRELOAD)
-        fork_server.kill_server_at_exit()
-
-
-EARLY = command.Early(_begin_early, fork_server.kill_server)
-
-
 def extract(config: DictConfig) -> Path | list[Path]:
     """Write `features.h5` as a resolved config of conf/extract.yaml says; returns its path, or their paths."""
     if str(config.oversample) not in ("False", "True", "keep"):
         raise UsageError(f"oversample ({config.oversample}) must be false, true or keep")
-    command.check_ranks(config.trainer)
+    check_ranks(config.trainer)
     overwrite = launch_environment.starts_over(config.overwrite)
     configs = _by_model(config)
     for each in configs:
@@ -68,11 +60,12 @@ def extract(config: DictConfig) -> Path | list[Path]:
             )
     shard = _shard(config)
     if sweep_callback.is_job() and _starts_ranks(config):
-        return _one_or_all(sweep_callback.run_apart("extract", config))
+        return _one_or_all(sweep_callback.run_in_own_process("extract", config))
     if config.dataset.num_workers != 0:
         if sweep_callback.sets_environment():
             fork_server.stop_server()  # it began without
         fork_server.warm_up(WORKER_PRELOAD)
+        fork_server.kill_server_at_exit()
     memory.take_one_heap()
     # Late, so that --help and a mistyped key need not wait for torch.
     lean.load("pytorch_lightning")
@@ -94,14 +87,14 @@ def extract(config: DictConfig) -> Path | list[Path]:
     interruption = Interruption(
         follow=launch_environment.PARENT if launch_environment.is_told() or job_records.is_apart() else None
     )
-    trainer = command.build(config.trainer)  # before anything is read or written, as it may refuse
+    trainer = build(config.trainer)  # before anything is read or written, as it may refuse
     check_precision(str(trainer.precision), trainer.strategy.root_device.type, tf32=config.tf32)
     collection = find_collection(config.collection, config.rootpath)
-    data = command.build(
+    data = build(
         config.dataset,
         collection=collection,
-        sample=command.build(config.sampler),
-        limits=command.build(config.limits),
+        sample=build(config.sampler),
+        limits=build(config.limits),
         batch_size=config.batch_size,
         counters=counters,
         check=interruption.check,
@@ -121,7 +114,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
         if single and mine and all(output.is_empty() for output in outputs):
             data.plan(mine, done=())
             data.begin(preprocessors)
-        networks = [command.build(each.model, leave_out=("compile",)) for each in configs]
+        networks = [build(each.model, leave_out=("compile",)) for each in configs]
         recipes = [_recipe(*each, collection, data.kind) for each in zip(configs, networks, strict=True)]
         attributes = [_attributes(*each, collection) for each in zip(configs, networks, recipes, strict=True)]
         encoders = [
@@ -130,14 +123,14 @@ def extract(config: DictConfig) -> Path | list[Path]:
         ]
         extractor = Extractor(encoders, num_threads=config.num_threads, tf32=config.tf32, counters=counters)
         preprocessors.keep(extractor.preprocessors)
-        writer = command.build(
+        writer = build(
             config.writer, outputs=outputs, attributes=attributes, counters=counters, check=interruption.check
         )
         if lead:
             for output, making in zip(outputs, recipes, strict=True):
                 stack.enter_context(output.locked())
                 output.prepare(making, overwrite=overwrite)
-            command.log_to(*(output.log for output in outputs))
+            log_to_files(*(output.log for output in outputs))
             data.plan(
                 mine,
                 done=set.intersection(*(output.done() for output in outputs)),
@@ -182,7 +175,7 @@ def _starts_ranks(config: DictConfig) -> bool:
             " of its own, or have them started by hydra/launcher=slurm (docs/cluster.md)"
         )
     lean.load("pytorch_lightning")
-    strategy = command.build(config.trainer).strategy
+    strategy = build(config.trainer).strategy
     return strategy.launcher is not None and not strategy.cluster_environment.creates_processes_externally
 
 
@@ -190,7 +183,7 @@ def _by_model(config: DictConfig) -> list[DictConfig]:
     """The config of each model's feature as if it were alone."""
     if "models" not in config:
         return [config]
-    if config.feature != command.name_of(config.model, config.oversample):
+    if config.feature != feature_of_model(config.model, config.oversample):
         raise UsageError(
             f"feature ({config.feature}) cannot be given with several models, which have a name each; leave it away"
         )
@@ -199,7 +192,7 @@ def _by_model(config: DictConfig) -> list[DictConfig]:
         alone = config.copy()
         del alone.models
         alone.model = OmegaConf.merge({"compile": config.model.compile}, model)
-        alone.feature = command.name_of(model, config.oversample)
+        alone.feature = feature_of_model(model, config.oversample)
         configs.append(alone)
     names = [each.feature for each in configs]
     if len(set(names)) < len(names):
@@ -220,7 +213,7 @@ def _recipe(config: DictConfig, network: Network, collection: Collection, datase
         network,
         collection=collection.root,
         dataset=dataset,
-        sampler=command.options(config.sampler),
+        sampler=recipe_entry(config.sampler),
         oversample=config.oversample,
         dtype=config.writer.dtype,
         precision=config.trainer.precision,
@@ -294,4 +287,4 @@ def _finish(
 
 
 if __name__ == "__main__":
-    command.command(extract, "extract", early=EARLY)
+    command.run(extract, "extract")

@@ -13,6 +13,8 @@ from omegaconf import DictConfig
 
 from vfx import validation
 from vfx.cli import command
+from vfx.cli.config import build, recipe_entry
+from vfx.cli.logging import log_to_files
 from vfx.cli.progress_bar import ProgressBar
 from vfx.collection.collection import Collection, find_collection
 from vfx.collection.source import VideoSource
@@ -44,7 +46,7 @@ def main(*overrides: str) -> Path:
 def frames(config: DictConfig) -> Path:
     """Write `ImageData` and the list files as a resolved config of conf/frames.yaml says; returns its path."""
     collection = find_collection(config.collection, config.rootpath)
-    sample = command.build(config.sampler)
+    sample = build(config.sampler)
     sample(Timeline(np.empty(0), np.empty(0, bool)))  # refuses options out of range before any work
     pictures = Pictures(config.format, config.quality, config.short_side)
     num_workers = _workers(config.num_workers)
@@ -53,11 +55,11 @@ def frames(config: DictConfig) -> Path:
     if "file" in config.sampler:
         check_videos(config.sampler.file, {video.id for video in videos})
     images = collection.root / "ImageData"
-    limits = command.build(config.limits)
-    recipe = {"sampler": command.options(config.sampler), **pictures.recipe()}
+    limits = build(config.limits)
+    recipe = {"sampler": recipe_entry(config.sampler), **pictures.recipe()}
     cutter = Cutter(images, sample, config.decoder, pictures, recipe, limits)
     with lock_folder(images):
-        command.log_to(collection.root / "frames.log")
+        log_to_files(collection.root / "frames.log")
         for folder in remove_leftovers(images):
             log.warning("%s was left by a run that was killed, and stays for it holds other files too", folder)
         nested = _nested(collection, images)
@@ -203,4 +205,4 @@ def _metas(others: list[VideoSource], collection: Collection, num_workers: int, 
 
 
 if __name__ == "__main__":
-    command.command(frames, "frames")
+    command.run(frames, "frames")

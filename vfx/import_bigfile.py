@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from vfx.cli import command
+from vfx.cli.logging import log_to_files
 from vfx.collection.collection import collection_name
 from vfx.collection.ids import split_frame_id
 from vfx.errors import OutputError, UsageError
@@ -52,7 +53,7 @@ def import_bigfile(config: DictConfig) -> Path:
         if is_made(output, making, overwrite=config.overwrite):
             return output.features
         output.folder.mkdir(parents=True, exist_ok=True)
-        command.log_to(output.folder / "import_bigfile.log")
+        log_to_files(output.folder / "import_bigfile.log")
         with source.as_bigfile(output.folder) as folder, bigfile.opened(folder) as matrix:
             log.info("%s: %d rows of %d values", source.path, matrix.rows, matrix.dims)
             attributes = {
@@ -189,4 +190,4 @@ def _level(level: str | None, source: LineageInput) -> Level:
 
 
 if __name__ == "__main__":
-    command.command(import_bigfile, "import_bigfile")
+    command.run(import_bigfile, "import_bigfile")

@@ -64,4 +64,4 @@ def _finished(output: OutputFolder, strict: bool) -> Path:
 
 
 if __name__ == "__main__":
-    command.command(merge, "merge")
+    command.run(merge, "merge")

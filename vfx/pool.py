@@ -11,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from vfx.cli import command
+from vfx.cli.config import build, recipe_entry
+from vfx.cli.logging import log_to_files
 from vfx.collection.collection import collection_name
 from vfx.errors import UsageError
 from vfx.features.writer import FeatureFileWriter
@@ -34,8 +36,8 @@ def main(*overrides: str) -> Path:
 def pool(config: DictConfig) -> Path:
     """Write `features.h5` of the pooled feature as a resolved config of conf/pool.yaml says; returns its path."""
     folder = Path(config.output_dir) / collection_name(config.collection)
-    pooling = command.build(config.pooling)
-    making: dict[str, Any] = {"pooling": command.options(config.pooling)}
+    pooling = build(config.pooling)
+    making: dict[str, Any] = {"pooling": recipe_entry(config.pooling)}
     name = f"{making['pooling']['name']}_{config.feature}"
     table = None
     if config.segments is not None:
@@ -55,7 +57,7 @@ def pool(config: DictConfig) -> Path:
             if is_made(output, making, overwrite=config.overwrite):
                 return output.features
             output.folder.mkdir(parents=True, exist_ok=True)
-            command.log_to(output.folder / "pool.log")
+            log_to_files(output.folder / "pool.log")
             attributes = {
                 "feature": name,
                 "collection": file.attributes["collection"],
@@ -90,4 +92,4 @@ def _write(writer: FeatureFileWriter, rows: Any, total: int) -> int:
 
 
 if __name__ == "__main__":
-    command.command(pool, "pool")
+    command.run(pool, "pool")

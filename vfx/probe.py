@@ -14,6 +14,8 @@ from omegaconf import DictConfig
 
 from vfx import validation
 from vfx.cli import command
+from vfx.cli.config import build, feature_of_model, target_name
+from vfx.cli.logging import log_to_files
 from vfx.cli.progress_bar import ProgressBar
 from vfx.collection.collection import find_collection
 from vfx.collection.source import VideoSource
@@ -47,9 +49,9 @@ def probe(config: DictConfig) -> Path:
     """Write the table as a resolved config of conf/probe.yaml says; returns its path."""
     _check(config)
     collection = find_collection(config.collection, config.rootpath)
-    sample = command.build(config.sampler)
+    sample = build(config.sampler)
     sample(Timeline(np.empty(0), np.empty(0, bool)))  # refuses options out of range before any work
-    prober = Prober(collection.root, sample, command.build(config.limits), packets=config.packets, decode=config.decode)
+    prober = Prober(collection.root, sample, build(config.limits), packets=config.packets, decode=config.decode)
     processes = _processes(config.num_workers)
     videos, others = collection.files()
     if "file" in config.sampler:
@@ -58,7 +60,7 @@ def probe(config: DictConfig) -> Path:
     table = Path(config.output_dir) / collection.name / f"probe.{config.format}"
     overview = Overview(config.show)
     with lock_folder(table.parent):
-        command.log_to(table.with_name("probe.log"))
+        log_to_files(table.with_name("probe.log"))
         for left in table.parent.glob(".probe.*.tmp"):
             left.unlink()
         records = probe_all(videos, prober, processes=processes)
@@ -102,9 +104,9 @@ def _dim(config: DictConfig) -> int:
 
     try:
         with torch.device("meta"):
-            return int(command.build(config.model, weights="random").dim)
+            return int(build(config.model, weights="random").dim)
     except (RuntimeError, NotImplementedError):  # it computes with tensors while it is built, as RegNet does
-        return int(command.build(config.model, weights="random").dim)
+        return int(build(config.model, weights="random").dim)
 
 
 def _write(records: Iterable[Record], table: Path) -> None:
@@ -137,10 +139,10 @@ def _watched(records: Iterable[Record], videos: Sequence[VideoSource], overview:
 
 def _estimate(config: DictConfig, rows: int, dim: int | None) -> str:
     """What an extraction would give of the frames that the packets announce."""
-    taken = f"sampler {config.sampler._target_.rpartition('.')[2]} takes {rows} frames"
+    taken = f"sampler {target_name(config.sampler)} takes {rows} frames"
     if dim is None:
         return taken
-    name = command.feature_name(config.model.name, config.model.layer, config.oversample, config.model.weights)
+    name = feature_of_model(config.model, config.oversample)
     shape = [rows, CROPS, dim] if config.oversample == "keep" else [rows, dim]
     size = FILE_BYTES + rows * ROW_BYTES + np.dtype(config.writer.dtype).itemsize * math.prod(shape)
     return (
@@ -150,4 +152,4 @@ def _estimate(config: DictConfig, rows: int, dim: int | None) -> str:
 
 
 if __name__ == "__main__":
-    command.command(probe, "probe")
+    command.run(probe, "probe")

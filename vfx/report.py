@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from vfx import validation
 from vfx.cli import command
+from vfx.cli.config import build
 from vfx.collection.collection import collection_name
 from vfx.errors import OutputError, UsageError
 from vfx.features.feature_file import FeatureFile
@@ -43,7 +44,7 @@ def report(config: DictConfig) -> Path:
         duplicate=_cosine(config),
         seed=validation.whole("seed", config.seed, least=0, most=2**32),
     )
-    limits = command.build(config.limits)
+    limits = build(config.limits)
     with ExitStack() as stack:
         files = [stack.enter_context(file) for file in _opened(config)]
         one = files[0].path.parent
@@ -130,4 +131,4 @@ def _cosine(config: DictConfig) -> float:
 
 
 if __name__ == "__main__":
-    command.command(report, "report")
+    command.run(report, "report")

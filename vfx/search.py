@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vfx import lean, validation
 from vfx.cli import command
+from vfx.cli.config import build, target
 from vfx.collection.collection import collection_name
 from vfx.decoding.limits import Limits
 from vfx.errors import OutputError, UsageError, VideoError, WeightsError
@@ -76,7 +77,7 @@ def main(*overrides: str) -> Path:
 
 def search(config: DictConfig) -> Path:
     """Find what a resolved config of conf/search.yaml asks for, and draw the sheet; returns its path."""
-    limits = command.build(config.limits)
+    limits = build(config.limits)
     _check(config)
     with _feature(config) as file:
         target = file.path.parent / NAME if config.output is None else Path(config.output).expanduser()
@@ -243,24 +244,24 @@ def _extracted(file: FeatureFile) -> tuple[FeatureFile, list[Any]]:
             raise UsageError(
                 f"{file.feature} was pooled from another {source.feature} than {source.path}: pool it again"
             )
-        poolings.insert(0, command.build(_node(file, "pooling", "vfx.pooling.")))
+        poolings.insert(0, build(_node(file, "pooling", "vfx.pooling.")))
         file, recipe = source, source.provenance["recipe"]
     return file, poolings
 
 
 def _node(file: FeatureFile, key: str, prefix: str) -> DictConfig:
     """What a feature file says that one of its makers was; it may come from anywhere, and is instantiated only by the
-    list of app.build, from that package, and with nothing filled in. Raises UsageError."""
+    list of `build`, from that package, and with nothing filled in. Raises UsageError."""
     try:
         node = DictConfig(OmegaConf.create(file.attributes["config"]))[key]
         text = OmegaConf.to_yaml(node)
-        target = str(node["_target_"])
+        name = target(node)
     except (OmegaConfBaseException, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise UsageError(f"{file.path}: attribute config has no {key}, which image= needs; {OTHER}") from error
     except Exception as error:
         raise UsageError(f"{file.path}: attribute config is not YAML: {error}; {OTHER}") from error
-    if not target.startswith(prefix) or "${" in text or text.count("_target_") > 1:
-        raise UsageError(f"{file.path}: {key} ({target}) is not one that vfx writes, and was not run; {OTHER}")
+    if not name.startswith(prefix) or "${" in text or text.count("_target_") > 1:
+        raise UsageError(f"{file.path}: {key} ({name}) is not one that vfx writes, and was not run; {OTHER}")
     return node
 
 
@@ -281,7 +282,7 @@ def _network(config: DictConfig, file: FeatureFile) -> Network:
                 f"the random weights of {file.feature} were drawn by torch {made}, not {torch.__version__}:"
                 " extract anew with this one, or search by an id"
             )
-    network: Network = command.build(node, leave_out=("compile",))
+    network: Network = build(node, leave_out=("compile",))
     here = {
         "model": {
             "name": network.name,
@@ -412,4 +413,4 @@ def _save(sheet: Image.Image, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    command.command(search, "search")
+    command.run(search, "search")

@@ -78,4 +78,4 @@ def _of(folder: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    command.command(verify, "verify")
+    command.run(verify, "verify")

@@ -19,7 +19,7 @@ from tests.clips import CLIPS
 from tests.conftest import ROOT, TOYDATA
 from tests.test_kills import session
 from vfx import extract
-from vfx.cli.command import quote_commas
+from vfx.cli.overrides import quote
 from vfx.errors import Interrupted, UsageError
 from vfx.features.feature_file import FeatureFile
 from vfx.sweeps import job_records
@@ -129,9 +129,7 @@ def test_the_commands_of_the_docs_are_those_that_run_here() -> None:
     assert ("extract", "-m", "collection=one,two", "trainer=cpu", *JOBLIB) in commands
     assert any(line[0] == "pool" for line in commands)
     for _, *arguments in commands:  # they are what Hydra sweeps over
-        swept = [
-            o for o in OverridesParser.create().parse_overrides(quote_commas(arguments)[1:]) if o.is_sweep_override()
-        ]
+        swept = [o for o in OverridesParser.create().parse_overrides(quote(arguments)[1:]) if o.is_sweep_override()]
         assert swept
 
 

@@ -17,4 +17,4 @@ def run() -> None:
 
     # Imported, not run as __main__: what workers unpickle is then found by its name in either way of starting.
     module = importlib.import_module("vfx.models.__main__" if name == "models" else f"vfx.{name}")
-    command.command(getattr(module, name), name, early=getattr(module, "EARLY", None))
+    command.run(getattr(module, name), name)

@@ -87,7 +87,12 @@ def launcher() -> str:
     return str(HydraConfig.get().runtime.choices["hydra/launcher"])
 
 
-def run_apart(name: str, config: DictConfig) -> list[Path]:
+def runs_here() -> bool:
+    """Whether the jobs of this sweep run below the process that the user started, and end with it."""
+    return launcher() in HERE
+
+
+def run_in_own_process(name: str, config: DictConfig) -> list[Path]:
     """Run this job, of app `name`, in a process of its own; the paths that it wrote. Raises as job_process.run."""
     job = job_records.at_work()
     assert job is not None

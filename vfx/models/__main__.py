@@ -102,4 +102,4 @@ def _tsv(networks: Networks) -> list[str]:
 
 
 if __name__ == "__main__":
-    command.command(models, "models")
+    command.run(models, "models")
