@@ -64,8 +64,8 @@ def extract(config: DictConfig) -> Path | list[Path]:
     if config.dataset.num_workers != 0:
         if sweep_callback.sets_environment():
             fork_server.stop_server()  # it began without
-        fork_server.warm_up(WORKER_PRELOAD)
         fork_server.kill_server_at_exit()
+        fork_server.warm_up(WORKER_PRELOAD)
     memory.take_one_heap()
     # Late, so that --help and a mistyped key need not wait for torch.
     lean.load("pytorch_lightning")
