@@ -21,7 +21,8 @@ from tests.conftest import ROOT, TOYDATA
 from tests.test_kills import session
 from vfx.errors import OutputError
 from vfx.features.feature_file import FeatureFile
-from vfx.system.folder_lock import NAME, STALE_SECONDS, _myself, lock_folder
+from vfx.system.folder_lock import NAME, STALE_SECONDS, lock_folder
+from vfx.system.lock_holder import Holder
 
 HOLD = """
 import sys, time
@@ -68,7 +69,7 @@ def test_what_a_killed_run_held_is_taken_over_at_once(
 def sign(folder: Path, *, age: float = 0, **changes: object) -> None:
     """Leave the lock file of a run like this one, but for `changes`, last touched `age` seconds ago."""
     path = folder / NAME
-    path.write_text(json.dumps(asdict(replace(_myself("another"), **changes))))  # type: ignore[arg-type]
+    path.write_text(json.dumps(asdict(replace(Holder.current("another"), **changes))))  # type: ignore[arg-type]
     os.utime(path, (time.time() - age,) * 2)
 
 
@@ -86,7 +87,7 @@ def test_a_run_of_another_machine_is_believed_while_it_gives_signs(tmp_path: Pat
 def test_what_a_job_held_on_another_machine_before_it_was_started_anew_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("vfx.system.folder_lock.LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("vfx.system.folder_lock.POLL_SECONDS", 0.1)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     far = {"host": "far", "kernel": "another", "age": STALE_SECONDS - 3}
     sign(tmp_path, **far, job="SLURM 8")
@@ -99,7 +100,7 @@ def test_what_a_job_held_on_another_machine_before_it_was_started_anew_is_waited
         pass
     assert "waiting for an earlier attempt of this job to end: process" in caplog.messages[0]
     assert "taking over from a run that was killed: process" in caplog.messages[1]
-    monkeypatch.setattr("vfx.system.folder_lock.PATIENCE_SECONDS", 0)
+    monkeypatch.setattr("vfx.system.folder_lock.WAIT_SECONDS", 0)
     sign(tmp_path, **far)
     with pytest.raises(OutputError, match="another run is writing"), lock_folder(tmp_path, patient=True):
         pass
@@ -143,7 +144,7 @@ def test_a_child_that_lives_on_holds_nothing(tmp_path: Path) -> None:
 
 
 def test_a_holder_gives_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vfx.system.folder_lock.BEAT_SECONDS", 0.05)
+    monkeypatch.setattr("vfx.system.folder_lock.HEARTBEAT_SECONDS", 0.05)
     with lock_folder(tmp_path):
         os.utime(tmp_path / NAME, (0, 0))
         until = time.monotonic() + 10

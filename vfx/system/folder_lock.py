@@ -1,85 +1,64 @@
-"""One run to a folder: a lock that ends with its holder, says who that is, and is seen from other machines too.
+"""One run per folder: a lock that ends with its holder, says who that is, and is seen from other machines too.
 
-<folder>/.lock     who holds the folder; locked by the kernel, touched every BEAT_SECONDS, removed at the end
+<folder>/.lock     the holder as JSON; locked by the kernel, touched every HEARTBEAT_SECONDS, removed at the end
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
-import json
 import logging
 import os
-import shlex
-import socket
-import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+
+from filelock import FileLock, Timeout
 
 from vfx.errors import OutputError
 from vfx.system import launch_environment
 from vfx.system.files import make_folder, unwritten, writing
+from vfx.system.lock_holder import Holder
 
 log = logging.getLogger(__name__)
 
 NAME = ".lock"
-BEAT_SECONDS = 15
-# A holder on another machine that gave no sign for so long is no more: eight beats, and more than the minute for which
-# NFS may show old times.
+HEARTBEAT_SECONDS = 15
+# A holder on another machine is lost after so long without a heartbeat: eight of them, and more than the minute for
+# which NFS may show old times.
 STALE_SECONDS = 120
-# For a holder that is to be outlived: until it is stale, or has let go upon the signal that ended it.
-PATIENCE_SECONDS = 5 * STALE_SECONDS
-LOOK_SECONDS = 2
-SETTLE_SECONDS = 1  # where there are no locks, and two may sign at once: until the later signature shows
-LONGEST_COMMAND = 300
+# How long to wait for an earlier attempt of the same job, which ends or becomes stale.
+WAIT_SECONDS = 5 * STALE_SECONDS
+POLL_SECONDS = 2
+SETTLE_SECONDS = 1  # on a disk without locks two may sign at once: until the later signature shows
 NAMELESS = "it gives no name"
-HELD = (errno.EAGAIN, errno.EACCES)  # SMB says the latter
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
-
-_held: set[int] = set()
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Who has a folder. `kernel`: that boot of that machine; `processes`: whose numbers `pid` is one of;
-    `started`: when, in the kernel's ticks, so that another process of the same number is not taken for this one;
-    `job`: of torchrun or SLURM."""
-
-    run: str
-    host: str
-    kernel: str
-    processes: str
-    pid: int
-    started: int
-    since: str
-    command: str
-    job: str = ""
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}, since {self.since}: {self.command}"
 
 
 @dataclass(frozen=True)
 class Lock:
-    """A run's hold of a folder, or the number of the error for which it has none. Can be pickled."""
+    """A run's hold of a folder. Can be pickled.
+
+    Args:
+        path: of the lock file.
+        run: the name of the hold, which the file has while it lasts.
+        refusal: the number of the error for which the folder is not held; 0 if it is.
+    """
 
     path: Path
     run: str
     refusal: int = 0
 
     def check(self) -> None:
-        """Raises OutputError where the folder is gone, in other hands, or was never held."""
+        """Raises OutputError if the folder is gone, is another run's now, or was never held."""
         if self.refusal:
             raise unwritten(self.path.parent, OSError(self.refusal, os.strerror(self.refusal)))
         try:
-            holder = _read(self.path.read_bytes())
+            holder = Holder.from_json(self.path.read_bytes())
         except OSError:
             raise OutputError(
                 f"{self.path.parent} was removed or emptied while this run was writing to it; run the same command"
@@ -92,8 +71,8 @@ class Lock:
             )
 
 
-class _Held(OutputError):
-    """The folder is another's."""
+class _HeldError(OutputError):
+    """Another run holds the folder."""
 
     def __init__(self, path: Path, holder: Holder | None, way_out: str) -> None:
         super().__init__(f"another run is writing to {path.parent} ({holder or NAMELESS}); {way_out}")
@@ -104,206 +83,156 @@ class _Held(OutputError):
 def lock_folder(folder: Path, *, patient: bool = False) -> Iterator[Lock]:
     """Make a folder, and hold it against a second run, here or on another machine that has the same disk.
 
-    What a run that was killed holds is taken over: at once where the kernel, which is the same, has let go of it, or
-    where there are no locks but the process is gone; else once it has given no sign of life for STALE_SECONDS.
-    `patient`: where torchrun or SLURM has started this job anew, and its first rank was on another machine before, that
-    is waited for.
-    Where nothing can be written nothing is held, so that a finished output can be found there; whoever finds none has
-    `check` say why nothing can be done.
+    The lock of a run that was killed is taken over: at once if the kernel has released it, or if the disk has no locks
+    but the process is gone; else after STALE_SECONDS without a heartbeat. Where nothing can be written the folder is
+    not held, so that a finished output can be found there; `check` then raises.
 
-    Raises OutputError that names the holder where there is one, and where the disk refuses.
+    Args:
+        folder: is made with its parents if it is not there.
+        patient: wait for an earlier attempt of this job on another machine, if torchrun or SLURM started it again.
+
+    Yields:
+        The hold.
+
+    Raises:
+        OutputError: another run holds the folder, or the disk refuses.
     """
     lock = Lock(folder / NAME, uuid.uuid4().hex)
     with writing(folder):
         make_folder(folder)
         try:
-            descriptor = _outlive(lock) if patient else _take(lock)
+            release = _acquire_patiently(lock) if patient else _acquire(lock)
         except OSError as error:
             if error.errno not in READ_ONLY:
                 raise
-            lock, descriptor = replace(lock, refusal=error.errno), None
-    if descriptor is None:
+            lock, release = replace(lock, refusal=error.errno), None
+    if release is None:
         yield lock
         return
     owner = os.getpid()
     end = threading.Event()
-    beating = threading.Thread(target=_beat, args=(descriptor, end), name="vfx lock", daemon=True)
-    beating.start()
+    heartbeat = threading.Thread(target=_send_heartbeats, args=(lock, end), name="vfx lock", daemon=True)
+    heartbeat.start()
     try:
         yield lock
     finally:
-        if os.getpid() == owner:  # a forked child is not to end what it does not hold
+        if os.getpid() == owner:  # a forked child does not hold it
             end.set()
-            beating.join()
+            heartbeat.join()
             with suppress(OSError, OutputError):  # the folder is gone
                 lock.check()
                 lock.path.unlink()
-            _let_go(descriptor)
+            release()
 
 
-def _outlive(lock: Lock) -> int:
-    """`_take`, once an earlier attempt of this job on another machine has ended or fallen silent."""
-    until = time.monotonic() + PATIENCE_SECONDS
+def _acquire_patiently(lock: Lock) -> Callable[[], None]:
+    """`_acquire` once an earlier attempt of this job on another machine has ended or is stale."""
+    until = time.monotonic() + WAIT_SECONDS
+    job = launch_environment.job()
     waiting = False
     while True:
         try:
-            return _take(lock)
-        except _Held as held:
+            return _acquire(lock)
+        except _HeldError as held:
             other = held.holder
-            earlier = other is not None and other.kernel != _kernel() and other.job == launch_environment.job() != ""
-            if not earlier or time.monotonic() > until:
+            if other is None or other.is_local() or not job == other.job != "" or time.monotonic() > until:
                 raise
             if not waiting:
                 log.info("%s: waiting for an earlier attempt of this job to end: %s", lock.path.parent, other)
             waiting = True
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
-def _take(lock: Lock) -> int:
-    """Open, lock and sign a lock file. Raises OutputError if it is another's, and OSError."""
+def _acquire(lock: Lock) -> Callable[[], None]:
+    """Lock and sign the file; returns what releases it. Raises _HeldError if it is another's, and OSError."""
+    file_lock = FileLock(lock.path, timeout=0, thread_local=False, fallback_to_soft=False)
     while True:
-        with ExitStack() as stack:
-            try:
-                descriptor = os.open(lock.path, os.O_RDWR | os.O_CREAT, 0o666)
-            except PermissionError:
-                if not lock.path.exists():
-                    raise
-                way_out = "let it end first, or remove the lock if it has"
-                raise _Held(lock.path, _read(lock.path.read_bytes()), way_out) from None
-            _held.add(descriptor)
-            stack.callback(_let_go, descriptor)
-            locks = _flock(lock.path, descriptor)
-            if not _is_at(lock.path, descriptor):
+        # Before anything is done to the file: kernel locks may not reach another machine.
+        record = _read(lock.path)
+        holder = Holder.from_json(record)
+        local = holder is not None and holder.is_local()
+        if record and not local:
+            _check_silent(lock.path, holder)
+        try:
+            file_lock.acquire()
+        except Timeout:
+            if not lock.path.exists():
                 continue  # its holder has just removed it
-            before = os.pread(descriptor, 1 << 16, 0)
-            if before:
-                _judge(lock.path, _read(before), descriptor, locks=locks)
-            _sign(lock, descriptor)
-            if not locks:
-                time.sleep(SETTLE_SECONDS)
-                lock.check()
-            stack.pop_all()
-            return descriptor
+            raise _HeldError(lock.path, Holder.from_json(_read(lock.path)), "let it end first") from None
+        except PermissionError:
+            if not lock.path.exists():
+                raise
+            way_out = "let it end first, or remove the lock if it has"
+            raise _HeldError(lock.path, Holder.from_json(_read(lock.path)), way_out) from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            if holder is not None and local:
+                _check_ended(lock.path, holder)
+        if record:
+            log.info("%s: taking over from a run that was killed: %s", lock.path.parent, holder or NAMELESS)
+        try:
+            _sign(lock, settle=not file_lock.is_locked)
+        except BaseException:
+            file_lock.release()
+            raise
+        return file_lock.release
 
 
-def _flock(path: Path, descriptor: int) -> bool:
-    """Whether the file is locked now; False where the file system knows no locks. Raises OutputError if held."""
+def _sign(lock: Lock, *, settle: bool) -> None:
+    """Write this process into the file. `settle`: then see whether another has at the same time."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in HELD and _is_at(path, descriptor):
-            raise _Held(path, _read(os.pread(descriptor, 1 << 16, 0)), "let it end first") from None
-        return error.errno in HELD
-    return True
+        lock.path.write_bytes(Holder.current(lock.run).to_json())
+    except OSError:
+        lock.path.unlink()
+        raise
+    if settle:
+        time.sleep(SETTLE_SECONDS)
+        lock.check()
 
 
-def _judge(path: Path, holder: Holder | None, descriptor: int, *, locks: bool) -> None:
-    """Say that a lock which was not let go of is taken over. Raises OutputError if its holder may live."""
-    here = holder is not None and holder.kernel == _kernel()
-    if holder is not None and here and not locks and holder.started and holder.processes == _processes():
-        if _started(holder.pid) == holder.started:
-            raise _Held(path, holder, "let it end first")
-    elif not (here and locks):  # that kernel's locks may not reach here
-        silence = _now(path) - os.fstat(descriptor).st_mtime
+def _check_ended(path: Path, holder: Holder) -> None:
+    """Raises _HeldError if a process of this machine may be alive; for disks without locks."""
+    alive = holder.is_alive()
+    if alive:
+        raise _HeldError(path, holder, "let it end first")
+    if alive is None:
+        _check_silent(path, holder)
+
+
+def _check_silent(path: Path, holder: Holder | None) -> None:
+    """Raises _HeldError if the last heartbeat is not old."""
+    with suppress(FileNotFoundError):  # it has ended meanwhile
+        silence = _disk_time(path) - path.stat().st_mtime
         if silence < STALE_SECONDS:
-            raise _Held(
+            raise _HeldError(
                 path,
                 holder,
                 f"its last sign of life is {max(0, silence):.0f} s old. If it is known to have ended, remove {path};"
                 f" after {STALE_SECONDS} s of silence a run takes over by itself",
             )
-    log.info("%s: taking over from a run that was killed: %s", path.parent, holder or NAMELESS)
 
 
-def _sign(lock: Lock, descriptor: int) -> None:
-    os.ftruncate(descriptor, 0)
+def _send_heartbeats(lock: Lock, end: threading.Event) -> None:
+    while not end.wait(HEARTBEAT_SECONDS):
+        with suppress(OSError, OutputError):  # whatever is wrong is found when the run writes
+            lock.check()
+            os.utime(lock.path)
+
+
+def _read(path: Path) -> bytes:
+    """The record in a lock file; empty if there is none."""
     try:
-        os.pwrite(descriptor, json.dumps(asdict(_myself(lock.run))).encode(), 0)
-    except OSError:
-        lock.path.unlink()
-        raise
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
-def _beat(descriptor: int, end: threading.Event) -> None:
-    while not end.wait(BEAT_SECONDS):
-        with suppress(OSError):  # whatever is wrong with the disk is found by what is written to it
-            os.utime(descriptor)
-
-
-def _let_go(descriptor: int) -> None:
-    _held.discard(descriptor)
-    os.close(descriptor)
-
-
-def _let_go_in_child() -> None:
-    """A forked child that lives on must not keep the lock of its parent."""
-    while _held:
-        os.close(_held.pop())
-
-
-os.register_at_fork(after_in_child=_let_go_in_child)
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    with suppress(FileNotFoundError):
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    return False
-
-
-def _now(path: Path) -> float:
-    """The time as the disk has it, whose clock may be another machine's."""
+def _disk_time(path: Path) -> float:
+    """The time by the disk's clock, which may be another machine's."""
     probe = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         probe.touch()
         return probe.stat().st_mtime
     finally:
         probe.unlink(missing_ok=True)
-
-
-def _read(record: bytes) -> Holder | None:
-    """The holder that a lock file names; None where it is none of ours, or in the making."""
-    try:
-        fields: dict[str, Any] = json.loads(record)
-        return Holder(**fields)
-    except (ValueError, TypeError):
-        return None
-
-
-def _myself(run: str) -> Holder:
-    command = shlex.join(sys.orig_argv)
-    return Holder(
-        run=run,
-        host=socket.gethostname(),
-        kernel=_kernel(),
-        processes=_processes(),
-        pid=os.getpid(),
-        started=_started(os.getpid()),
-        since=datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"),
-        command=command if len(command) <= LONGEST_COMMAND else f"{command[:LONGEST_COMMAND]} ...",
-        job=launch_environment.job(),
-    )
-
-
-def _kernel() -> str:
-    """Who grants the locks: containers of a machine share it, a machine that was started anew is another."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return socket.gethostname()
-
-
-def _processes() -> str:
-    """Within what a process number means one process: a container has numbers of its own."""
-    try:
-        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115  (no path)
-    except OSError:
-        return socket.gethostname()
-
-
-def _started(pid: int) -> int:
-    """When a process was started, in ticks since the kernel was; 0 for one that is no more, or cannot be asked for."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0
-    return 0 if fields[0] in "ZX" else int(fields[19])
