@@ -139,7 +139,7 @@ def test_a_damaged_chunk_is_read_again_and_no_other(output: OutputFolder) -> Non
         put_chunk(writer, "a", Chunk(n, n + 1, 3), range(3 * n, 3 * n + 3))
         writer.close()
     assert output.done() == {"a"}
-    second = next(p for p in output.parts.glob("part-*") if FeatureFile(p).failures[0].error == "2-2 of 3")
+    second = next(p for p in output.parts.glob("part-*") if FeatureFile(p).chunks["a"] == Chunk(1, 2, 3))
     second.write_bytes(second.read_bytes()[:-1000])
     output.prepare(RECIPE, overwrite=False)
     assert output.done() == set()

@@ -3,15 +3,15 @@
 import shutil
 import time
 
+import h5py
 import numpy as np
 import pytest
 
-from tests.outputs.parts import ATTRIBUTES, finish, parts, put, put_chunk, put_complete
+from tests.outputs.parts import ATTRIBUTES, RECIPE, finish, parts, put, put_chunk, put_complete
 from vfx.collection.source import Chunk
 from vfx.errors import OutputError
 from vfx.features import integrity
 from vfx.features.feature_file import FeatureFile
-from vfx.features.rows import Failure
 from vfx.outputs.merge_parts import BLOCK_ROWS
 from vfx.outputs.output_folder import OutputFolder
 
@@ -136,5 +136,32 @@ def test_a_part_with_chunks_is_a_feature_file_that_says_so(output: OutputFolder)
     (part,) = output.parts.glob("part-*.h5")
     with FeatureFile(part) as file:
         assert list(file.ids) == ["a_6", "a_7", "a_8"]
-        assert file.failures == [Failure("a", "piece", "3-3 of 3")]
+        assert file.failures == []
+        assert file.chunks == {"a": Chunk(2, 3, 3)}
     assert [f for _, f in integrity.survey([part])] == []
+
+
+@pytest.mark.parametrize("chunk", [Chunk(2, 2, 3), Chunk(2, 4, 3), Chunk(-1, 1, 3)])
+def test_a_chunk_that_cannot_be_is_found(output: OutputFolder, chunk: Chunk) -> None:
+    writer = parts(output)
+    put_chunk(writer, "a", chunk, range(1, 4))
+    writer.close()
+    findings = [finding.text for _, finding in integrity.survey(output.part_paths())]
+    assert findings == ["chunks, row 0: not a range of its total"]
+
+
+@pytest.mark.parametrize("change", ["units", "gone"])
+def test_a_chunk_that_was_changed_is_found(output: OutputFolder, change: str) -> None:
+    writer = parts(output)
+    put_chunk(writer, "a", Chunk(0, 1, 3), range(1, 4))
+    writer.close()
+    (part,) = output.part_paths()
+    with h5py.File(part, "r+") as file:
+        if change == "gone":
+            del file["chunks"]
+        else:
+            file["chunks"][0] = ("a", 0, 2, 3)
+    (finding,) = [finding.text for _, finding in integrity.survey([part])]
+    assert finding.startswith("chunks: not what was written" if change == "units" else "attribute digests: 'chunks'")
+    output.prepare(RECIPE, overwrite=False)
+    assert output.chunks() == set()  # the part is set aside

@@ -22,19 +22,19 @@ ATTRIBUTES = "attributes"
 class ColumnDigest:
     """The sha256 of a column, given its rows in order, in blocks of any size.
 
-    Numbers count as their little-endian bytes, text as UTF-8 with a NUL after each, a record as its texts in turn.
+    Numbers count as their little-endian bytes, text as UTF-8 with a NUL after each, a record as its fields in turn.
     """
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
 
     def update(self, rows: NDArray[Any]) -> None:
-        """`rows`: numbers of any shape, or (n,) str or bytes, or (n,) records of these."""
+        """`rows`: numbers of any shape, or (n,) str or bytes, or (n,) records of these and of int64."""
         if rows.dtype.kind in "fiu":
             plain = np.ascontiguousarray(rows, rows.dtype.newbyteorder("<"))
             self._hash.update(plain.reshape(-1).view(np.uint8).data)
         else:
-            self._hash.update(b"".join(_encoded(text) + b"\0" for text in _texts(rows)))
+            self._hash.update(b"".join(map(_encoded, _values(rows))))
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()
@@ -55,10 +55,12 @@ def parsed(text: str) -> dict[str, Any]:
     return {}
 
 
-def _texts(rows: NDArray[Any]) -> Any:
+def _values(rows: NDArray[Any]) -> Any:
     values = rows.tolist()
     return values if rows.dtype.fields is None else itertools.chain.from_iterable(values)
 
 
-def _encoded(text: str | bytes) -> bytes:
-    return text if isinstance(text, bytes) else text.encode()
+def _encoded(value: str | bytes | int) -> bytes:
+    if isinstance(value, int):
+        return value.to_bytes(8, "little", signed=True)
+    return (value if isinstance(value, bytes) else value.encode()) + b"\0"

@@ -58,7 +58,7 @@ def altered(path: Path) -> Iterator[Finding | int]:
     try:
         with schema.open_checked(path) as file:
             attributes = schema.attributes(file)
-            columns = schema.columns(attributes["level"])
+            columns = schema.columns(file, attributes["level"])
             found = {checksums.ATTRIBUTES: checksums.attributes_digest(attributes)}
             for name in columns:
                 digest = checksums.ColumnDigest()
@@ -117,7 +117,7 @@ class _Examination:
         level = attributes.get("level", "")
         if attributes.get("schema") != schema.SCHEMA or level not in schema.LEVELS:
             return
-        columns = schema.columns(level)
+        columns = schema.columns(self._file, level)
         for name in sorted(set(schema.datasets(self._file)) - columns.keys()):
             yield Finding(f"{name}: not one of the schema, so nothing vouches for it")
         yield from self._attributes(attributes)
@@ -230,7 +230,7 @@ class _Examination:
         """The id of a row, as far as it can be had."""
         ids = "videos/ids" if name.startswith("videos/") else "ids"
         with contextlib.suppress(*schema.LIBRARY_ERRORS):
-            if name != "failures" and schema.column_problem(self._file, ids) is None:
+            if name not in ("failures", "chunks") and schema.column_problem(self._file, ids) is None:
                 return "".join(f" ({id!r:.200})" for id in _decoded(self._file[ids][row : row + 1]))
         return ""
 
@@ -246,6 +246,10 @@ def _broken(name: str, rows: Array) -> Iterator[tuple[str, Array]]:
         yield "below 0", np.flatnonzero(rows < 0)
     elif name == "seconds":
         yield "infinite", np.flatnonzero(np.isinf(rows))
+    elif name == "chunks":
+        begin, end, total = rows["begin"], rows["end"], rows["total"]
+        yield "not a range of its total", np.flatnonzero((begin < 0) | (begin >= end) | (end > total))
+        yield from _broken("chunks/ids", rows["id"])
     elif rows.dtype.kind != "i":
         texts = rows.tolist() if rows.dtype.fields is None else [b"".join(record) for record in rows.tolist()]
         yield "not UTF-8", np.array([n for n, text in enumerate(texts) if not _is_utf8(text)], np.int64)

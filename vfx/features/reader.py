@@ -16,10 +16,13 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from vfx.collection.source import Chunk
 from vfx.errors import OutputError, UnknownIdError
 from vfx.features import checksums, schema
 from vfx.features.rows import WINDOW_BYTES, BlockReader, Failure, Rows
 from vfx.features.schema import Dataset, Level
+
+CHUNK_STAGE = "piece"  # in parts of earlier versions, the stage of a failure that names the chunk of a video
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -151,6 +154,19 @@ class FeatureReader(Mapping[str, NDArray[Any]]):
     @cached_property
     def failures(self) -> list[Failure]:
         """What could not be read completely, and why."""
+        return [failure for failure in self._failure_table if failure.stage != CHUNK_STAGE]
+
+    @cached_property
+    def chunks(self) -> dict[str, Chunk]:
+        """Frame level: the videos of which this file holds one chunk alone. Only parts of an unfinished output do."""
+        with schema.reading(self.path):
+            found = {f.id: Chunk.parsed(f.error) for f in self._failure_table if f.stage == CHUNK_STAGE}
+            if "chunks" in schema.columns(self._file, self.level):
+                found |= {id.decode(): Chunk(*units) for id, *units in self._file["chunks"][:].tolist()}
+            return found
+
+    @cached_property
+    def _failure_table(self) -> list[Failure]:
         with schema.reading(self.path):
             return [Failure(*(text.decode() for text in row)) for row in self._file["failures"][:].tolist()]
 

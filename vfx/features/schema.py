@@ -26,6 +26,7 @@ LEVELS = get_args(Level)
 ATTRIBUTES = ("schema", "level", "feature", "collection", "created", "config", "provenance")
 TEXT = h5py.string_dtype()
 FAILURE = np.dtype([("id", TEXT), ("stage", TEXT), ("error", TEXT)])
+CHUNK = np.dtype([("id", TEXT), ("begin", "<i8"), ("end", "<i8"), ("total", "<i8")])
 # Those that come with h5py itself; any other would be looked for among the plugins of this machine.
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
 MOST_COMPRESSED = 100  # times the size of its file that a column may claim, if it is compressed
@@ -60,11 +61,15 @@ FRAME_COLUMNS: Mapping[str, Column] = {
     "videos/offsets": Column((np.dtype("<i8"),), per=("videos/ids", 1)),
     "videos/decoder": Column(_TEXTS, per=("videos/ids", 0)),
 }
+# Frame level: what only parts of an unfinished output have, if they hold chunks of videos.
+PART_COLUMNS: Mapping[str, Column] = {"chunks": Column((CHUNK,))}
 
 
-def columns(level: str) -> Mapping[str, Column]:
-    """The datasets that a file of this level has."""
-    return {**COLUMNS, **FRAME_COLUMNS} if level == "frame" else COLUMNS
+def columns(file: File, level: str) -> Mapping[str, Column]:
+    """The datasets that this file must have, being of this level."""
+    if level != "frame":
+        return COLUMNS
+    return {**COLUMNS, **FRAME_COLUMNS, **{name: column for name, column in PART_COLUMNS.items() if name in file}}
 
 
 def create(sink: FailSafeFile) -> File:
@@ -144,7 +149,7 @@ def breaches(file: File) -> Iterator[str]:
         yield f"level ({level!r}) must be one of {', '.join(LEVELS)}"
         return
     lengths: dict[str, int] = {}
-    for name, column in columns(level).items():
+    for name, column in columns(file, level).items():
         problem = column_problem(file, name)
         if problem is not None:
             yield f"{name} {problem}"
@@ -159,7 +164,7 @@ def breaches(file: File) -> Iterator[str]:
 def column_problem(file: File, name: str) -> str | None:
     """Why a dataset is not the column that the schema has, as the end of a sentence, or None. Reads no row."""
     try:
-        return _problem(file, name, FRAME_COLUMNS.get(name) or COLUMNS[name])
+        return _problem(file, name, {**COLUMNS, **FRAME_COLUMNS, **PART_COLUMNS}[name])
     except LIBRARY_ERRORS as error:
         return f"cannot be opened: {error}"
 

@@ -15,11 +15,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vfx.collection.source import Chunk
 from vfx.errors import OutputError
 from vfx.features import checksums, schema
 from vfx.features.fail_safe_file import FailSafeFile
 from vfx.features.rows import BLOCK_BYTES, Failure, Rows
-from vfx.features.schema import FAILURE, SCHEMA, TEXT, Dataset, Level
+from vfx.features.schema import CHUNK, FAILURE, SCHEMA, TEXT, Dataset, Level
 from vfx.system.files import replace_durably, unwritten, writing
 
 CHUNK_BYTES = 128 << 10  # a chunk is read whole for one row and written whole for one video
@@ -100,6 +101,12 @@ class FeatureFileWriter:
         """Append a block of rows at video or segment level, in the order in which they shall stand."""
         self._ids.append(ids)
         self._features.append(features)
+
+    def add_chunk(self, id: str, chunk: Chunk) -> None:
+        """Say that the file holds this chunk of a video alone, as only a part of an unfinished output may."""
+        if "chunks" not in self._columns:
+            self._column("chunks", CHUNK, chunk=64)
+        self._columns["chunks"].append([(id, *chunk)])
 
     def add_failures(self, failures: list[Failure]) -> None:
         self._failures.append([tuple(map(_storable, failure)) for failure in failures])

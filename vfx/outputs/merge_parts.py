@@ -25,7 +25,6 @@ from vfx.features.writer import FeatureFileWriter
 
 MAX_OPEN_FILES = 200  # the usual limit of a process is 1024
 BLOCK_ROWS = 4096
-CHUNK_STAGE = "piece"  # the stage of the entry among a part's failures that says which chunk of a video it holds
 NETWORK = "network"  # the stage at which rows turn out not to be finite
 SHOWN = 5  # how many failures an error names
 
@@ -51,13 +50,10 @@ class CommittedFiles:
         self.files = files
         self._complete: set[str] = set()  # the videos that one file holds completely
         self._divided: dict[str, dict[Chunk, int]] = {}  # of each other video the chunks, and which file holds them
-        self._chunks: list[dict[str, Chunk]] = []
         for n, file in enumerate(files):
             with file:
-                chunks = _chunks(file)
-                self._chunks.append(chunks)
-                self._complete.update({*file.videos, *(f.id for f in file.failures)} - chunks.keys())
-                for video, chunk in chunks.items():
+                self._complete.update({*file.videos, *(f.id for f in file.failures)} - file.chunks.keys())
+                for video, chunk in file.chunks.items():
                     self._divided.setdefault(video, {})[chunk] = n
         for video in self._complete & self._divided.keys():
             del self._divided[video]
@@ -83,10 +79,8 @@ class CommittedFiles:
         failures: set[Failure] = set()
         for n, file in enumerate(self.files):
             with file:
-                failures.update(
-                    f for f in file.failures if f.id not in self._chunks[n] or n in self._joined.get(f.id, ())
-                )
-        return sorted(f for f in failures if f.stage != CHUNK_STAGE)
+                failures.update(f for f in file.failures if f.id not in file.chunks or n in self._joined.get(f.id, ()))
+        return sorted(failures)
 
     def videos(self, *, max_open_files: int = MAX_OPEN_FILES) -> Generator[tuple[str, Iterator[Rows], str], None, None]:
         """Each video with rows once, sorted by id: its id, its rows in blocks, and its decoder.
@@ -104,7 +98,7 @@ class CommittedFiles:
                 if video in self._joined:
                     parts = [n for n in self._joined[video] if n in holders and video not in discarded]
                 else:  # committed twice, by two runs: either is right, the first is taken
-                    parts = [n for n in holders if video not in self._chunks[n]][:1]
+                    parts = [n for n in holders if video not in self.files[n].chunks][:1]
                 if parts:
                     yield video, files.rows(video, parts), files.open(parts[0]).decoder(video)
 
@@ -197,8 +191,3 @@ def covering(chunks: Collection[Chunk]) -> list[Chunk]:
         if reach == total:
             return chosen
     return []
-
-
-def _chunks(file: FeatureReader) -> dict[str, Chunk]:
-    """The videos of which a part holds one chunk alone, and which."""
-    return {f.id: Chunk.parsed(f.error) for f in file.failures if f.stage == CHUNK_STAGE}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vfx.collection.source import Chunk
 from vfx.features.rows import Failure, Rows
 from vfx.features.writer import FeatureFileWriter
-from vfx.outputs.merge_parts import BLOCK_ROWS, CHUNK_STAGE, NETWORK
+from vfx.outputs.merge_parts import BLOCK_ROWS, NETWORK
 from vfx.outputs.output_folder import OutputFolder
 from vfx.system.files import make_folder, writing
 
@@ -162,7 +162,7 @@ class PartWriter:
                 if gathered.count:
                     writer.add_video(video, self._blocks(gathered), decoder=gathered.decoder)
                 if chunk is not None:
-                    writer.add_failures([Failure(video, CHUNK_STAGE, str(chunk))])
+                    writer.add_chunk(video, chunk)
                 writer.add_failures(gathered.failures)
 
     def close(self) -> None:
