@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import shutil
@@ -11,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -21,12 +19,8 @@ import torch
 from PIL import Image
 
 from tests.clips import CLIPS, Clip, corrupt, truncate
-from tests.conftest import LIMITS, ROOT, TOYDATA
+from tests.conftest import ROOT, TOYDATA
 from vfx import extract, frames
-from vfx.collection.collection import Collection
-from vfx.collection.source import VideoSource
-from vfx.cutting.cutter import Cut, Cutter, Pictures, cut_all
-from vfx.cutting.list_files import write_lists
 from vfx.decoding import VideoReader
 from vfx.errors import ExtractionError, OutputError, SamplerError, UsageError, VfxError
 from vfx.features.feature_file import FeatureFile
@@ -428,54 +422,16 @@ def test_not_one_readable_video_is_an_error(tmp_path: Path) -> None:
         run(tmp_path)
 
 
-def crash(source: VideoSource) -> Cut:
-    if source.id == "bad":
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if source.id == "odd":
-        raise ArithmeticError("no sense")
-    if source.id == "stuck":
-        ctypes.CDLL(None).sleep(100_000)
-    return Cut(source.id, cut=1)
-
-
-@pytest.mark.dear
-def test_a_decoder_that_crashes_or_hangs_costs_its_video() -> None:
-    sources = [VideoSource(id, "", 1) for id in ["a", "bad", "b", "odd", "stuck", *(f"c{n}" for n in range(6))]]
-    cuts = list(cut_all(sources, crash, num_workers=2, limits=replace(LIMITS, patience=5)))
-    assert sorted(cut.id for cut in cuts) == sorted(s.id for s in sources)
-    assert {cut.id: (cut.stage, cut.problem) for cut in cuts if cut.problem} == {
-        "bad": ("decode", "decoder crashed (SIGSEGV)"),
-        "odd": ("decode", "ArithmeticError('no sense')"),
-        "stuck": ("decode", "no frame for 5 s"),
-    }
-
-
 def test_a_video_beyond_the_limits_is_not_cut(few: Path) -> None:
     run(few, "limits.frames=30")
     failures = (few / "failures.frames.tsv").read_text()
     assert "more frames than limits.frames (30) allows" in failures
 
 
-def test_a_full_disk_ends_the_run(tmp_path: Path) -> None:
-    cutter = Cutter(tmp_path / "gone", half_second, "auto", Pictures(), {})
-    with pytest.raises(OutputError, match=r"retina could not be written: .*\. Nothing half-written is left there"):
-        cutter(VideoSource("retina", str(TOYDATA / "VideoData" / "retina.mp4"), 1))
-
-
 def test_a_second_run_at_the_same_time_is_refused(few: Path) -> None:
     with lock_folder(few / "ImageData"), pytest.raises(OutputError, match="another run is writing to"):
         run(few)
     run(few)
-
-
-def test_image_sets_are_sorted_where_one_id_begins_another(tmp_path: Path) -> None:
-    ids = [f"{video}_{i}" for video in ["a", "a-1", "a_1", "a_1_1", "ab", "B", "é"] for i in (0, 2, 10, 100)]
-    for id in ids:
-        path = tmp_path / "ImageData" / id.rpartition("_")[0] / f"{id}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    write_lists(Collection("c", tmp_path), [], {})
-    assert (tmp_path / "ImageSets" / "c.txt").read_text().splitlines() == sorted(ids)
 
 
 @pytest.mark.dear

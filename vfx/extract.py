@@ -204,7 +204,7 @@ def _by_model(config: DictConfig) -> list[DictConfig]:
 
 def _recipe(config: DictConfig, network: Network, collection: Collection, dataset: str) -> Recipe:
     from vfx.collection.collection import first_frames
-    from vfx.cutting.cutter import how_cut
+    from vfx.cutting.record import first_recipe
     from vfx.outputs.recipe import extraction_recipe
 
     # A few stand for all: a million records take minutes to read, on each rank.
@@ -219,7 +219,7 @@ def _recipe(config: DictConfig, network: Network, collection: Collection, datase
         precision=config.trainer.precision,
         tf32=config.tf32,
         compiler=config.model.compile,
-        frames=how_cut(some),
+        frames=first_recipe(some),
     )
 
 

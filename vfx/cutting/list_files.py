@@ -18,7 +18,8 @@ from pathlib import Path
 
 from vfx.collection.collection import Collection
 from vfx.collection.source import VideoSource
-from vfx.cutting.cutter import Cut, frame_indices
+from vfx.cutting.frame_folder import frame_indices
+from vfx.cutting.record import Cut
 from vfx.system.files import replace_durably, writing
 
 META = "id.videometa.txt"
@@ -27,7 +28,13 @@ META = "id.videometa.txt"
 def write_lists(collection: Collection, videos: list[VideoSource], metas: dict[str, str]) -> None:
     """Write the list files; those whose content is right already are left alone.
 
-    `metas`: the lines of id.videometa.txt by video id, for the videos that could be opened.
+    Args:
+        collection: that they are of.
+        videos: all of it, sorted by id.
+        metas: the lines of id.videometa.txt by video id, for the videos that could be opened.
+
+    Raises:
+        OutputError: The disk refuses.
     """
     root = collection.root
     folders = collection.frame_folders()
@@ -57,6 +64,27 @@ def read_metas(collection: Collection) -> dict[str, str]:
         return {}
     lines = path.read_text(errors="replace").splitlines()
     return {line.split()[0]: line for line in lines if len(line.split()) == 5}
+
+
+def write_failures(path: Path, cuts: Iterable[Cut]) -> list[tuple[str, str, str]]:
+    """Write a table of the videos that failed, or remove the file if none has.
+
+    Args:
+        path: of the table, as tab-separated text.
+        cuts: of all videos.
+
+    Returns:
+        Its rows: id, stage, error; sorted.
+
+    Raises:
+        OutputError: The disk refuses.
+    """
+    failed = sorted((c.id, c.stage, " ".join(c.problem.split())) for c in cuts if c.problem)
+    if failed:
+        rewrite(path, ("\t".join(row) for row in [("id", "stage", "error"), *failed]))
+    else:
+        path.unlink(missing_ok=True)
+    return failed
 
 
 def rewrite(path: Path, lines: Iterable[str]) -> None:
