@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.clips import CLIPS, Clip, cut, read
-from vfx.decoding import Frame, VideoReader, demux
+from vfx.decoding import Frame, VideoReader
 from vfx.sampling import samplers
 from vfx.sampling.timeline import Timeline
 
@@ -53,25 +53,6 @@ def test_every_decoder_and_sampler_gives_the_frames_that_carry_these_numbers(
         assert [frame.first for frame in frames] == [True] + [False] * (len(frames) - 1)
         for frame in frames:
             check(frame, CLIPS[name], reading.timeline)
-
-
-@pytest.mark.parametrize("name", CLIPS)
-def test_the_timeline_has_every_frame(name: str, clip: Callable[[str], Path]) -> None:
-    timeline = demux(clip(name))
-    assert len(timeline) == timeline.promised == CLIPS[name].num_frames
-    assert timeline.keyframe[0]
-    assert np.all(np.diff(timeline.seconds) > 0)
-
-
-def test_start_time_is_kept(clip: Callable[[str], Path]) -> None:
-    assert demux(clip("h264_late.mkv")).seconds[0] == 30000
-    assert demux(clip("h264_late.ts")).seconds[0] == 30000
-
-
-def test_avi_with_reordering_has_even_times_and_no_pts(clip: Callable[[str], Path]) -> None:
-    timeline = demux(clip("mpeg4_b.avi"))
-    assert timeline.pts is None
-    assert timeline.seconds.tolist() == [i / 25 for i in range(40)]
 
 
 @pytest.mark.parametrize("name", ["h264.mp4", "h264_vfr.mp4", "hevc.mp4", "mpeg4_b.mp4"])

@@ -1,4 +1,4 @@
-"""The pieces of a video give the frames of the whole, or raise; they never give others."""
+"""The chunks of a video give the frames of the whole, or raise; they never give others."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from vfx.sampling.timeline import Timeline
 MakeClip = Callable[[str], Path]
 
 
-def pieces_of(path: Path, total: int, sample: Sampler = samplers.all_frames) -> list[list[Frame]]:
+def chunks_of(path: Path, total: int, sample: Sampler = samplers.all_frames) -> list[list[Frame]]:
     return [list(ChunkReader(path, sample, Chunk(n, n + 1, total))) for n in range(total)]
 
 
 @pytest.mark.parametrize("name", CLIPS)
-def test_pieces_are_the_whole(name: str, clip: MakeClip) -> None:
+def test_chunks_are_the_whole(name: str, clip: MakeClip) -> None:
     for sample in (samplers.all_frames, samplers.half_second, partial(samplers.uniform, num_frames=7)):
         whole = list(VideoReader(clip(name), sample))
-        chunks = pieces_of(clip(name), 3, sample)
+        chunks = chunks_of(clip(name), 3, sample)
         frames = [frame for chunk in chunks for frame in chunk]
         assert [(f.index, f.seconds) for f in frames] == [(f.index, f.seconds) for f in whole]
         assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(frames, whole, strict=True))
@@ -61,25 +61,25 @@ def a_timeline(count: int, keys: list[int], *, known: bool = True) -> Timeline:
         (a_timeline(100, [*range(100)], known=False), 3, [0, 100, 100, 100]),
     ],
 )
-def test_a_stretch_begins_where_decoding_can(timeline: Timeline, total: int, wanted: list[int]) -> None:
+def test_a_unit_begins_where_decoding_can(timeline: Timeline, total: int, wanted: list[int]) -> None:
     assert unit_bounds(timeline, total) == wanted
 
 
-def test_a_piece_is_a_part_of_what_the_sampler_takes_of_all(clip: MakeClip) -> None:
-    """Not what it would take of the piece."""
-    chunks = pieces_of(clip("h264.mp4"), 3, partial(samplers.uniform, num_frames=2))
+def test_a_chunk_is_a_part_of_what_the_sampler_takes_of_all(clip: MakeClip) -> None:
+    """Not what it would take of the chunk."""
+    chunks = chunks_of(clip("h264.mp4"), 3, partial(samplers.uniform, num_frames=2))
     assert [[f.index for f in chunk] for chunk in chunks] == [[10], [30], []]
 
 
-def test_a_piece_may_be_several_stretches(clip: MakeClip) -> None:
+def test_a_chunk_may_be_several_units(clip: MakeClip) -> None:
     path = clip("h264.mp4")
-    assert [len(chunk) for chunk in pieces_of(path, 4)] == [12, 12, 12, 4]
+    assert [len(chunk) for chunk in chunks_of(path, 4)] == [12, 12, 12, 4]
     for begin, end, wanted in [(0, 2, range(24)), (1, 3, range(12, 36)), (2, 4, range(24, 40)), (0, 4, range(40))]:
         frames = list(ChunkReader(path, samplers.all_frames, Chunk(begin, end, 4)))
         assert [read(f.pixels)[0] for f in frames] == [f.index for f in frames] == list(wanted)
 
 
-def test_damage_is_trouble_in_its_own_piece(clip: MakeClip, tmp_path: Path) -> None:
+def test_damage_is_an_error_in_its_own_chunk(clip: MakeClip, tmp_path: Path) -> None:
     path = corrupt(clip("h264.mp4"), tmp_path / "bad.mp4", packets=[26], at=0.0)
     sound = [ChunkReader(path, samplers.all_frames, Chunk(n, n + 1, 3)) for n in (0, 2)]
     assert [read(f.pixels)[0] for f in sound[0]] == [*range(24)]
@@ -89,7 +89,7 @@ def test_damage_is_trouble_in_its_own_piece(clip: MakeClip, tmp_path: Path) -> N
         list(ChunkReader(path, samplers.all_frames, Chunk(1, 2, 3)))
 
 
-def test_packets_that_mislead_are_trouble(clip: MakeClip, tmp_path: Path) -> None:
+def test_packets_that_mislead_raise(clip: MakeClip, tmp_path: Path) -> None:
     path = tmp_path / "late.ts"
     with av.open(str(clip("hevc.ts"))) as reader, av.open(str(path), "w") as writer:
         stream = reader.streams.video[0]
@@ -107,7 +107,7 @@ def test_packets_that_mislead_are_trouble(clip: MakeClip, tmp_path: Path) -> Non
         list(ChunkReader(path, samplers.all_frames, Chunk(0, 1, 2)))
 
 
-def test_a_file_cut_short_says_what_it_lacks_in_its_first_piece(clip: MakeClip, tmp_path: Path) -> None:
+def test_a_file_cut_short_says_what_it_lacks_in_its_first_chunk(clip: MakeClip, tmp_path: Path) -> None:
     path = truncate(clip("mpeg4.avi"), tmp_path / "short.avi", keep=0.8)
     whole = VideoReader(path, samplers.half_second)
     assert list(whole)
@@ -118,7 +118,7 @@ def test_a_file_cut_short_says_what_it_lacks_in_its_first_piece(clip: MakeClip, 
         assert (chunk.stage, chunk.problem) == ((whole.stage, whole.problem) if n == 0 else ("", ""))
 
 
-def test_pictures_that_grow_beyond_the_limit_are_trouble(tmp_path: Path) -> None:
+def test_pictures_that_grow_beyond_the_limit_raise(tmp_path: Path) -> None:
     small = replace(CLIPS["vp8.webm"], name="small.mkv", num_frames=20).write(tmp_path)
     large = replace(CLIPS["vp8.webm"], name="large.mkv", num_frames=20, start=0.8, width=160, height=128)
     path = join(small, large.write(tmp_path), tmp_path / "both.webm")
@@ -128,7 +128,7 @@ def test_pictures_that_grow_beyond_the_limit_are_trouble(tmp_path: Path) -> None
         list(ChunkReader(path, samplers.all_frames, Chunk(1, 2, 2), limits=limits))
 
 
-def test_what_is_no_video_is_trouble(tmp_path: Path) -> None:
+def test_what_is_no_video_raises(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="No such file"):
         list(ChunkReader(tmp_path / "none.mp4", samplers.all_frames, Chunk(0, 1, 2)))
     (tmp_path / "text.mp4").write_text("no video\n")
@@ -141,9 +141,7 @@ def test_a_wrong_option_is_raised_as_it_is(clip: MakeClip) -> None:
         list(ChunkReader(clip("h264.mp4"), partial(samplers.fps, fps=0), Chunk(0, 1, 2)))
 
 
-def test_a_timeline_is_cached_until_another_is_asked_for_or_the_file_changes(
-    clip: MakeClip, tmp_path: Path
-) -> None:
+def test_a_timeline_is_cached_until_another_is_asked_for_or_the_file_changes(clip: MakeClip, tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(clip("h264.mp4").read_bytes())
     first = cached_timeline(path)

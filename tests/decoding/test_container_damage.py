@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -14,7 +13,6 @@ from tests.clips import CLIPS, truncate
 from tests.conftest import TOYDATA
 from vfx.decoding import Frame, VideoReader, demux
 from vfx.decoding.container_damage import ContainerDamage, find_damage
-from vfx.decoding.pyav.timeline import _longest_ascent
 from vfx.sampling import samplers
 
 MakeClip = Callable[[str], Path]
@@ -26,7 +24,7 @@ def packets(path: Path) -> list[av.Packet]:
         return [packet for packet in container.demux(container.streams.video[0]) if packet.size]
 
 
-def structure(path: Path) -> ContainerDamage:
+def damage_of(path: Path) -> ContainerDamage:
     with av.open(str(path)) as container:
         return find_damage(path, container.format.name, container.streams.video[0].id)
 
@@ -50,12 +48,12 @@ def middle(source: Path) -> tuple[int, int]:
 
 @pytest.mark.parametrize("name", CLIPS)
 def test_sound_files_are_whole(name: str, clip: MakeClip) -> None:
-    assert structure(clip(name)) == ContainerDamage()
+    assert damage_of(clip(name)) == ContainerDamage()
 
 
 def test_real_files_are_whole() -> None:
     for path in (TOYDATA / "VideoData").rglob("*.*"):
-        assert structure(path) == ContainerDamage(), path
+        assert damage_of(path) == ContainerDamage(), path
 
 
 @pytest.mark.parametrize("change", ["removed", "zeroed", "overwritten"])
@@ -67,7 +65,7 @@ def test_what_is_lost_in_the_middle_is_told_and_not_concealed(
     a, b = middle(clip(name))
     junk = {"removed": b"", "zeroed": bytes(b - a), "overwritten": np.random.default_rng(3).bytes(b - a)}[change]
     path = changed(clip(name), tmp_path / f"bad_{name}", lambda data: data[:a] + junk + data[b:])
-    begin, end = structure(path).ranges[0]
+    begin, end = damage_of(path).ranges[0]
     assert begin <= a < end
     frames, reading = read_all(path)
     assert len(frames) >= (3 if name == "mpeg2.mpg" else 10)
@@ -85,7 +83,7 @@ def test_what_is_lost_in_the_middle_is_told_and_not_concealed(
 def test_an_end_of_zeros_is_told(name: str, clip: MakeClip, tmp_path: Path) -> None:
     keep = clip(name).stat().st_size * 6 // 10
     path = changed(clip(name), tmp_path / name, lambda data: data[:keep].ljust(len(data), b"\0"))
-    begin, end = structure(path).ranges[-1]
+    begin, end = damage_of(path).ranges[-1]
     assert begin <= keep < end
     assert f"file is damaged at byte {begin}" in read_all(path)[1].problem
 
@@ -100,7 +98,7 @@ def test_an_end_that_is_missing_is_told_where_no_header_counts_frames(
     assert 20 < len(frames) < 40
     assert all(np.array_equal(frame.pixels, sound[frame.index].pixels) for frame in frames[:-1])
     assert reading.stage == "decode"
-    lacking = structure(path).missing_bytes
+    lacking = damage_of(path).missing_bytes
     assert f"file ends {lacking} bytes early" in reading.problem
     if name in ("vp8.webm", "wmv2.wmv"):  # whose header says how long the file is
         assert lacking == clip(name).stat().st_size - path.stat().st_size
@@ -128,7 +126,7 @@ def test_a_block_behind_the_end_of_its_cluster_is_none(clip: MakeClip, tmp_path:
     data = clip("vp9.webm").read_bytes()
     a, b = (data.rindex(b"\xa3", 0, packets(clip("vp9.webm"))[n].pos) for n in (20, 22))
     path = changed(clip("vp9.webm"), tmp_path / "x.webm", lambda data: data[:b] + data[a:])
-    assert structure(path).ranges
+    assert damage_of(path).ranges
     frames, _ = read_all(path)
     assert [frame.index for frame in frames] == list(range(len(frames)))
     sound, _ = read_all(clip("vp9.webm"))
@@ -151,7 +149,7 @@ def test_what_comes_twice_ends_what_can_be_placed(name: str, clip: MakeClip, tmp
 def test_an_avi_that_lacks_no_frame_may_be_untidy(clip: MakeClip, tmp_path: Path) -> None:
     at = packets(clip("mjpeg.avi"))[20].pos - 8
     path = changed(clip("mjpeg.avi"), tmp_path / "untidy.avi", lambda data: data[:at] + b"!" * 10 + data[at:])
-    assert structure(path).ranges
+    assert damage_of(path).ranges
     frames, reading = read_all(path)
     assert len(frames) == 40
     assert reading.problem == ""
@@ -191,7 +189,7 @@ def test_packets_of_a_transport_stream_are_counted(clip: MakeClip, tmp_path: Pat
     less = tmp_path / "less.ts"
     less.write_bytes(b"".join(rows[:lost] + rows[lost + 1 :]))
     follower = next(n for n in ours if n > lost)
-    assert structure(less).ranges == ((unit * size, (follower - 1) * size),)
+    assert damage_of(less).ranges == ((unit * size, (follower - 1) * size),)
     frames, reading = read_all(less)
     assert "file is damaged at byte" in reading.problem
     numbers = [round((frame.seconds - frames[0].seconds) * 25) for frame in frames]
@@ -200,9 +198,9 @@ def test_packets_of_a_transport_stream_are_counted(clip: MakeClip, tmp_path: Pat
 
     timed = tmp_path / "timed.m2ts"
     timed.write_bytes(b"".join(bytes(4) + row for row in rows))
-    assert structure(timed) == ContainerDamage()
+    assert damage_of(timed) == ContainerDamage()
     timed.write_bytes(timed.read_bytes()[:-50])
-    assert structure(timed).missing_bytes == 50
+    assert damage_of(timed).missing_bytes == 50
 
 
 def test_a_frame_whose_time_is_wrong_does_not_cost_the_others_theirs(clip: MakeClip, tmp_path: Path) -> None:
@@ -219,22 +217,8 @@ def test_a_frame_whose_time_is_wrong_does_not_cost_the_others_theirs(clip: MakeC
     assert reading.problem == "the times of 1 of 40 frames are out of order"
 
 
-def test_the_longest_ascent() -> None:
-    assert _longest_ascent([0, 1, 9, 2, 3, 3, None, 4]) == [0, 1, 3, 5, 7]
-    assert _longest_ascent([]) == []
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        ticks = rng.integers(0, 8, 8).tolist()
-        kept = _longest_ascent(ticks)
-        assert all(a < b and ticks[a] < ticks[b] for a, b in pairwise(kept))
-        best = [1] * 8
-        for i in range(8):
-            best[i] = 1 + max((best[j] for j in range(i) if ticks[j] < ticks[i]), default=0)
-        assert len(kept) == max(best)
-
-
 def test_positions_are_those_of_the_packets(clip: MakeClip) -> None:
-    """Holes are told by the bytes at which packets begin."""
+    """Damaged ranges are compared with the bytes at which packets begin."""
     for name in FORMATS:
         known = [packet.pos for packet in packets(clip(name)) if packet.pos is not None]
         assert known == sorted(set(known))

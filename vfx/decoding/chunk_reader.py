@@ -1,4 +1,4 @@
-"""Reads a chunk of a video: the sampled frames between two of its key frames, and only if all of them are sound."""
+"""Reads a chunk of a video: the sampled frames between two of its key frames, and only if all of them are intact."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class DamageError(VideoError):
     """The file is damaged. No other decoder is tried: those that conceal errors would hide the damage."""
 
 
-class SoundOnlyError(VideoError):
+class AudioOnlyError(VideoError):
     """The file has audio and no video."""
 
 

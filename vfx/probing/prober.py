@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vfx.collection.ids import is_storable
 from vfx.collection.source import VideoSource
-from vfx.decoding import Headers, SoundOnlyError, VideoReader, can_read, demux, headers, shortfall
+from vfx.decoding import AudioOnlyError, Headers, VideoReader, can_read, demux, headers, shortfall
 from vfx.decoding.limits import Limits
 from vfx.errors import LimitError, UsageError, VideoError
 from vfx.sampling.samplers import all_frames
@@ -156,7 +156,7 @@ class Prober:
             raise
         except LimitError as error:
             record.add("limit", error)
-        except SoundOnlyError as error:
+        except AudioOnlyError as error:
             record.add("sound", error)
         except VideoError as error:
             record.add("open" if record.bytes or not Path(task.source.path).is_file() else "empty", error)

@@ -12,7 +12,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from vfx.decoding.frame import SoundOnlyError
+from vfx.decoding.frame import AudioOnlyError
 from vfx.errors import VideoError
 from vfx.system import heartbeat
 
@@ -39,7 +39,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
     Raises:
         VideoError: The file cannot be opened, or FFmpeg fails while the context is open (but for a lack of memory).
-        SoundOnlyError: The file has audio and no video.
+        AudioOnlyError: The file has audio and no video.
     """
     if path.exists() and not path.is_file():
         raise VideoError(f"{path.name} is not a file")  # opening a pipe would wait for its writer
@@ -64,7 +64,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 def _best_stream(container: InputContainer, name: str) -> VideoStream:
     videos = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     if not videos:
-        kind = SoundOnlyError if container.streams.audio else VideoError
+        kind = AudioOnlyError if container.streams.audio else VideoError
         raise kind(f"{name} has no video stream")
     best = container.streams.best("video")
     stream = best if best in videos else videos[0]

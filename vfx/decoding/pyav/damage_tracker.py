@@ -1,4 +1,4 @@
-"""Tells which decoded frames are sound, in a stream of which some packets are damaged or lost."""
+"""Tells which decoded frames are intact, in a stream of which some packets are damaged or lost."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class DamageTracker:
         self._ranges = deque(damaged_ranges)
         self._begun = False  # a key frame was sent
         self._broken = False  # packets build on damage until the next key frame is sent
-        self._group: list[int | None] = []  # times of the sound packets sent since the last key frame
+        self._group: list[int | None] = []  # times of the intact packets sent since the last key frame
         self._spoilt: set[int | None] = set()  # times of the packets that are damaged or build on damage
         self._resumed: int | None = None  # time of the key frame that followed the last damage
         self._awaited: deque[int | None] = deque()  # AV1: times of the packets whose frames have yet to come out
@@ -57,7 +57,7 @@ class DamageTracker:
         if self._codec == "av1" and self._begun and not packet.is_discard:
             self._awaited.append(packet.pts)
 
-    def is_sound(self, frame: av.VideoFrame) -> bool:
+    def is_intact(self, frame: av.VideoFrame) -> bool:
         """Whether a frame that came out of the decoder shows what was encoded."""
         if frame.pts in self._awaited:  # dav1d may fail on a packet without a word
             while (lost := self._awaited.popleft()) != frame.pts:

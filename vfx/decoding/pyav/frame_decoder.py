@@ -17,7 +17,7 @@ STRICT = {"err_detect": "explode"}
 
 
 class FrameDecoder:
-    """Iterates over the sound frames of a stream in display order. It can be iterated over once.
+    """Iterates over the intact frames of a stream in display order. It can be iterated over once.
 
     Args:
         source: The packets and their decoder.
@@ -57,7 +57,7 @@ class FrameDecoder:
                         yield from self._begin_jump()
                 elif not self._plan.is_leading(packet):
                     self._tracker.sent(packet)
-                    yield from self._sound(self._decode(packet))
+                    yield from self._intact(self._decode(packet))
                     self._plan.sent(packet, shown=shown, frames_out=self._frames_out)
                     if self._plan.jump_to == math.inf:
                         self.skipping = True
@@ -80,7 +80,7 @@ class FrameDecoder:
             self._source.seek(int(self._plan.jump_to))
 
     def _flush(self) -> Iterator[av.VideoFrame]:
-        yield from self._sound(self._decode(None))
+        yield from self._intact(self._decode(None))
         self._tracker.flushed()
 
     def _decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
@@ -98,8 +98,8 @@ class FrameDecoder:
             self._tracker.spoil(None if packet is None else packet.pts, describe(error))
             return []
 
-    def _sound(self, frames: list[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    def _intact(self, frames: list[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         for frame in frames:
             self._frames_out += 1
-            if self._tracker.is_sound(frame):
+            if self._tracker.is_intact(frame):
                 yield frame

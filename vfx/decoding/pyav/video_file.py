@@ -121,7 +121,7 @@ class VideoFile:
 
         Raises:
             DamageError: At the end, if frames are missing because of damage.
-            TimelineError: As soon as sound frames are not where `timeline` has them.
+            TimelineError: As soon as intact frames are not where `timeline` has them.
         """
         reformatter = VideoReformatter()
         for index, frame in self._decode(timeline, indices):
