@@ -46,7 +46,7 @@ def main(*overrides: str) -> Path | Result:
 def bench(config: DictConfig) -> Path | Result:
     """Measure as a resolved config of conf/bench.yaml says; returns what `main` does."""
     _check(config)
-    memory.take_one_heap()
+    memory.use_one_heap()
     # Late, so that --help and a mistyped key need not wait for torch.
     from vfx.benchmark import measure, stages
     from vfx.outputs.provenance import versions

@@ -17,7 +17,7 @@ from vfx.comparison.compare_rows import Block, Comparison
 from vfx.comparison.inputs import opened
 from vfx.comparison.text_report import report
 from vfx.errors import DifferenceError, UsageError
-from vfx.system.files import remove_abandoned, replace_durably, unwritten, working_folder
+from vfx.system.files import remove_abandoned, replace_durably, working_folder, write_error
 
 log = logging.getLogger("vfx.compare")  # not __name__, which is __main__ when run
 WORK = ".compare."
@@ -72,7 +72,7 @@ def _table(path: Path, *, overwrite: bool) -> Iterator[Callable[[Block], None]]:
                 )
             replace_durably(folder / "rows", path)
     except OSError as error:
-        raise unwritten(path, error) from error
+        raise write_error(path, error) from error
     log.info("wrote %s", path)
 
 

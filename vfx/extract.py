@@ -66,7 +66,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
             fork_server.stop_server()  # it began without
         fork_server.kill_server_at_exit()
         fork_server.warm_up(WORKER_PRELOAD)
-    memory.take_one_heap()
+    memory.use_one_heap()
     # Late, so that --help and a mistyped key need not wait for torch.
     lean.load("pytorch_lightning")
     from vfx.collection.collection import find_collection
@@ -85,7 +85,9 @@ def extract(config: DictConfig) -> Path | list[Path]:
     start = time.monotonic()
     counters = RunCounters()
     interruption = Interruption(
-        follow=launch_environment.PARENT if launch_environment.is_told() or job_records.is_apart() else None
+        follow=launch_environment.PARENT
+        if launch_environment.is_launched_by_first_rank() or job_records.is_apart()
+        else None
     )
     trainer = build(config.trainer)  # before anything is read or written, as it may refuse
     check_precision(str(trainer.precision), trainer.strategy.root_device.type, tf32=config.tf32)
@@ -99,7 +101,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
         counters=counters,
         check=interruption.check,
     )
-    lead = launch_environment.first_rank()
+    lead = launch_environment.is_first_rank()
     # Else others, or another process, will read.
     single = trainer.world_size == 1 and trainer.strategy.launcher is None
     sources = data.sources() if lead else []  # before the network, which takes long to load
@@ -139,7 +141,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
             features = " and ".join(each.feature for each in configs)
             of_it = "" if shard is None else f", shard {shard[0]} of {shard[1]}"
             log.info("%s of %s%s: %s", features, collection.name, of_it, _state(len(mine), len(data.planned)))
-            nothing = not data.planned and not launch_environment.started_by_others()
+            nothing = not data.planned and not launch_environment.ranks_launched_externally()
             if nothing and (shard is not None or all(output.is_complete() for output in outputs)):
                 failed = _failed(outputs)
                 stack.close()
@@ -169,10 +171,10 @@ def _starts_ranks(config: DictConfig) -> bool:
     which is that of the whole sweep: its process must be one that has the job alone. Raises UsageError in a rank that
     torchrun or srun started for all jobs: where one ended on some ranks only, they would be at work on different ones.
     """
-    if launch_environment.started_by_others() and sweep_callback.launcher() in sweep_callback.HERE:
+    if launch_environment.ranks_launched_externally() and sweep_callback.launcher() in sweep_callback.HERE:
         raise UsageError(
-            f"{launch_environment.starter()} started the ranks of one job, and this is a sweep: give each job a command"
-            " of its own, or have them started by hydra/launcher=slurm (docs/cluster.md)"
+            f"{launch_environment.launcher()} started the ranks of one job, and this is a sweep: give each job a"
+            " command of its own, or have them started by hydra/launcher=slurm (docs/cluster.md)"
         )
     lean.load("pytorch_lightning")
     strategy = build(config.trainer).strategy

@@ -26,7 +26,7 @@ from vfx.probing.summary import Overview, tab_separated
 from vfx.sampling.segment_table import check_videos
 from vfx.sampling.timeline import Timeline
 from vfx.system.cpu_count import cores
-from vfx.system.files import replace_durably, unwritten
+from vfx.system.files import replace_durably, write_error
 from vfx.system.folder_lock import lock_folder
 from vfx.text import nbytes
 
@@ -121,7 +121,7 @@ def _write(records: Iterable[Record], table: Path) -> None:
                 file.writelines(f"{line}\n" for line in tab_separated(COLUMNS, rows))
         replace_durably(temporary, table)
     except OSError as error:
-        raise unwritten(table, error) from error
+        raise write_error(table, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 

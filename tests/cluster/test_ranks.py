@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import TOYDATA
 from vfx import extract
 from vfx.errors import ExtractionError, UsageError
-from vfx.extraction.rank_barrier import explained
+from vfx.extraction.rank_barrier import distributed_errors
 from vfx.system import launch_environment
 
 TORCHRUN = {
@@ -27,7 +27,7 @@ OURS = {"LOCAL_RANK": "1", "WORLD_SIZE": "2", "NODE_RANK": "0"}  # Lightning's o
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     for name in list(os.environ):
-        if name.startswith(("SLURM_", "TORCHELASTIC_")) or name in launch_environment.NUMBERS:
+        if name.startswith(("SLURM_", "TORCHELASTIC_")) or name in launch_environment.RANK_VARIABLES:
             monkeypatch.delenv(name)
     for name, value in request.param.items():
         monkeypatch.setenv(name, value)
@@ -49,9 +49,9 @@ def started(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
 )
 def test_who_started_a_process(started: None, first: bool, by_others: bool, told: bool, job: str) -> None:
     assert (
-        launch_environment.first_rank(),
-        launch_environment.started_by_others(),
-        launch_environment.is_told(),
+        launch_environment.is_first_rank(),
+        launch_environment.ranks_launched_externally(),
+        launch_environment.is_launched_by_first_rank(),
         launch_environment.job(),
     ) == (
         first,
@@ -110,8 +110,8 @@ def test_what_torch_says_of_ranks_that_do_not_meet_is_told_with_the_way_out() ->
     )
     with (
         pytest.raises(ExtractionError, match=r"GLOO_SOCKET_IFNAME .* \(timed out connecting: .*\[127\.0\.1\.1\]:13698"),
-        explained(),
+        distributed_errors(),
     ):
         raise RuntimeError(said)
-    with pytest.raises(RuntimeError, match="something else"), explained():
+    with pytest.raises(RuntimeError, match="something else"), distributed_errors():
         raise RuntimeError("something else")

@@ -30,9 +30,9 @@ def faults():
         thread.join()
     return taken[-1]
 
-memory.take_one_heap()
+memory.use_one_heap()
 before = faults()
-with memory.kept():
+with memory.keep_freed_memory():
     meanwhile = faults()
 print(before, meanwhile, faults())
 """
@@ -71,7 +71,7 @@ def faults():
     return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
 
 lean.own_process()
-memory.take_one_heap()
+memory.use_one_heap()
 lean.load("pytorch_lightning")
 from pytorch_lightning import Trainer
 from vfx.inference.encoder import Encoder
@@ -100,7 +100,7 @@ from vfx.system import memory
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
-with memory.kept():
+with memory.keep_freed_memory():
     blocks = [b"x" * {BYTES} for _ in range(4)]
     above = b"x" * 1000  # behind which nothing can be trimmed
     del blocks

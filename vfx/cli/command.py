@@ -23,7 +23,7 @@ from vfx.cli.overrides import prepare
 from vfx.cli.signals import ENDED
 from vfx.errors import Interrupted, UsageError, VfxError
 from vfx.sweeps import job_records
-from vfx.system import fork_server, launch_environment, process_usage
+from vfx.system import fork_server, launch_environment, memory
 
 log = logging.getLogger("vfx")
 
@@ -135,7 +135,7 @@ class _Command:
         if sweep_callback.is_job():
             return  # the launcher goes on with the sweep
         self._code = code
-        if results and launch_environment.first_rank() and not job_records.is_apart():
+        if results and launch_environment.is_first_rank() and not job_records.is_apart():
             _print(results)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
@@ -171,7 +171,7 @@ def run_job(app: App[Any], name: str, config: DictConfig) -> tuple[int, list[Any
         return _end_by_bug(job, error), []
     finally:
         if in_sweep:
-            process_usage.give_back_memory()
+            memory.release_memory()
 
 
 def _results(app: App[Any], name: str, config: DictConfig) -> list[Any]:
@@ -193,7 +193,7 @@ def _end_by_error(job: job_records.AtWork | None, error: VfxError) -> int:
         if job is None or not sweep_callback.runs_here():
             sys.exit(128 + error.signal)
         job.stop_sweep(error.signal)
-    return 0 if launch_environment.is_told() else 128 + error.signal
+    return 0 if launch_environment.is_launched_by_first_rank() else 128 + error.signal
 
 
 def _end_by_ctrl_c(job: job_records.AtWork | None, ended: BaseException) -> int:

@@ -52,7 +52,7 @@ class Records(Callback):
                 signal.signal(number, _stop)
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
-        if not launch_environment.first_rank():
+        if not launch_environment.is_first_rank():
             return
         try:
             if self._folder is not None:

@@ -19,7 +19,7 @@ from vfx.cutting.record import Cut, file_identity, write_record
 from vfx.decoding import Frame, VideoReader
 from vfx.decoding.limits import Limits
 from vfx.sampling.timeline import Timeline
-from vfx.system.files import unwritten
+from vfx.system.files import write_error
 
 Sampler = Callable[[Timeline], NDArray[np.int64]]
 
@@ -65,7 +65,7 @@ class Cutter:
         except OSError as error:
             if error.errno == errno.ENAMETOOLONG:
                 return Cut(source.id, stage="write", problem="its id is too long for the names of its frames")
-            raise unwritten(self.images / source.id, error) from error
+            raise write_error(self.images / source.id, error) from error
         return cut
 
     def _decode(self, source: VideoSource, folder: Path) -> Cut:

@@ -82,7 +82,7 @@ class Extractor(LightningModule):
             encoder.ready(device.type, precision=precision, threads=self.num_threads, tf32=self._tf32)
         self._restore.enter_context(without_helpers())
         if device.type == "cpu":
-            self._restore.enter_context(memory.kept())
+            self._restore.enter_context(memory.keep_freed_memory())
         self._background = background(device, self.num_threads)
         self.depth = self._background.depth
 

@@ -21,7 +21,7 @@ from vfx.features import checksums, schema
 from vfx.features.fail_safe_file import FailSafeFile
 from vfx.features.rows import BLOCK_BYTES, Failure, Rows
 from vfx.features.schema import CHUNK, FAILURE, SCHEMA, TEXT, Dataset, Level
-from vfx.system.files import replace_durably, unwritten, writing
+from vfx.system.files import replace_durably, write_error, writing
 
 CHUNK_BYTES = 128 << 10  # a chunk is read whole for one row and written whole for one video
 T = TypeVar("T")
@@ -124,7 +124,7 @@ class FeatureFileWriter:
             elif isinstance(error, OSError):
                 raise error
         except OSError as refusal:
-            raise unwritten(self.path, refusal) from refusal
+            raise write_error(self.path, refusal) from refusal
         finally:
             self._aside.submit(self._file.close)
             self._aside.shutdown()

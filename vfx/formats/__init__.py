@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from vfx.collection.ids import MAX_ID_BYTES, is_storable
 from vfx.errors import OutputError
 from vfx.features.feature_file import FeatureFile
-from vfx.system.files import remove_abandoned, sync, sync_all, unwritten, working_folder
+from vfx.system.files import remove_abandoned, sync, sync_all, working_folder, write_error
 
 log = logging.getLogger(__name__)
 BLOCK_BYTES = 8 << 20
@@ -153,7 +153,7 @@ def whole(destination: Path, *, source: Path, files: tuple[str, ...], overwrite:
                 _swap(target, real, aside / "old")
             sync(real.parent)
     except OSError as error:
-        raise unwritten(destination, error) from error
+        raise write_error(destination, error) from error
 
 
 def _files(export: Path) -> list[Path]:

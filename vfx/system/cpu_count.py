@@ -1,4 +1,4 @@
-"""How many processor cores this process may keep busy."""
+"""How many CPU cores this process may use."""
 
 from __future__ import annotations
 
@@ -14,18 +14,25 @@ OWN = Path("/proc/self/cgroup")
 
 @cache
 def cores() -> int:
-    """Those that it may run on, as `taskset`, SLURM and `docker --cpuset-cpus` set them, or fewer where a container or
-    a service has a quota of processor time (`docker --cpus`, limits of Kubernetes, CPUQuota of systemd), rounded up."""
+    """The number of cores that this process may use.
+
+    Those that it may run on (set by `taskset`, SLURM, `docker --cpuset-cpus`), or its quota of CPU time rounded up
+    (`docker --cpus`, limits of Kubernetes, CPUQuota of systemd), whichever is less.
+    """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.ceil(min(allowed, quota())))
 
 
 def quota(own: Path = OWN, mount: Path = MOUNT) -> float:
-    """Seconds of processor time a second that control groups leave this process; infinity where they set no limit.
+    """CPU seconds per second that control groups allow this process; infinity without a limit.
 
-    A group may use no more than each of those above it. Of a container that sees its host's names, its own group is
-    at the top. Formats: cpu.max, https://docs.kernel.org/admin-guide/cgroup-v2.html, and before it cpu.cfs_quota_us,
-    https://docs.kernel.org/scheduler/sched-bwc.html.
+    A group may use no more than each of those above it. A container that sees the group names of its host has its own
+    group at the top of the mount.
+
+    Args:
+        own: the file that names the groups of this process.
+        mount: where the groups are mounted. Formats: cpu.max, https://docs.kernel.org/admin-guide/cgroup-v2.html;
+            cpu.cfs_quota_us, https://docs.kernel.org/scheduler/sched-bwc.html.
     """
     try:
         lines = own.read_text().splitlines()

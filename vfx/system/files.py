@@ -1,4 +1,4 @@
-"""Files that last: names that no crash can leave without their content, what a full disk says, and digests."""
+"""Files that survive crashes and full disks: complete under their names or not there, and errors that say why."""
 
 from __future__ import annotations
 
@@ -22,14 +22,22 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def working_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """A new folder `<prefix><random>` to make something in, gone at the end, and held against `remove_abandoned`."""
+    """Make a folder to work in, and remove it at the end; `remove_abandoned` leaves it alone meanwhile.
+
+    Args:
+        parent: the folder to make it in.
+        prefix: of its name, which a random part follows.
+
+    Yields:
+        The folder.
+    """
     descriptor = None
     while descriptor is None:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         try:
-            descriptor = _hold(folder)
+            descriptor = _lock(folder)
         except OSError:
-            break  # no lock is to be had here
+            break  # this file system has no locks
     try:
         yield folder
     finally:
@@ -39,15 +47,19 @@ def working_folder(parent: Path, prefix: str) -> Iterator[Path]:
 
 
 def remove_abandoned(parent: Path, prefix: str, *, rescue: Callable[[Path], None] = lambda folder: None) -> None:
-    """Remove the working folders of runs that were killed, each after `rescue` has seen it; says which.
+    """Remove the working folders that killed runs left, and log their names.
 
-    Those of runs at work stay. Where a file system knows no locks, which are which cannot be told: all stay.
+    On a file system without locks nobody can tell which they are, and all stay.
+
+    Args:
+        parent, prefix: those of `working_folder`.
+        rescue: is called with each folder before it is removed.
     """
     for folder in parent.iterdir():
         if not re.fullmatch(re.escape(prefix) + r"\w{8}", folder.name) or folder.is_symlink():
             continue
         try:
-            descriptor = _hold(folder)
+            descriptor = _lock(folder)
         except OSError:
             log.warning("%s may be left of a run that was killed; remove it if none is at work here", folder)
             continue
@@ -58,8 +70,8 @@ def remove_abandoned(parent: Path, prefix: str, *, rescue: Callable[[Path], None
             log.info("removed %s, left by a run that was killed", folder)
 
 
-def _hold(folder: Path) -> int | None:
-    """Lock a folder; None where another run has it, or has removed it since. The lock ends when this is closed."""
+def _lock(folder: Path) -> int | None:
+    """Lock a folder until the returned descriptor is closed; None if another run has it or has just removed it."""
     with suppress(FileNotFoundError, BlockingIOError), ExitStack() as stack:
         descriptor = os.open(folder, os.O_RDONLY)
         stack.callback(os.close, descriptor)
@@ -92,14 +104,14 @@ def sync_all(path: Path) -> None:
 
 
 def replace_durably(temporary: Path, path: Path) -> None:
-    """Give a finished file its final name so that no crash can leave the name without the content."""
+    """Rename a finished file so that no crash can leave the name without the content."""
     sync(temporary)
     temporary.replace(path)
     sync(path.parent)
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it that are not there, so that no crash can take their names back."""
+    """Make a folder and its missing parents so that no crash can undo it."""
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for folder in made:
@@ -107,9 +119,12 @@ def make_folder(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small file, which appears whole or stays as it was, untouched if it says that already.
+    """Write a small file in one step: a crash leaves the old one or the new one.
 
-    Raises OutputError where the disk refuses.
+    A file with this text already is left untouched.
+
+    Raises:
+        OutputError: the disk refuses.
     """
     if path.is_file() and path.read_bytes() == text.encode():
         return
@@ -124,14 +139,14 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """What the disk refuses inside becomes an OutputError that names the path, the cause and the way out."""
+    """Turn each OSError inside into an OutputError that names the path, the cause and the way out."""
     try:
         yield
     except OSError as error:
-        raise unwritten(path, error) from error
+        raise write_error(path, error) from error
 
 
-def unwritten(path: Path, error: OSError) -> OutputError:
+def write_error(path: Path, error: OSError) -> OutputError:
     """The error that says that the disk refused a file or folder, and why."""
     cause = os.strerror(error.errno) if error.errno else str(error)
     if error.errno == errno.ENOENT:
@@ -143,9 +158,9 @@ def unwritten(path: Path, error: OSError) -> OutputError:
 
 
 def sha256(path: Path) -> str:
-    """The digest of a file's content, in hexadecimal; read in pieces."""
-    digest = hashlib.sha256()
+    """The SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
+        digest = hashlib.sha256()
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from vfx.errors import OutputError
 from vfx.system import launch_environment
-from vfx.system.files import make_folder, unwritten, writing
+from vfx.system.files import make_folder, write_error, writing
 from vfx.system.lock_holder import Holder
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Lock:
     def check(self) -> None:
         """Raises OutputError if the folder is gone, is another run's now, or was never held."""
         if self.refusal:
-            raise unwritten(self.path.parent, OSError(self.refusal, os.strerror(self.refusal)))
+            raise write_error(self.path.parent, OSError(self.refusal, os.strerror(self.refusal)))
         try:
             holder = Holder.from_json(self.path.read_bytes())
         except OSError:

@@ -1,4 +1,4 @@
-"""Who started this process, and as which of how many ranks; asked without Lightning, whose import takes seconds."""
+"""What launched this process (a user, torchrun, SLURM), and as which rank; Lightning would take seconds to import."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from vfx.errors import UsageError
 
 PARENT = os.getppid()  # asked early: it may be gone when it is needed
-NUMBERS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # where a rank's own may stand, the surest first
-# What starts ranks elsewhere than here, the environment of Lightning's that believes it, and how it is used.
-STARTERS = {
+RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # the surest first
+# Each launcher's environment in Lightning, and how it is used.
+LAUNCHERS = {
     "torchrun": (
         "TorchElasticEnvironment",
         "torchrun --nnodes=2 --nproc-per-node=2 --rdzv-backend=c10d --rdzv-endpoint=<a host> --rdzv-id=<a name>"
@@ -20,40 +20,42 @@ STARTERS = {
 }
 
 
-def first_rank() -> bool:
+def is_first_rank() -> bool:
     """Whether this process is the only one of its run, or the one that reports and writes for all."""
-    return int(next((os.environ[name] for name in NUMBERS if name in os.environ), "0")) == 0
+    return int(next((os.environ[name] for name in RANK_VARIABLES if name in os.environ), "0")) == 0
 
 
-def starter() -> str:
-    """What started this process as a rank: "torchrun", "srun", or "" for a user or a rank of ours."""
+def launcher() -> str:
+    """What launched this process as a rank: "torchrun", "srun", or "" if a user or the first rank did."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return "torchrun"
     return "srun" if "SLURM_STEP_NUM_TASKS" in os.environ else ""
 
 
-def started_by_others() -> bool:
-    """Whether torchrun or SLURM started the ranks: then each must come to the rendezvous, even with no work."""
-    return starter() == "torchrun" or _count() > 1
+def ranks_launched_externally() -> bool:
+    """Whether torchrun or SLURM launched the ranks; then each must come to the rendezvous, even with no work."""
+    return launcher() == "torchrun" or _world_size() > 1
 
 
-def is_told() -> bool:
-    """Whether the first rank started this one and tells it to end, and will exit for both."""
-    return not (first_rank() or started_by_others())
+def is_launched_by_first_rank() -> bool:
+    """Whether the first rank launched this one; then it also tells it to end, and exits for both."""
+    return not (is_first_rank() or ranks_launched_externally())
 
 
 def job() -> str:
-    """What a rank keeps when torchrun or SLURM starts it again, maybe on another machine; "" if neither does."""
+    """What names the job when torchrun or SLURM starts it again, maybe on another machine; "" without them."""
     jobs = {"torchrun": "TORCHELASTIC_RUN_ID", "SLURM": "SLURM_JOB_ID"}
     return ", ".join(f"{whose} {os.environ[name]}" for whose, name in jobs.items() if name in os.environ)
 
 
 def starts_over(overwrite: bool) -> bool:
-    """Whether a run that is told to overwrite is to: not in a job that SLURM has queued again, which goes on.
+    """Whether this run discards what is there: if it is told to overwrite, but not if SLURM has requeued it.
 
-    Raises UsageError under torchrun, which starts ranks anew whenever a host comes or goes, and tells them nothing.
+    Raises:
+        UsageError: told to overwrite under torchrun, which starts ranks again whenever a host comes or goes, and
+            does not tell them so.
     """
-    if overwrite and starter() == "torchrun":
+    if overwrite and launcher() == "torchrun":
         raise UsageError(
             "overwrite=true would start over whenever torchrun starts the ranks anew: remove the output folder instead"
         )
@@ -61,39 +63,57 @@ def starts_over(overwrite: bool) -> bool:
 
 
 def check(environments: Iterable[str]) -> None:
-    """Raises UsageError where a trainer with these environments does not count ranks as they were started."""
-    wanted = next((name for name, (environment, _) in STARTERS.items() if environment in environments), "")
-    found = starter()
+    """Check that a trainer counts the ranks as they were launched.
+
+    Args:
+        environments: the class names of the trainer's cluster environments.
+
+    Raises:
+        UsageError: it does not, or the launcher's options do not suit it.
+    """
+    wanted = next((name for name, (environment, _) in LAUNCHERS.items() if environment in environments), "")
+    found = launcher()
     if wanted and wanted != found:
         raise UsageError(
-            f"this trainer is for processes that {wanted} started: {STARTERS[wanted][1]} (docs/cluster.md)"
+            f"this trainer is for processes that {wanted} started: {LAUNCHERS[wanted][1]} (docs/cluster.md)"
         )
-    if found and not wanted and _count() > 1:
+    if found and not wanted and _world_size() > 1:
         raise UsageError(
-            f"{found} started {_count()} processes, of which this trainer knows one: {STARTERS[found][1]}"
+            f"{found} started {_world_size()} processes, of which this trainer knows one: {LAUNCHERS[found][1]}"
             " (docs/cluster.md)"
         )
-    if found == "torchrun" and _number("LOCAL_WORLD_SIZE") * _number("GROUP_WORLD_SIZE") != _count():
+    if found == "torchrun":
+        _check_torchrun()
+    if found == "srun":
+        _check_srun()
+
+
+def _check_torchrun() -> None:
+    if _number("LOCAL_WORLD_SIZE") * _number("GROUP_WORLD_SIZE") != _world_size():
         raise UsageError(
-            f"torchrun started {_count()} processes, not as many on each host: give all one --nproc-per-node"
+            f"torchrun started {_world_size()} processes, not as many on each host: give all one --nproc-per-node"
         )
-    anew = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
-    if found == "torchrun" and anew and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+    restarts = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
+    if restarts and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         raise UsageError(
             "torchrun would tell the ranks that it starts anew to look for each other where those before them were:"
             " give it --rdzv-backend=c10d and, before it, export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1; or"
             " --max-restarts=0 (docs/cluster.md)"
         )
-    if found == "srun" and _count() > 1 and _number("SLURM_NTASKS_PER_NODE") * _number("SLURM_NNODES") != _count():
+
+
+def _check_srun() -> None:
+    nodes = _number("SLURM_NNODES")
+    if _world_size() > 1 and _number("SLURM_NTASKS_PER_NODE") * nodes != _world_size():
         raise UsageError(
-            f"srun started {_count()} tasks on {_number('SLURM_NNODES')} nodes without being told how many on each:"
+            f"srun started {_world_size()} tasks on {nodes} nodes without being told how many on each:"
             " give --nodes and --ntasks-per-node, not --ntasks"
         )
 
 
-def _count() -> int:
-    """How many ranks torchrun or srun started."""
-    return _number("WORLD_SIZE" if starter() == "torchrun" else "SLURM_STEP_NUM_TASKS")
+def _world_size() -> int:
+    """How many ranks torchrun or srun launched."""
+    return _number("WORLD_SIZE" if launcher() == "torchrun" else "SLURM_STEP_NUM_TASKS")
 
 
 def _number(name: str) -> int:

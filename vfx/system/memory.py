@@ -1,14 +1,16 @@
-"""The memory that networks take on a processor: what a layer frees is kept for the next one.
+"""How this process takes memory from the system and gives it back.
 
-The system clears and maps anew what was given back to it; of EfficientNet-Lite0's processor time that took a quarter.
-The numbers below are those of glibc's malloc.h, see mallopt(3); with other C libraries, and where the user has set
-glibc's own variables, nothing is changed.
+A layer of a network on the CPU can take the memory that the layer before it freed. Otherwise the system clears and maps
+it anew each time, which took a quarter of EfficientNet-Lite0's CPU time. The constants are those of glibc's malloc.h,
+see mallopt(3). With other C libraries, or if the user has set glibc's own variables, nothing is changed.
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -18,23 +20,23 @@ NEVER = -1
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = 64 << 20, 32 << 20, 1 << 16
 
 
-def take_one_heap() -> None:
-    """Let all threads of a command take memory from one heap, so that none keeps for itself what others could use.
+def use_one_heap() -> None:
+    """Let all threads take memory from one heap, so that each can use what another freed.
 
-    Call it before another thread than this one takes memory, as libraries' threads do: glibc looks when it makes the
-    first of further heaps, and leaves those that there are. Without it what is above 64 MiB is not kept.
+    Call it before a second thread takes memory, as libraries' threads do: glibc looks at the limit when it makes a
+    further heap, and keeps those that it has. A further heap keeps nothing above 64 MiB.
     """
-    if not _is_told("arena"):
+    if not _is_set_by_user("arena"):
         _mallopt(M_ARENA_MAX, 1)
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """Meanwhile, let this process keep the memory that it frees; then it gives that back.
+def keep_freed_memory() -> Iterator[None]:
+    """Keep the memory that this process frees inside; give it back at the end.
 
-    What it has had at most it has until then, so networks should have been loaded before.
+    Load networks before: the process has the most that it ever took until the end.
     """
-    if _is_told("mmap", "trim"):
+    if _is_set_by_user("mmap", "trim"):
         yield
         return
     _mallopt(M_MMAP_MAX, 0)
@@ -45,17 +47,35 @@ def kept() -> Iterator[None]:
         _mallopt(M_MMAP_MAX, MMAP_MAX)
         _mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD)
         _mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD)
-        give_back()
+        _trim_heap()
 
 
-def give_back() -> None:
-    """Have malloc return to the system what is free."""
+def release_memory() -> None:
+    """Collect garbage, and return free memory to the system and to CUDA devices.
+
+    Lightning's objects refer to each other in cycles, which keep their tensors until the garbage collector runs.
+    """
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    _trim_heap()
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error of torch says that a device, or the CPU, had no memory left."""
+    import torch  # late: see use_one_heap
+
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "allocate" in str(error)
+
+
+def _trim_heap() -> None:
     with suppress(OSError, AttributeError):  # of another C library than GNU's
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _is_told(*words: str) -> bool:
-    """Whether a variable that glibc reads at the start has set a parameter with one of these words in its name."""
+def _is_set_by_user(*words: str) -> bool:
+    """Whether a variable that glibc reads at the start sets a parameter with one of these words in its name."""
     variables = [name for name in os.environ if name.startswith("MALLOC_")] + [os.environ.get("GLIBC_TUNABLES", "")]
     return any(word in variable.lower() for word in words for variable in variables)
 
@@ -63,10 +83,3 @@ def _is_told(*words: str) -> bool:
 def _mallopt(parameter: int, value: int) -> None:
     with suppress(OSError, AttributeError):  # of another C library than GNU's
         ctypes.CDLL(None).mallopt(parameter, value)
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch says by an error that a device, or the processor, had no memory left."""
-    import torch  # late: see take_one_heap
-
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "allocate" in str(error)

@@ -1,4 +1,4 @@
-"""Libraries of the extras, imported when they are asked for; one that is missing is named with what installs it."""
+"""Libraries of extras: imported when needed; the error for a missing one says how to install it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ from vfx.errors import UsageError
 
 
 def need(module: str, *, extra: str, for_: str) -> ModuleType:
-    """The module of a library that the extra `extra` of setup.cfg installs; `for_` is what was asked for.
+    """Import a module of an extra.
 
-    Raises UsageError with the command that installs it where it, or something that it imports, is missing.
+    Args:
+        module: its full name.
+        extra: the extra of setup.cfg that installs it.
+        for_: what the user asked for.
+
+    Raises:
+        UsageError: the module, or one that it imports, is missing.
     """
     try:
         return importlib.import_module(module)
