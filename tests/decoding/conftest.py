@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.clips import CLIPS
+from vfx.decoding import check_decoder
+from vfx.errors import UsageError
 
 
 @pytest.fixture(scope="session")
@@ -18,14 +20,15 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return cache(lambda name: CLIPS[name].write(folder))
 
 
-@pytest.fixture(scope="session", params=["pyav", "decord", "torchcodec"])
-def decoder(request: pytest.FixtureRequest) -> str:
-    """Each backend in turn; one that is not installed is skipped, with its own message for a reason."""
-    from vfx.decoding.video_reader import BACKENDS
-    from vfx.errors import UsageError
-
+def skip_unless_installed(decoder: str) -> None:
     try:
-        BACKENDS[request.param].load()
+        check_decoder(decoder)
     except UsageError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session", params=["pyav", "decord", "torchcodec"])
+def decoder(request: pytest.FixtureRequest) -> str:
+    """Each backend in turn."""
+    skip_unless_installed(request.param)
     return request.param

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from tests.clips import CLIPS, corrupt, cut, join, read, silence, truncate
-from vfx.decoding import DECODERS, Frame, VideoReader, can_read, demux
+from tests.decoding.conftest import skip_unless_installed
+from vfx.decoding import DECODERS, Frame, VideoReader, can_read, check_decoder, demux
 from vfx.decoding.pyav import decoded_timeline
 from vfx.errors import SamplerError, UsageError, VideoError
 from vfx.sampling import samplers
@@ -201,8 +202,7 @@ def test_frames_of_av1_that_build_on_what_was_passed_over_are_withheld(clip: Mak
 def test_a_decoder_that_fails_hands_over(backend: str, clip: MakeClip, tmp_path: Path) -> None:
     """PyAV goes on after the last frame that the other delivered, and each index comes once. It passes over a frame
     that nobody wants and on which none builds; the others fail at its damage."""
-    if backend == "torchcodec":
-        pytest.importorskip("torchcodec")
+    skip_unless_installed(backend)
     sound = replace(CLIPS["h264.mp4"], name="long.mp4", num_frames=100).write(tmp_path)
     path = corrupt(sound, tmp_path / "bad.mp4", packets=[59], at=0.0)  # frame 58
     reading = VideoReader(path, lambda timeline: np.delete(np.arange(len(timeline)), 58), decoder=backend)
@@ -216,8 +216,7 @@ def test_a_decoder_that_fails_hands_over(backend: str, clip: MakeClip, tmp_path:
 
 @pytest.mark.parametrize("backend", ["decord", "torchcodec"])
 def test_a_decoder_that_conceals_damage_is_not_asked(backend: str, clip: MakeClip, tmp_path: Path) -> None:
-    if backend == "torchcodec":
-        pytest.importorskip("torchcodec")
+    skip_unless_installed(backend)
     path = corrupt(clip("h264.mp4"), tmp_path / "bad.mp4", packets=[30, 38], at=0.3)
     frames, reading = read_all(path, backend)
     assert reading.decoder == "pyav"
@@ -326,6 +325,16 @@ def test_a_backend_that_is_not_installed(name: str, clip: MakeClip, monkeypatch:
         VideoReader(clip("h264.mp4"), samplers.all_frames, decoder=name)
     others = "decord" if name == "torchcodec" else "pyav"
     assert numbers(read_all(clip("h264_b.avi"), others)[0]) == list(range(40))
+
+
+def test_torchcodec_without_ffmpeg_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Since 0.17 it can be imported without."""
+    torchcodec = pytest.importorskip("torchcodec", exc_type=(ImportError, OSError, RuntimeError))
+    monkeypatch.setattr(torchcodec, "ffmpeg_major_version", None, raising=False)
+    with pytest.raises(
+        UsageError, match=r"decoder=torchcodec needs FFmpeg's shared libraries .*: torchcodec could not"
+    ):
+        check_decoder("torchcodec")
 
 
 def test_a_wrong_option_is_raised_not_recorded(clip: MakeClip) -> None:

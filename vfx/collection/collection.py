@@ -13,12 +13,12 @@ from pathlib import Path
 from vfx.collection.ids import is_storable
 from vfx.collection.source import VideoSource
 from vfx.errors import CollectionError, NoFramesError
+from vfx.text import SHOWN
 
 VIDEO_SUFFIXES = frozenset([".mp4", ".avi", ".webm", ".gif", ".mkv", ".mov", ".m4v", ".mpg", ".ts", ".flv", ".wmv"])
 FRAME_SUFFIXES = frozenset([".jpg", ".jpeg", ".png"])
 # What Pillow may take a frame for, whatever its name. Pillow knows more formats; for EPS it runs another program.
 FRAME_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
-SHOWN = 5  # at most so many offending files are named in an error
 
 
 @dataclass(frozen=True)

@@ -26,12 +26,15 @@ def load() -> Any:
     """Import torchcodec. Raises UsageError if it, or the FFmpeg it needs, is not installed."""
     try:
         need("torchcodec.decoders", extra="torchcodec", for_="decoder=torchcodec")
+        library: Any = need("torchcodec", extra="torchcodec", for_="decoder=torchcodec")
+        if getattr(library, "ffmpeg_major_version", 0) is None:  # since 0.17, only decoders raise if FFmpeg is missing
+            raise RuntimeError("torchcodec could not load them")
     except (ImportError, OSError, RuntimeError) as error:
         raise UsageError(
             "decoder=torchcodec needs FFmpeg's shared libraries from the system, version 4 to 8, as the package ffmpeg"
             f" of most systems has them: {str(error).strip().splitlines()[0]}"
         ) from error
-    return need("torchcodec", extra="torchcodec", for_="decoder=torchcodec")
+    return library
 
 
 def frames(path: Path, timeline: Timeline, indices: NDArray[np.int64]) -> Iterator[Frame]:

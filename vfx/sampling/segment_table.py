@@ -19,8 +19,8 @@ from vfx.collection.ids import MAX_ID_BYTES, is_storable
 from vfx.errors import UsageError
 from vfx.sampling import samplers
 from vfx.sampling.timeline import Timeline
+from vfx.text import SHOWN
 
-SHOWN = 5
 FORM = "a line is segment id, video id, start and end in seconds, with tabs between"
 
 
