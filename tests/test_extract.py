@@ -527,7 +527,7 @@ def test_processes_read_while_the_network_is_loaded(monkeypatch: pytest.MonkeyPa
         at_work.append(len(multiprocessing.active_children()))
         of(self, *arguments, **options)
 
-    for name in ("__init__", "ready"):
+    for name in ("__init__", "optimize"):
         monkeypatch.setattr(Encoder, name, partialmethod(counted, of=getattr(Encoder, name)))
     assert len(run(tmp_path, "dataset.num_workers=2")) == 8
     assert at_work == [2, 2]
@@ -540,7 +540,7 @@ def test_processes_read_while_the_network_is_loaded(monkeypatch: pytest.MonkeyPa
     assert at_work[5:] == [0, 2]
     assert path.stat().st_mtime_ns > made
 
-    for name in ("__init__", "ready"):
+    for name in ("__init__", "optimize"):
 
         def refused(self: Encoder, *arguments: str, **options: Any) -> None:
             assert len(multiprocessing.active_children()) == 2

@@ -24,9 +24,9 @@ from vfx.benchmark.results import Result
 from vfx.extraction.lightning_module import Extractor, float32_by_tf32
 from vfx.extraction.parallel_reader import Batch
 from vfx.features.feature_file import FeatureFile
-from vfx.inference.convolution_fusion import Fused
 from vfx.inference.encoder import Encoder
 from vfx.inference.executors import Pending
+from vfx.inference.fused_convolutions import FusedConv
 from vfx.models import Network, Weights
 from vfx.models.transforms import Transform
 
@@ -109,7 +109,7 @@ def test_what_is_fused_gives_the_same_features(
     transform = Transform(resize=256, crop=224, interpolation="bilinear", mean=(0.4, 0.4, 0.4), std=(0.2, 0.2, 0.2))
     network = Network("n", "avgpool", body, None, 2048, transform, Weights("made here", "none"))
     plain, made = Encoder(copy.deepcopy(network)).cuda(), Encoder(network)
-    made.ready("cuda", precision=precision, threads=1, tf32=tf32)
+    made.optimize("cuda", precision=precision, threads=1, tf32=tf32)
     made.cuda()
     lower = {"bf": torch.bfloat16, "16": torch.float16}.get(precision[:2])
     images = torch.randint(0, 256, (8, 224, 224, 3), dtype=torch.uint8, device="cuda")
@@ -118,9 +118,9 @@ def test_what_is_fused_gives_the_same_features(
             wanted = plain([images])
         with float32_by_tf32(tf32), torch.autocast("cuda", lower, enabled=lower is not None):
             found = made([images])
-    fused = [module for module in made.modules() if isinstance(module, Fused)]
+    fused = [module for module in made.modules() if isinstance(module, FusedConv)]
     assert len(fused) > 16
-    assert all(module.at_once for module in fused)
+    assert all(module.use_kernel for module in fused)
     off = float((found - wanted).abs().max() / wanted.abs().max())
     print(f"{precision}, tf32 {tf32}: off by {off:.2g}")
     assert off < bound

@@ -25,7 +25,7 @@ from vfx.features.feature_file import FeatureFile
         "vfx.models.weights.torch.load",
         "vfx.models.weights.torch.hub.load",
         "vfx.extraction.datamodules.os.system",
-        "vfx.models.weights.download",
+        "vfx.models.published_weights.download",
         "vfx.sampling.samplers.np.load",
         "pytorch_lightning.strategies.ddp.torch.load",
     ],

@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
-from vfx.inference.batchnorm_folding import fold
+from vfx.inference.batchnorm_folding import fold_batch_norms
 
 
 def random_norms(body: nn.Module) -> nn.Module:
@@ -49,7 +49,7 @@ def test_features_stay(make: Callable[[], nn.Module], left: int) -> None:
     before = norms(body)
     images = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
     wanted = body(images)
-    assert fold(body, 96) == before - left
+    assert fold_batch_norms(body, 96) == before - left
     assert norms(body) == left
     torch.testing.assert_close(body(images), wanted, rtol=0, atol=3e-6 * float(wanted.abs().max()))
 
@@ -91,5 +91,5 @@ def test_what_cannot_be_folded_is_left(make: Callable[[], nn.Module]) -> None:
     body = random_norms(make())
     images = torch.randn(2, 3, 16, 16)
     wanted = body(images)
-    assert fold(body, 16) == 0
+    assert fold_batch_norms(body, 16) == 0
     torch.testing.assert_close(body(images), wanted, rtol=0, atol=0)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from vfx.errors import UsageError
-from vfx.inference.compilation import by_openvino, by_torch, check_compiler
+from vfx.inference.compilation import check_compiler, compile_with_openvino, compile_with_torch
 from vfx.inference.encoder import Encoder
 from vfx.models import efficientnet_lite
 
@@ -31,7 +31,7 @@ def test_openvino_gives_the_same_features_and_converts_once(cache: Path, caplog:
     with caplog.at_level("INFO", "vfx"):
         for _ in range(2):
             compiled = Encoder(efficientnet_lite.build(), compiler="openvino")
-            compiled.ready("cpu", precision="32-true", threads=1)
+            compiled.optimize("cpu", precision="32-true", threads=1)
             with torch.inference_mode():
                 for n in (4, 1, 3):
                     torch.testing.assert_close(compiled([images(n)]), plain([images(n)]), rtol=0, atol=2e-5)
@@ -43,7 +43,7 @@ def test_openvino_gives_the_same_features_and_converts_once(cache: Path, caplog:
 def test_openvino_keeps_nothing_of_weights_that_have_no_hash(cache: Path) -> None:
     pytest.importorskip("openvino")
     body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
-    run = by_openvino(body, 16, name="a/b", key=None, precision="f32", threads=1)
+    run = compile_with_openvino(body, 16, name="a/b", key=None, precision="f32", threads=1)
     x = torch.randn(3, 3, 16, 16)
     torch.testing.assert_close(run(x), body(x), rtol=0, atol=1e-5)
     assert not cache.exists()
@@ -54,7 +54,7 @@ def test_torch_compiles_for_one_size_to_a_cache_that_stays(cache: Path) -> None:
     body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     x = torch.randn(3, 3, 16, 16)
     with torch.inference_mode():
-        torch.testing.assert_close(by_torch(body)(x), body(x), rtol=0, atol=1e-5)
+        torch.testing.assert_close(compile_with_torch(body)(x), body(x), rtol=0, atol=1e-5)
     assert any((cache / "inductor").iterdir())
 
 
@@ -72,10 +72,10 @@ def test_smaller_batches_are_filled_up_to_the_compiled_size() -> None:
     network = efficientnet_lite.build()
     network.body, network.dim = Body(), 3
     encoder = Encoder(network, compiler=True)
-    encoder.ready("cpu", precision="32-true", threads=1)
+    encoder.optimize("cpu", precision="32-true", threads=1)
     compiled = encoder._run[0]
     encoder._run[0] = lambda x: (sizes.append(len(x)), compiled._orig_mod(x))[1]
-    encoder.fill_up(5)
+    encoder.pad_batches(5)
     assert encoder([images(5)]).shape == (5, 3)
     torch.testing.assert_close(encoder([images(2)]), Encoder(network)([images(2)]))
     assert sizes == [5, 5]

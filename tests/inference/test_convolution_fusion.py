@@ -11,9 +11,10 @@ import torchvision
 from torch import Tensor, nn
 
 from tests.inference.test_batchnorm_folding import random_norms
-from vfx.inference.batchnorm_folding import fold
-from vfx.inference.convolution_fusion import ByCudnn, ByProduct, Fused, OneDnnConv, Zeros, fuse, wrap
-from vfx.inference.split_attention import add_parts
+from vfx.inference.batchnorm_folding import fold_batch_norms
+from vfx.inference.convolution_fusion import fuse_activations, replace_convolutions
+from vfx.inference.fused_convolutions import CudnnConv, FusedConv, MatmulConv, OneDnnConv, ZeroBuffer
+from vfx.inference.split_attention import replace_split_attention
 
 
 def images(n: int = 2) -> Tensor:
@@ -21,11 +22,11 @@ def images(n: int = 2) -> Tensor:
 
 
 def fused(body: nn.Module) -> int:
-    return sum(isinstance(module, Fused) for module in body.modules())
+    return sum(isinstance(module, FusedConv) for module in body.modules())
 
 
 def adding(body: nn.Module) -> nn.Module:
-    assert add_parts(body)
+    assert replace_split_attention(body)
     return body
 
 
@@ -48,23 +49,23 @@ def adding(body: nn.Module) -> nn.Module:
 )
 def test_features_stay(make: Callable[[], nn.Module], relus: int, products: int, activations: int) -> None:
     before = random_norms(make())
-    fold(before, 64)
+    fold_batch_norms(before, 64)
     wanted = before(images())
     gpu, exact, processor = (copy.deepcopy(before) for _ in range(3))
-    gpu = fuse(gpu, 64, ByCudnn)
-    assert (fused(gpu), wrap(gpu, ByProduct)) == (relus, products)
-    assert wrap(exact, ByProduct) >= products
-    exact = fuse(exact, 64, ByCudnn)
-    assert sum(isinstance(module, ByCudnn) for module in exact.modules()) <= relus
-    processor = fuse(processor, 64, OneDnnConv)
+    gpu = fuse_activations(gpu, 64, CudnnConv)
+    assert (fused(gpu), replace_convolutions(gpu, MatmulConv)) == (relus, products)
+    assert replace_convolutions(exact, MatmulConv) >= products
+    exact = fuse_activations(exact, 64, CudnnConv)
+    assert sum(isinstance(module, CudnnConv) for module in exact.modules()) <= relus
+    processor = fuse_activations(processor, 64, OneDnnConv)
     assert fused(processor) == activations
     there = sum(type(module) is nn.Conv2d for module in before.modules())
-    assert wrap(processor, OneDnnConv) == there - activations
+    assert replace_convolutions(processor, OneDnnConv) == there - activations
     for body in (gpu, exact, processor):
         assert not body.training
         torch.testing.assert_close(body(images()), wanted, rtol=0, atol=3e-6 * float(wanted.abs().max()))
     if torch.backends.mkldnn.is_available():
-        assert all(module.at_once for module in processor.modules() if isinstance(module, Fused))
+        assert all(module.use_kernel for module in processor.modules() if isinstance(module, FusedConv))
 
 
 class Net(nn.Module):
@@ -82,7 +83,7 @@ class Net(nn.Module):
 
 def test_a_convolution_without_bias_is_for_a_processor_alone() -> None:
     net = Net(lambda net, x: net.relu(net.plain(net.relu(net.a(x)))))
-    assert [fused(fuse(net, 64, by)) for by in (ByCudnn, OneDnnConv)] == [1, 2]
+    assert [fused(fuse_activations(net, 64, by)) for by in (CudnnConv, OneDnnConv)] == [1, 2]
 
 
 def later(net: Net, x: Tensor) -> Tensor:
@@ -115,8 +116,8 @@ def later(net: Net, x: Tensor) -> Tensor:
 def test_what_may_not_be_fused_is_left(course: Callable[[Net, Tensor], Tensor], count: int) -> None:
     net = Net(course)
     wanted = net(images())
-    for by in (ByCudnn, OneDnnConv):
-        made = fuse(net, 64, by)
+    for by in (CudnnConv, OneDnnConv):
+        made = fuse_activations(net, 64, by)
         assert fused(made) == count
         assert (made is net) == (count == 0)
         torch.testing.assert_close(made(images()), wanted)
@@ -135,7 +136,7 @@ def test_an_input_that_changes_before_the_relu_is_seen() -> None:
     net = Net(preactivated)
     net.b_ = nn.Conv2d(4, 4, 3, padding=1)
     wanted = net(images())
-    torch.testing.assert_close(fuse(net, 64, ByCudnn)(images()), wanted)
+    torch.testing.assert_close(fuse_activations(net, 64, CudnnConv)(images()), wanted)
 
 
 def test_names_that_look_alike_stay_apart() -> None:
@@ -145,7 +146,7 @@ def test_names_that_look_alike_stay_apart() -> None:
     del net.a, net.b
     net.eval().requires_grad_(False)
     wanted = net(images())
-    made = fuse(net, 64, OneDnnConv)
+    made = fuse_activations(net, 64, OneDnnConv)
     assert fused(made) == 2
     torch.testing.assert_close(made(images()), wanted)
 
@@ -156,9 +157,9 @@ def test_networks_that_ask_a_convolution_what_it_is(name: str) -> None:
     body = random_norms(timm.create_model(name))
     wanted = body(images(1).repeat(1, 1, 4, 4)[..., :224, :224])
     counts = []
-    for by in (ByProduct, OneDnnConv):
+    for by in (MatmulConv, OneDnnConv):
         made = copy.deepcopy(body)
-        counts.append(wrap(made, by))
+        counts.append(replace_convolutions(made, by))
         found = made(images(1).repeat(1, 1, 4, 4)[..., :224, :224])
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5 * float(wanted.abs().max()))
     assert counts[1] > 0
@@ -167,22 +168,22 @@ def test_networks_that_ask_a_convolution_what_it_is(name: str) -> None:
 def test_without_a_librarys_kernel_nothing_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     net = Net(lambda net, x: net.relu(net.a(x)))
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    assert fuse(net, 64, OneDnnConv) is net
-    assert wrap(net, OneDnnConv) == 0
+    assert fuse_activations(net, 64, OneDnnConv) is net
+    assert replace_convolutions(net, OneDnnConv) == 0
 
 
 def test_a_fused_network_is_copied_and_pickled() -> None:
     net = torchvision.models.resnet18().eval().requires_grad_(False)
-    fold(net, 64)
+    fold_batch_norms(net, 64)
     wanted = net(images())
-    made = fuse(net, 64, OneDnnConv)
-    wrap(made, OneDnnConv)
+    made = fuse_activations(net, 64, OneDnnConv)
+    replace_convolutions(made, OneDnnConv)
     for again in (copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
         torch.testing.assert_close(again(images()), wanted)
 
 
 def test_zeros_have_the_shape_of_what_a_convolution_makes() -> None:
-    zeros = Zeros()
+    zeros = ZeroBuffer()
     for convolution in (
         nn.Conv2d(3, 8, (3, 5), stride=2, padding=1, dilation=2),
         nn.Conv2d(3, 4, 1),
@@ -203,18 +204,18 @@ def test_a_network_that_counts_its_runs_is_left() -> None:
         return net.relu(net.a(x)) * net.runs
 
     net = Net(course)
-    assert fuse(net, 64, OneDnnConv) is net
+    assert fuse_activations(net, 64, OneDnnConv) is net
 
 
 def test_what_cudnn_cannot_do_goes_step_by_step() -> None:
-    made = ByCudnn(nn.Conv2d(3, 4, 3), nn.ReLU())
+    made = CudnnConv(nn.Conv2d(3, 4, 3), nn.ReLU())
     with torch.inference_mode():
         torch.testing.assert_close(made(images(), -torch.ones(1)), torch.relu(made.convolution(images()) - 1))
-    assert not made.at_once
+    assert not made.use_kernel
 
 
 def test_no_memory_is_not_taken_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = ByCudnn(nn.Conv2d(3, 4, 3), nn.ReLU())
+    made = CudnnConv(nn.Conv2d(3, 4, 3), nn.ReLU())
 
     def fail(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
@@ -222,4 +223,4 @@ def test_no_memory_is_not_taken_for_that(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(torch, "cudnn_convolution_add_relu", fail)
     with pytest.raises(torch.OutOfMemoryError):
         made(images())
-    assert made.at_once
+    assert made.use_kernel

@@ -6,9 +6,10 @@ import torchvision
 from torch import Tensor, nn
 
 from tests.inference.test_batchnorm_folding import random_norms
-from vfx.inference.batchnorm_folding import fold
-from vfx.inference.convolution_fusion import Fused, OneDnnConv, fuse
-from vfx.inference.dry_run import watch
+from vfx.inference.batchnorm_folding import fold_batch_norms
+from vfx.inference.convolution_fusion import fuse_activations
+from vfx.inference.dry_run import dry_run
+from vfx.inference.fused_convolutions import FusedConv, OneDnnConv
 
 
 class Viewing(nn.Module):
@@ -42,10 +43,10 @@ def noting(convolution: nn.Module) -> list[int]:
 def test_no_image_goes_through_where_none_is_needed() -> None:
     body = random_norms(torchvision.models.resnet18())
     seen = noting(body.conv1)
-    assert fold(body, 64) == 20
+    assert fold_batch_norms(body, 64) == 20
     assert seen == [0]
-    fused = fuse(body, 64, OneDnnConv)
-    assert sum(isinstance(module, Fused) for module in fused.modules()) == 17
+    fused = fuse_activations(body, 64, OneDnnConv)
+    assert sum(isinstance(module, FusedConv) for module in fused.modules()) == 17
 
 
 def test_two_go_through_where_they_are() -> None:
@@ -53,17 +54,17 @@ def test_two_go_through_where_they_are() -> None:
     images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     wanted = body(images)
     seen = noting(body.convolution)
-    assert fold(body, 16) == 1
+    assert fold_batch_norms(body, 16) == 1
     assert seen == [0, 2]
-    fused = fuse(body, 16, OneDnnConv)
-    assert sum(isinstance(module, Fused) for module in fused.modules()) == 1
+    fused = fuse_activations(body, 16, OneDnnConv)
+    assert sum(isinstance(module, FusedConv) for module in fused.modules()) == 1
     torch.testing.assert_close(fused(images), wanted, rtol=0, atol=2e-6 * float(wanted.abs().max()))
 
 
 def test_what_is_made_of_images_is_told_from_what_is_there() -> None:
     body = random_norms(Adding())
-    fold(body, 16)
-    assert not any(isinstance(module, Fused) for module in fuse(body, 16, OneDnnConv).modules())
+    fold_batch_norms(body, 16)
+    assert not any(isinstance(module, FusedConv) for module in fuse_activations(body, 16, OneDnnConv).modules())
 
 
 def test_what_fails_with_an_image_too_is_raised() -> None:
@@ -71,4 +72,4 @@ def test_what_fails_with_an_image_too_is_raised() -> None:
         raise ValueError(f"of {len(images)}")
 
     with pytest.raises(ValueError, match="of 2"):
-        watch(nn.Conv2d(3, 3, 1), 8, run)
+        dry_run(nn.Conv2d(3, 3, 1), 8, run)

@@ -60,7 +60,7 @@ def test_a_batch_for_which_memory_does_not_suffice_is_halved_and_not_lost(error:
 def test_smaller_batches_are_filled_up_to_one_size_also_where_memory_runs_out() -> None:
     hungry = Hungry(3, torch.OutOfMemoryError("CUDA out of memory."))
     made = encoder(hungry)
-    made.fill_up(8)
+    made.pad_batches(8)
     wanted = encoder(Hungry(100, RuntimeError()))
     for count in (3, 5):
         torch.testing.assert_close(made([frames(count)]), wanted([frames(count)]))
@@ -81,7 +81,7 @@ def test_another_error_passes() -> None:
 def test_weights_kept_in_bf16_give_what_autocast_gives() -> None:
     network = efficientnet_lite.build()
     plain, lowered = Encoder(copy.deepcopy(network)), Encoder(network)
-    lowered.lower(torch.bfloat16)
+    lowered.convert_weights(torch.bfloat16)
     images = torch.randint(0, 256, (2, 224, 224, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(lowered([images]), plain([images]), rtol=0, atol=0)

@@ -7,7 +7,7 @@ from timm.layers import Conv2dSame
 from torch import nn
 
 from tests.inference.test_batchnorm_folding import random_norms
-from vfx.inference.same_padding import pad_inside
+from vfx.inference.same_padding import replace_same_padding
 
 
 def copying(body: nn.Module) -> int:
@@ -25,7 +25,7 @@ def test_features_stay(architecture: str, side: int, replaced: int, layout: torc
     before = copying(body)
     images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1)).contiguous(memory_format=layout)
     wanted = body(images)
-    assert pad_inside(body, side) == replaced
+    assert replace_same_padding(body, side) == replaced
     assert copying(body) == before - replaced
     body.to(memory_format=layout)
     torch.testing.assert_close(body(images), wanted, rtol=0, atol=3e-7 * float(wanted.abs().max()))
@@ -39,7 +39,7 @@ def test_sums_are_the_same_for_every_size(kernel: int, stride: int, side: int) -
     body = nn.Sequential(convolution)
     images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1))
     wanted = body(images)
-    assert pad_inside(body, side) == 1
+    assert replace_same_padding(body, side) == 1
     assert copying(body) == 0
     torch.testing.assert_close(body(images), wanted, rtol=0, atol=1e-6)
 
@@ -68,6 +68,6 @@ class Twice(nn.Module):
 )
 def test_others_are_left_alone(body: nn.Module) -> None:
     before = [*body.modules()]
-    assert pad_inside(body.eval().requires_grad_(False), 32) == 0
+    assert replace_same_padding(body.eval().requires_grad_(False), 32) == 0
     assert [*body.modules()] == before
     assert not any(module._forward_pre_hooks for module in body.modules())

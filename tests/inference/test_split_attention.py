@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.functional import cosine_similarity
 
 from tests.inference.test_batchnorm_folding import random_norms
-from vfx.inference.batchnorm_folding import fold
-from vfx.inference.split_attention import SplitAttention, add_parts
+from vfx.inference.batchnorm_folding import fold_batch_norms
+from vfx.inference.split_attention import SplitAttention, replace_split_attention
 
 LAYOUTS = [torch.channels_last, torch.contiguous_format]
 
@@ -27,14 +27,14 @@ def count(body: nn.Module, kind: type[nn.Module]) -> int:
 def test_features_stay(architecture: str, replaced: int, layout: torch.memory_format) -> None:
     body = random_norms(timm.create_model(architecture)).to(memory_format=layout)
     images = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1)).contiguous(memory_format=layout)
-    fold(body, 96)
+    fold_batch_norms(body, 96)
     with torch.inference_mode():
         wanted = body(images)
         with torch.autocast("cpu", torch.bfloat16):
             lower = body(images).float()
         assert count(body, SplitAttn) == replaced
-        assert add_parts(body) == replaced == count(body, SplitAttention)
-        assert add_parts(body) == count(body, SplitAttn) == 0
+        assert replace_split_attention(body) == replaced == count(body, SplitAttention)
+        assert replace_split_attention(body) == count(body, SplitAttn) == 0
         torch.testing.assert_close(body(images), wanted, rtol=0, atol=2e-6 * float(wanted.abs().max()))
         with torch.autocast("cpu", torch.bfloat16):
             found = body(images).float()
@@ -46,7 +46,7 @@ def test_features_stay(architecture: str, replaced: int, layout: torch.memory_fo
 @pytest.mark.parametrize("layout", LAYOUTS, ids=["channels_last", "contiguous"])
 def test_what_comes_has_the_layout_and_dtype_of_what_goes_in(layout: torch.memory_format, dtype: torch.dtype) -> None:
     body = nn.Sequential(SplitAttn(64)).eval().to(dtype=dtype, memory_format=layout)
-    add_parts(body)
+    replace_split_attention(body)
     with torch.inference_mode():
         made = body(torch.randn(2, 64, 14, 14, dtype=dtype).contiguous(memory_format=layout))
     assert made.is_contiguous(memory_format=layout)
@@ -57,5 +57,5 @@ def test_what_comes_has_the_layout_and_dtype_of_what_goes_in(layout: torch.memor
 def test_others_are_left_alone(make: Callable[[], nn.Module]) -> None:
     body = nn.Sequential(make())
     before = [*body.modules()]
-    assert add_parts(body) == 0
+    assert replace_split_attention(body) == 0
     assert [*body.modules()] == before

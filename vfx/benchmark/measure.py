@@ -203,8 +203,8 @@ def ready(extractor: Extractor, *, batch_size: int | None, rows: int, trainer: T
         with torch.inference_mode(), extractor.autocast():
             frames = batch_size or extractor.default_batch_size()
             extractor.forward([[_frames(encoder, frames, extractor.device)]])  # finds what memory suffices for
-            count = encoder.at_once(frames)
-            images = encoder.images(_frames(encoder, count, extractor.device))
+            count = encoder.crops_per_pass(frames)
+            images = encoder.network_input(_frames(encoder, count, extractor.device))
 
         def work() -> list[torch.Tensor]:
             with torch.inference_mode(), extractor.autocast():
@@ -234,7 +234,7 @@ def _frames(encoder: Encoder, count: int, device: torch.device) -> torch.Tensor:
 def operations(encoder: Encoder) -> int:
     """Floating-point operations of one image in the network, a multiplication and an addition counted as two."""
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        encoder.run(encoder.images(_frames(encoder, 1, torch.device("cpu"))))
+        encoder.run(encoder.network_input(_frames(encoder, 1, torch.device("cpu"))))
     return counter.get_total_flops()
 
 

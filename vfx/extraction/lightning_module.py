@@ -18,7 +18,7 @@ from vfx.errors import ExtractionError, UsageError
 from vfx.extraction.parallel_reader import Batch
 from vfx.inference.compilation import cache_folder
 from vfx.inference.encoder import Encoder
-from vfx.inference.executors import Background, Pending, Work, background, without_helpers
+from vfx.inference.executors import Executor, Pending, Work, executor_for, one_torch_thread
 from vfx.models.transforms import Preprocess
 from vfx.outputs.counters import RunCounters
 from vfx.system import memory
@@ -62,7 +62,7 @@ class Extractor(LightningModule):
         self.depth = 0
         self._views = [self.preprocessors.index(encoder.preprocess) for encoder in encoders]
         self._counters = counters or RunCounters()
-        self._background: Background | None = None
+        self._executor: Executor | None = None
         self._tf32 = tf32
         self._restore = ExitStack()
         self.autocast: Any = nullcontext
@@ -79,27 +79,27 @@ class Extractor(LightningModule):
         if self.num_threads is None:
             self.num_threads = max(1, cores() // self.trainer.num_devices)
         for encoder in self._encoders:
-            encoder.ready(device.type, precision=precision, threads=self.num_threads, tf32=self._tf32)
-        self._restore.enter_context(without_helpers())
+            encoder.optimize(device.type, precision=precision, threads=self.num_threads, tf32=self._tf32)
+        self._restore.enter_context(one_torch_thread())
         if device.type == "cpu":
             self._restore.enter_context(memory.keep_freed_memory())
-        self._background = background(device, self.num_threads)
-        self.depth = self._background.depth
+        self._executor = executor_for(device, self.num_threads)
+        self.depth = self._executor.depth
 
     def on_predict_start(self) -> None:
         """Compile what is to be compiled, once: threads that begin together would each do it.
 
         That, and a GPU's choice of algorithms, is of one size of batches; another would take seconds again.
         """
-        assert self._background is not None
+        assert self._executor is not None
         if self.device.type == "cuda" or any(encoder.compiles for encoder in self._encoders):
             for encoder in self._encoders:
-                encoder.fill_up(self.trainer.datamodule.batch_size)  # type: ignore[attr-defined]
+                encoder.pad_batches(self.trainer.datamodule.batch_size)  # type: ignore[attr-defined]
         if any(encoder.compiles for encoder in self._encoders):
             log.info("compiling; what this machine has compiled before is kept in %s", cache_folder())
             views = self._blank(self.trainer.datamodule.batch_size)  # type: ignore[attr-defined]
             try:
-                self._background.submit(partial(self.forward, views)).result()
+                self._executor.submit(partial(self.forward, views)).result()
             except ExtractionError:
                 raise
             except Exception as error:
@@ -156,8 +156,8 @@ class Extractor(LightningModule):
 
     def close(self) -> None:
         """Let go of the threads, and leave torch as it was."""
-        if self._background is not None:
-            self._background.close()
+        if self._executor is not None:
+            self._executor.close()
         self._restore.close()
 
     def forward(self, views: Sequence[Sequence[torch.Tensor]]) -> list[torch.Tensor]:
@@ -172,8 +172,8 @@ class Extractor(LightningModule):
 
     def submit(self, work: Work) -> Pending:
         """Have something done where the networks run; only its `result()` waits."""
-        assert self._background is not None
-        return self._background.submit(work)
+        assert self._executor is not None
+        return self._executor.submit(work)
 
     def _nothing(self) -> list[torch.Tensor]:
         return [torch.empty(0, *shape) for shape in self.row_shapes]

@@ -1,4 +1,4 @@
-"""Compiles networks for the device that they run on: by torch's own compiler, or for a processor by OpenVINO."""
+"""Compiles networks for the device they run on: with torch.compile, or with OpenVINO for a CPU."""
 
 from __future__ import annotations
 
@@ -21,19 +21,23 @@ from vfx.system.optional_imports import need
 
 Compiler = Literal[False, True, "openvino"]
 COMPILERS = (False, True, "openvino")
-KEPT_IN = "TORCHINDUCTOR_CACHE_DIR"
+INDUCTOR_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 Run = Callable[[torch.Tensor], torch.Tensor]
 
 log = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
-    """Where compiled networks are kept: `$XDG_CACHE_HOME/vfx`, else `~/.cache/vfx`."""
+    """The folder of compiled networks: `$XDG_CACHE_HOME/vfx`, or `~/.cache/vfx`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vfx"
 
 
 def check_compiler(compiler: object, device: str) -> None:
-    """Raise UsageError where there is no such compiler, it is not installed, or it is none for the device."""
+    """Check that a compiler exists, is installed, and compiles for a kind of device.
+
+    Raises:
+        UsageError: Where it does not.
+    """
     if compiler not in COMPILERS:
         raise UsageError(f"model.compile ({compiler}) must be false, true or openvino")
     if compiler == "openvino":
@@ -42,43 +46,50 @@ def check_compiler(compiler: object, device: str) -> None:
         need("openvino", extra="openvino", for_="model.compile=openvino")
 
 
-def by_torch(body: nn.Module) -> Run:
-    """`body` compiled when it first runs, for the size of its first batch: others are filled up to it."""
+def compile_with_torch(body: nn.Module) -> Run:
+    """Compile `body` with torch.compile at its first call, for the batch size of that call.
+
+    Each further batch size would be compiled too, so that smaller batches must be padded.
+    """
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
-    if os.environ.get(KEPT_IN) in (None, default_cache_dir()):  # which is in /tmp, that many systems empty
-        os.environ[KEPT_IN] = str(cache_folder() / "inductor")
+    if os.environ.get(INDUCTOR_CACHE) in (None, default_cache_dir()):  # it lies in /tmp, which many systems empty
+        os.environ[INDUCTOR_CACHE] = str(cache_folder() / "inductor")
     return torch.compile(body, dynamic=False)
 
 
-def by_openvino(body: nn.Module, side: int, *, name: str, key: str | None, precision: str, threads: int) -> Run:
-    """`body`, (B,3,side,side) float32 -> (B,D), as a function that `threads` threads may call at once, a core each.
+def compile_with_openvino(
+    body: nn.Module, side: int, *, name: str, key: str | None, precision: str, threads: int
+) -> Run:
+    """Compile `body`, (B,3,side,side) float32 -> (B,D), into a function that `threads` threads may call at once.
 
-    `precision`: "f32", "bf16" or "f16", in which it computes. `key`: what tells the weights, under which the converted
-    network is kept for the next run; None keeps nothing.
+    Args:
+        body: The network.
+        side: Pixels of its input's side.
+        name: The network's name, for the file in the cache and for the log.
+        key: Identifies the weights. The converted network is cached under it; None caches nothing.
+        precision: "f32", "bf16" or "f16", in which it computes.
+        threads: Inference threads, one core each.
     """
     import openvino
 
     core = openvino.Core()
-    kept = None if key is None else _kept(name, side, key)
-    if kept is None or not kept.exists():
+    cached = None if key is None else _cache_path(name, side, key)
+    if cached is None or not cached.exists():
         log.info("converting %s for OpenVINO, which is done once", name)
-        batch = torch.export.Dim("batch", min=1, max=1 << 16)
-        example = torch.zeros(2, 3, side, side)
-        exported = torch.export.export(body, (example,), dynamic_shapes=({0: batch},))
-        model = openvino.convert_model(exported)
-        if kept is not None:
-            _keep(model, kept)
+        model = _convert(body, side)
+        if cached is not None:
+            _save(model, cached)
     else:
-        model = core.read_model(kept)
+        model = core.read_model(cached)
     prepost = openvino.preprocess.PrePostProcessor(model)
-    prepost.input().tensor().set_layout(openvino.Layout("NHWC"))  # as our images lie in memory
+    prepost.input().tensor().set_layout(openvino.Layout("NHWC"))  # channels_last memory
     prepost.input().model().set_layout(openvino.Layout("NCHW"))
     options = {
         "INFERENCE_PRECISION_HINT": precision,
         "NUM_STREAMS": threads,
         "INFERENCE_NUM_THREADS": threads,
-        "ENABLE_CPU_PINNING": False,  # the cores are also the decoders'
+        "ENABLE_CPU_PINNING": False,  # decoding uses the cores too
     }
     compiled = core.compile_model(prepost.build(), "CPU", options)
     local = threading.local()
@@ -93,20 +104,30 @@ def by_openvino(body: nn.Module, side: int, *, name: str, key: str | None, preci
     return run
 
 
-def _kept(name: str, side: int, key: str) -> Path:
+def _convert(body: nn.Module, side: int) -> Any:
+    """An OpenVINO model of any batch size."""
+    import openvino
+
+    batch = torch.export.Dim("batch", min=1, max=1 << 16)
+    example = torch.zeros(2, 3, side, side)
+    exported = torch.export.export(body, (example,), dynamic_shapes=({0: batch},))
+    return openvino.convert_model(exported)
+
+
+def _cache_path(name: str, side: int, key: str) -> Path:
     packages = ("openvino", "torch", "torchvision", "timm", "vfx")
     made_of = " ".join([name, str(side), key, *(version(package) for package in packages)])
     digest = hashlib.sha256(made_of.encode()).hexdigest()[:16]
     return cache_folder() / "openvino" / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}-{digest}.xml"
 
 
-def _keep(model: Any, path: Path) -> None:
-    """Save a converted network; runs that do so at once each write their own, and the last name stands."""
+def _save(model: Any, path: Path) -> None:
+    """Save a converted network atomically, as several runs may do so at once."""
     import openvino
 
     make_folder(path.parent)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     openvino.save_model(model, temporary, compress_to_fp16=False)
-    # The weights first: a description without them would be taken for whole.
+    # The weights first: a .xml without its .bin would be taken for complete.
     temporary.with_suffix(".bin").rename(path.with_suffix(".bin"))
     temporary.rename(path)

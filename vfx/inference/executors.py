@@ -1,4 +1,4 @@
-"""Runs networks beside the main process's other work: in threads of one core each, or on a GPU's own streams."""
+"""Runs networks beside the main thread: in threads of one core each, or asynchronously on a GPU."""
 
 from __future__ import annotations
 
@@ -17,17 +17,21 @@ Arrays = list[NDArray[np.float32]]
 
 
 class Pending(Protocol):
-    """Features on their way."""
+    """Features that are being computed."""
 
     def result(self) -> tuple[Arrays, float]:
-        """Wait for them; the seconds are those that a thread was at them, 0 where that is not known.
+        """Wait for the features.
 
-        Raises what the work raised.
+        Returns:
+            The features, and the seconds that a thread took for them, 0 where that is unknown.
+
+        Raises:
+            Exception: What the work raised.
         """
 
 
-class Background(Protocol):
-    """`depth`: how many batches it should have at hand to be never idle."""
+class Executor(Protocol):
+    """Runs work on a kind of device; `depth` is how many batches it needs in flight never to be idle."""
 
     depth: int
 
@@ -36,10 +40,11 @@ class Background(Protocol):
     def close(self) -> None: ...
 
 
-class Threads:
-    """`count` batches at once, each in a thread that has one core to itself.
+class ThreadExecutor:
+    """Runs `count` batches side by side on the CPU, each in a thread with one core.
 
-    Threads that share one batch wait for the slowest of them at each layer, and the cores belong to decoders as well.
+    Threads that share one batch would wait for the slowest of them at each layer, and the decoding workers use the
+    cores as well.
     """
 
     def __init__(self, count: int) -> None:
@@ -60,24 +65,24 @@ def _timed(work: Work) -> tuple[Arrays, float]:
     return made, time.perf_counter() - start
 
 
-class Cuda:
-    """A GPU, which takes work in without finishing it: features are copied out behind it and waited for one by one."""
+class CudaExecutor:
+    """Queues work on a GPU without waiting, and copies the features to the host behind it."""
 
     depth = 3
 
     def submit(self, work: Work) -> Pending:
-        return _Copies(work())
+        return _HostCopies(work())
 
     def close(self) -> None:
         pass
 
 
-class _Copies:
+class _HostCopies:
     def __init__(self, features: list[torch.Tensor]) -> None:
         self._host = [torch.empty(f.shape, dtype=f.dtype, pin_memory=True) for f in features]
         for host, device in zip(self._host, features, strict=True):
             host.copy_(device, non_blocking=True)
-        self._end = torch.cuda.Event(blocking=True)  # else waiting keeps a core busy, which decoders need
+        self._end = torch.cuda.Event(blocking=True)  # the default spins, on a core that decoding needs
         self._end.record()
 
     def result(self) -> tuple[Arrays, float]:
@@ -85,8 +90,8 @@ class _Copies:
         return [host.numpy() for host in self._host], 0.0
 
 
-class Foreground:
-    """A device of another kind: each batch is waited for."""
+class SynchronousExecutor:
+    """Runs each batch at once and waits for it; for devices of any other kind."""
 
     depth = 0
 
@@ -106,9 +111,11 @@ class _Done:
 
 
 @contextmanager
-def without_helpers() -> Iterator[None]:
-    """Have torch do what this thread asks of it in this thread alone: between two batches its helpers would be busy
-    waiting, on cores that decoders and networks need."""
+def one_torch_thread() -> Iterator[None]:
+    """Limit torch to the calling thread meanwhile.
+
+    Between two batches, torch's helper threads would spin on cores that decoding and inference need.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -117,7 +124,7 @@ def without_helpers() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def background(device: torch.device, threads: int) -> Background:
-    """What fits a device; `threads` counts for a processor alone."""
-    made: dict[str, Callable[[], Any]] = {"cpu": lambda: Threads(threads), "cuda": Cuda}
-    return made.get(device.type, Foreground)()
+def executor_for(device: torch.device, threads: int) -> Executor:
+    """The executor of a kind of device; `threads` is the number of inference threads on a CPU."""
+    made: dict[str, Callable[[], Any]] = {"cpu": lambda: ThreadExecutor(threads), "cuda": CudaExecutor}
+    return made.get(device.type, SynchronousExecutor)()

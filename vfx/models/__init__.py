@@ -1,4 +1,4 @@
-"""Image networks and their weights, a family a file; each `build` returns a `Network`. As a command, it lists them."""
+"""Image networks and their weights, one module a family; each `build` returns a `Network`. As a command, lists them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Network", "Weights", "main"]
 
 
 def __getattr__(name: str) -> Any:
-    # Late, so that the list need not wait for torch.
+    # Imported at first use, so that the command need not import torch.
     if name in ("Network", "Weights"):
         from vfx.models import network
 

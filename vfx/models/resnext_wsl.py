@@ -1,16 +1,17 @@
-"""ResNeXt-101 32x8d to 32x48d of WSL-Images (Mahajan et al., 2018): the networks of the lineage's features."""
+"""ResNeXt-101 32x8d to 32x48d of WSL-Images (Mahajan et al., 2018), the networks of video-cnn-feat's features."""
 
 from __future__ import annotations
 
 from functools import partial
 
 from vfx import lean
-from vfx.models.network import Network, check_layer, check_name, cut
+from vfx.models.network import Network, check_layer, check_name, cut_head
+from vfx.models.published_weights import Published
 from vfx.models.transforms import Transform
-from vfx.models.weights import Published, construct, load
+from vfx.models.weights import construct, load
 
 resnet = lean.load("torchvision").models.resnet
-# From hubconf.py of github.com/facebookresearch/WSL-Images: width of a group, and file name.
+# From hubconf.py of github.com/facebookresearch/WSL-Images: group width, and file name.
 NETWORKS = {
     "resnext101_32x8d_wsl": (8, "ig_resnext101_32x8-c38310e5.pth"),
     "resnext101_32x16d_wsl": (16, "ig_resnext101_32x16-c6f796b0.pth"),
@@ -25,7 +26,17 @@ TRANSFORM = Transform(
 
 
 def build(*, name: str, layer: str = "avgpool", weights: str = "pretrained") -> Network:
-    """One of NETWORKS, cut after its global average: 2048 values. Raises ModelError, WeightsError."""
+    """Build one of NETWORKS, cut after its global average pooling: 2048 values.
+
+    Args:
+        name: A key of NETWORKS.
+        layer: `avgpool`.
+        weights: `pretrained`, `random`, or a file.
+
+    Raises:
+        ModelError: For another name or layer.
+        WeightsError: Where the weights cannot be fetched or read, or do not fit.
+    """
     check_name(name, NETWORKS, of="WSL-Images")
     check_layer(layer, ["avgpool"], of=name)
     width, filename = NETWORKS[name]
@@ -34,5 +45,5 @@ def build(*, name: str, layer: str = "avgpool", weights: str = "pretrained") -> 
     body = construct(of_width, weights)
     published = Published.at(f"{URL}/{filename}", licence=LICENCE)
     loaded = load(body, weights, published, head="fc")
-    head = cut(body, "fc")
+    head = cut_head(body, "fc")
     return Network(name, layer, body, head, dim=2048, transform=TRANSFORM, weights=loaded)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import inspect
 import math
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, cast
-from unittest.mock import patch
 from urllib.parse import urlparse
 
 from torch import Tensor, nn
 
 from vfx import lean
 from vfx.errors import ModelError
-from vfx.models.network import Network, check_layer, check_name, cut
+from vfx.models.checkpoint import StateDict
+from vfx.models.network import Network, check_layer, check_name, cut_head
+from vfx.models.published_weights import Published, cache_path
 from vfx.models.transforms import Transform
-from vfx.models.weights import Published, StateDict, cache_path, construct, load
+from vfx.models.weights import construct, load
 
 timm = lean.load("timm")
 
@@ -30,10 +32,18 @@ def build(
     architecture: str | None = None,
     channels_last: bool = True,
 ) -> Network:
-    """A network of timm, giving what its classifier reads.
+    """Build a network of timm, cut before its classifier.
 
-    `name`: as in the name of the feature; `architecture`: timm's own name, where that is another.
-    Raises ModelError, WeightsError.
+    Args:
+        name: The first part of the feature's name.
+        layer: `pre_logits`, or `avgpool` where the classifier reads the global average.
+        weights: `pretrained`, `random`, or a file, also of the format that the network's authors publish.
+        architecture: timm's name of the network, where that is not `name`.
+        channels_last: Whether the network is faster in that memory layout.
+
+    Raises:
+        ModelError: For a network or layer that does not exist, or features or crops that vfx does not do.
+        WeightsError: Where the weights cannot be fetched or read, or do not fit.
     """
     architecture = architecture or name
     if set(name + architecture) & set("/,+:"):
@@ -45,11 +55,7 @@ def build(
     evaluated = transform(architecture)
     cfg = _config(architecture)
     head_name = cfg.get("classifier") or ()
-    timms: dict[str, Any] = {}  # what timm would load the weights with
-    # Each of timm's families has a converter for its published checkpoints, and hands it to this function
-    # alone. It is asked for in its place; our own loader then reads, checks and fits.
-    ask = patch.object(timm.models._builder, "load_pretrained", lambda _, **options: timms.update(options))
-    with ask:
+    with _recorded_load_options() as options:
         network = construct(partial(timm.create_model, architecture, pretrained=True), weights)
     if not hasattr(network, "get_classifier"):
         raise ModelError(
@@ -57,9 +63,9 @@ def build(
             " vfx.models filter=<part of a name>)"
         )
     check_layer(layer, _layers(network), of=name)
-    convert = partial(_convert, network=network, timms=timms)
+    convert = partial(_convert, network=network, options=options)
     loaded = load(network, weights, _published(cfg), head=head_name, convert=convert)
-    head = cut(network, head_name) if isinstance(head_name, str) else None
+    head = cut_head(network, head_name) if isinstance(head_name, str) else None
     return Network(
         name,
         layer,
@@ -72,8 +78,25 @@ def build(
     )
 
 
+@contextmanager
+def _recorded_load_options() -> Iterator[dict[str, Any]]:
+    """Record the options with which timm would load pretrained weights, in place of loading them.
+
+    They hold the family's converter of published checkpoints, which timm hands to no public function. vfx reads, checks
+    and fits the weights itself.
+    """
+    builder = timm.models._builder
+    options: dict[str, Any] = {}
+    original = builder.load_pretrained
+    builder.load_pretrained = lambda _, **given: options.update(given)
+    try:
+        yield options
+    finally:
+        builder.load_pretrained = original
+
+
 class PreLogits(nn.Module):
-    """A network of timm up to what its classifier reads: (B,3,h,w) -> (B,dim)."""
+    """A network of timm up to the input of its classifier: (B,3,h,w) -> (B,dim)."""
 
     def __init__(self, network: Any) -> None:
         super().__init__()
@@ -84,7 +107,11 @@ class PreLogits(nn.Module):
 
 
 def transform(architecture: str) -> Transform:
-    """What timm evaluates a network with. Raises ModelError where vfx has no such crop."""
+    """The transform with which timm evaluates a network.
+
+    Raises:
+        ModelError: Where vfx has no such crop.
+    """
     cfg = timm.data.resolve_data_config(pretrained_cfg=_config(architecture))
     _, height, width = cfg["input_size"]
     mode, fraction = cfg["crop_mode"], cfg["crop_pct"]
@@ -110,21 +137,21 @@ def _config(architecture: str) -> dict[str, Any]:
 
 
 def _layers(network: nn.Module) -> list[str]:
-    """The names that are true of the cut: `avgpool` where it lies straight after a global average."""
+    """The names of the cut: `avgpool` too where it lies right after global average pooling."""
     families = (timm.models.ResNet, timm.models.EfficientNet)
     average = isinstance(network, families) and network.global_pool.pool_type == "avg"
     return ["pre_logits", "avgpool"] if average else ["pre_logits"]
 
 
-def _convert(state: StateDict, *, network: nn.Module, timms: dict[str, Any]) -> StateDict:
-    if converter := timms.get("filter_fn"):
+def _convert(state: StateDict, *, network: nn.Module, options: dict[str, Any]) -> StateDict:
+    if converter := options.get("filter_fn"):
         both = len(inspect.signature(converter).parameters) > 1  # a few take no network
-        # Over the weights of another network a converter stumbles: let the fitting say what does not fit.
+        # A converter fails on the weights of another network; `fit` then says what does not fit.
         with suppress(LookupError, RuntimeError, ValueError, AttributeError, AssertionError):
             state = converter(state, network) if both else converter(state)
-    if timms.get("strict", True):
+    if options.get("strict", True):
         return state
-    # Where timm does not insist, files hold parts for training alone, as inception_v3's second classifier.
+    # Where timm is not strict, files hold parts for training alone, as inception_v3's second classifier.
     wanted = network.state_dict()
     return {key: tensor for key, tensor in state.items() if key in wanted}
 
@@ -132,7 +159,7 @@ def _convert(state: StateDict, *, network: nn.Module, timms: dict[str, Any]) -> 
 def _published(cfg: dict[str, Any]) -> Published | None:
     licence = cfg.get("license") or "unknown"
     if cfg.get("hf_hub_id"):
-        import huggingface_hub  # late, as most networks do without
+        import huggingface_hub  # here, as most networks do without
 
         url = huggingface_hub.hf_hub_url(cfg["hf_hub_id"], "model.safetensors")
         return Published(url, licence, cache_path(f"{cfg['hf_hub_id'].replace('/', '--')}.safetensors"), _from_hub)
@@ -145,13 +172,13 @@ def _from_hub(published: Published) -> Path:
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
     repository = "/".join(PurePosixPath(urlparse(published.url).path).parts[1:3])
-    # HfHubHTTPError stands on that of its HTTP client, which is another one by version: catch what it stands on.
+    # The base class of HfHubHTTPError is its HTTP client's error, and the client depends on the hub's version.
     network_errors: tuple[type[Exception], ...] = (OSError, *cast(Any, HfHubHTTPError.__bases__))
     try:
         try:
             return Path(huggingface_hub.hf_hub_download(repository, "model.safetensors"))
         except EntryNotFoundError as error:
-            if isinstance(error, LocalEntryNotFoundError):  # not in the cache, and no network: no answer at all
+            if isinstance(error, LocalEntryNotFoundError):  # not in the cache, and the hub did not answer
                 raise
             return Path(huggingface_hub.hf_hub_download(repository, "pytorch_model.bin"))
     except network_errors as error:

@@ -10,16 +10,18 @@ from torch import nn
 
 from vfx import lean
 from vfx.errors import ModelError
-from vfx.models.network import Network, check_layer, check_name, cut
+from vfx.models.checkpoint import StateDict
+from vfx.models.network import Network, check_layer, check_name, cut_head
+from vfx.models.published_weights import Published
 from vfx.models.transforms import Transform
-from vfx.models.weights import Published, StateDict, construct, load
+from vfx.models.weights import construct, load
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
 
 torchvision = lean.load("torchvision")
-# The networks whose last linear layer reads the global average of the last map, dropout aside. The others
-# normalise that average, or have more layers (or none, vit) between.
+# The networks whose last linear layer reads the global average of the last feature map, dropout aside. The others
+# normalise that average, have more layers between, or do not average (ViT).
 AVERAGED = (
     torchvision.models.ResNet,
     torchvision.models.RegNet,
@@ -33,15 +35,21 @@ AVERAGED = (
     torchvision.models.SqueezeNet,
     torchvision.models.SwinTransformer,
 )
-# Weights published before torch 0.4 spell a dot inside the names of DenseNet's layers.
+# Weights published before torch 0.4 have a dot inside the names of DenseNet's layers.
 DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
 
 
 def build(*, name: str, layer: str = "pre_logits", weights: str = "pretrained") -> Network:
-    """A classification network of torchvision, giving what its last linear layer reads.
+    """Build a classification network of torchvision, cut before its last linear layer.
 
-    `name`: `resnet50`, or `resnet50.IMAGENET1K_V1` for other weights than torchvision's default ones.
-    Raises ModelError, WeightsError.
+    Args:
+        name: `resnet50`, or `resnet50.IMAGENET1K_V1` for other weights than torchvision's default ones.
+        layer: `pre_logits`, or `avgpool` where the last linear layer reads the global average.
+        weights: `pretrained`, `random`, or a file.
+
+    Raises:
+        ModelError: For a network, weights or layer that do not exist.
+        WeightsError: Where the weights cannot be fetched or read, or do not fit.
     """
     architecture, _, entry = name.partition(".")
     check_name(architecture, torchvision.models.list_models(module=torchvision.models), of="torchvision")
@@ -57,9 +65,9 @@ def build(*, name: str, layer: str = "pre_logits", weights: str = "pretrained") 
     converter = _convert_densenet if isinstance(body, torchvision.models.DenseNet) else None
     published = Published.at(chosen.url, licence=licence)
     loaded = load(body, weights, published, head=last, convert=converter)
-    head = cut(body, last)
+    head = cut_head(body, last)
     if isinstance(body, torchvision.models.SqueezeNet):
-        # Its classifier convolves, and averages last: the average is all that stays.
+        # Its classifier convolves first and averages last: only the average stays.
         body.classifier = nn.AdaptiveAvgPool2d(1)
     return Network(name, layer, body, head, dim, _transform(chosen), loaded)
 
@@ -75,7 +83,7 @@ def _entry(architecture: str, entry: str) -> WeightsEnum:
 
 
 def _classifier(network: nn.Module) -> tuple[str, int]:
-    """The name of the last layer that has weights, and the number of values that it reads."""
+    """The name of the last layer that has weights, and the number of its inputs."""
     if isinstance(network, torchvision.models.SqueezeNet):
         return "classifier.1", network.classifier[1].in_channels
     *_, (name, linear) = ((n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear))
@@ -83,7 +91,7 @@ def _classifier(network: nn.Module) -> tuple[str, int]:
 
 
 def _options(architecture: str, entry: WeightsEnum) -> dict[str, Any]:
-    """What torchvision itself builds the network with when it gives it these weights."""
+    """The arguments with which torchvision builds the network for these weights."""
     if architecture in ("googlenet", "inception_v3"):
         return {"transform_input": True, "init_weights": False}
     if architecture.startswith("vit_"):
