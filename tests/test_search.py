@@ -18,7 +18,7 @@ from tests.conftest import ROOT, TOYDATA
 from tests.retrieval.test_exact_search import written
 from tests.retrieval.test_faiss_index import clustered
 from vfx import concat, pool, search
-from vfx.analysis.pca_map import unit
+from vfx.analysis.rows import normalize
 from vfx.decoding import VideoReader
 from vfx.errors import UnknownIdError, UsageError, WeightsError
 from vfx.features.feature_file import FeatureFile
@@ -72,7 +72,7 @@ def test_a_picture_of_a_frame_finds_that_very_frame(toy_features: FeatureFile, t
     assert (hits[0]["id"], hits[0]["video"], hits[0]["index"]) == ("cat_25", "cat", "25")
     assert float(hits[0]["score"]) > 0.99999
     assert float(hits[0]["seconds"]) == pytest.approx(1.0)
-    rows = unit(toy_features.features[:])
+    rows = normalize(toy_features.features[:])
     (own,) = np.flatnonzero(toy_features.ids == "cat_25")
     order = np.argsort(-(rows @ rows[own]))[:4]
     assert [hit["id"] for hit in hits] == toy_features.ids[order].tolist()
@@ -121,7 +121,7 @@ def test_a_segment_finds_segments(toy_features: FeatureFile, tmp_path: Path, pic
         "collection=toydata", f"feature={toy_features.feature}", f"output_dir={folder}", f"segments={table}"
     )
     shots = made.parent.name
-    rows = unit(FeatureFile(made).features[:])
+    rows = normalize(FeatureFile(made).features[:])
     early, late, phone, pet = (list(FeatureFile(made).ids).index(id) for id in ("early", "late", "phone", "pet"))
     hits = run(toy_features, tmp_path, "segment=early", feature=shots)
     order = sorted((late, phone, pet), key=lambda row: -(rows[row] @ rows[early]))

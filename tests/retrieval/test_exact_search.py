@@ -11,7 +11,6 @@ from vfx import pool
 from vfx.features.feature_file import FeatureFile
 from vfx.features.rows import Rows
 from vfx.features.writer import FeatureFileWriter
-from vfx.retrieval import exact_search
 from vfx.retrieval.exact_search import nearest, nearest_videos
 
 
@@ -41,14 +40,11 @@ def many(tmp_path: Path) -> tuple[FeatureFile, np.ndarray]:
     return written(tmp_path / "features.h5", rows, [30] * 100), rows
 
 
-@pytest.mark.parametrize("at_once", [7, 8192])
-def test_nearest_rows_are_those_of_numpy(
-    many: tuple[FeatureFile, np.ndarray], at_once: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(exact_search, "AT_ONCE", at_once)
+@pytest.mark.parametrize("block_rows", [7, 8192])
+def test_nearest_rows_are_those_of_numpy(many: tuple[FeatureFile, np.ndarray], block_rows: int) -> None:
     file, rows = many
     queries = np.random.default_rng(1).normal(size=(3, 24))
-    for query, hits in zip(queries, nearest(file, queries, k=15), strict=True):
+    for query, hits in zip(queries, nearest(file, queries, k=15, block_rows=block_rows), strict=True):
         expected, values = brute(rows, query, 15)
         assert [hit.row for hit in hits] == expected
         np.testing.assert_allclose([hit.cosine for hit in hits], values, atol=1e-6)

@@ -18,7 +18,7 @@ from vfx.errors import UsageError
 from vfx.features.feature_file import FeatureFile
 from vfx.retrieval import faiss_index
 from vfx.retrieval.exact_search import nearest
-from vfx.retrieval.faiss_index import opened
+from vfx.retrieval.faiss_index import open_index
 
 LENGTHS = [40] * 500
 
@@ -35,14 +35,12 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> FeatureFile:
     """A feature with its index, which took several shards to make."""
     folder = tmp_path_factory.mktemp("indexed")
     file = written(folder / "features.h5", clustered(0), LENGTHS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(faiss_index, "BUILD_BYTES", 1 << 18)
-        opened(file)
+    open_index(file, shard_bytes=1 << 18)
     return file
 
 
 def test_nearly_all_are_found_with_their_exact_cosines(indexed: FeatureFile) -> None:
-    index = opened(indexed)
+    index = open_index(indexed)
     queries = indexed.features[::400] + np.random.default_rng(1).normal(size=(50, 32)).astype("f4") * 0.1
     truth = nearest(indexed, queries, k=10)
     found = [index.nearest(query, k=10) for query in queries]
@@ -51,9 +49,9 @@ def test_nearly_all_are_found_with_their_exact_cosines(indexed: FeatureFile) -> 
     cosines = {hit.row: hit.cosine for hits in truth[:1] for hit in hits}
     assert all(hit.cosine == pytest.approx(cosines[hit.row], abs=1e-5) for hit in found[0] if hit.row in cosines)
     about = index.about
-    assert about.recall >= faiss_index.WANTED
+    assert about.recall >= faiss_index.RECALL
     assert about.probes < about.lists / 2
-    assert (about.rows, about.queries) == (20_000, faiss_index.HELD)
+    assert (about.rows, about.queries) == (20_000, faiss_index.QUERIES)
     assert index.nearest(queries[0], k=10, probes=about.lists)[0].row == truth[0][0].row
 
 
@@ -62,16 +60,16 @@ def test_an_index_is_made_once_and_read_where_it_lies(indexed: FeatureFile, tmp_
     before = {path.name: path.stat().st_mtime_ns for path in place.iterdir()}
     assert before.keys() == {"about.json", "0.faiss", "1.faiss", "2.faiss"}
     assert place.joinpath("0.faiss").stat().st_size < 20_000 * 32 * 2
-    hits = opened(indexed).nearest(indexed.features[7], k=3)
+    hits = open_index(indexed).nearest(indexed.features[7], k=3)
     assert hits[0].row == 7
     assert {path.name: path.stat().st_mtime_ns for path in place.iterdir()} == before
     moved = tmp_path / "moved"
     shutil.copytree(indexed.path.parent, moved)
-    assert opened(FeatureFile(moved)).nearest(indexed.features[7], k=3) == hits
+    assert open_index(FeatureFile(moved)).nearest(indexed.features[7], k=3) == hits
 
 
 def test_own_rows_are_left_out_and_videos_collapsed_as_exactly(indexed: FeatureFile) -> None:
-    index = opened(indexed)
+    index = open_index(indexed)
     query = indexed.features[45]
     all_lists = index.about.lists
     (truth,) = nearest(indexed, query[None], k=12, without=[(40, 80)])
@@ -88,22 +86,22 @@ def test_own_rows_are_left_out_and_videos_collapsed_as_exactly(indexed: FeatureF
 
 def test_an_old_index_is_made_anew(tmp_path: Path) -> None:
     file = written(tmp_path / "features.h5", clustered(2)[:2000], LENGTHS[:50])
-    old = opened(file).about
+    old = open_index(file).about
     file.close()
     (tmp_path / "features.h5").unlink()
     rows = clustered(3)[:2000]
     file = written(tmp_path / "features.h5", rows, LENGTHS[:50])
-    index = opened(file)
+    index = open_index(file)
     assert index.about.digest != old.digest
     assert index.nearest(rows[123], k=1)[0].row == 123
     (place,) = tmp_path.glob("faiss.*")
     (place / "about.json").write_text(json.dumps({"digest": "other"}))  # damaged
-    assert opened(file).about == index.about
+    assert open_index(file).about == index.about
 
 
 def test_few_rows_need_none(toy_features: FeatureFile) -> None:
     with pytest.raises(UsageError, match=r"index=faiss is for at least 1000 rows, .* has 59: index=exact"):
-        opened(toy_features)
+        open_index(toy_features)
 
 
 def test_without_faiss_the_command_that_installs_it_is_named(
@@ -113,7 +111,7 @@ def test_without_faiss_the_command_that_installs_it_is_named(
     with pytest.raises(
         UsageError, match=r"index=faiss \(index=exact does without it\) needs faiss: pip install 'vfx\[search\]'"
     ):
-        opened(indexed)
+        open_index(indexed)
 
 
 @pytest.mark.dear

@@ -46,13 +46,7 @@ def extraction_recipe(
             OpenVINO's bf16 rounds differently.
         frames: How the frames that are read were cut. None where that is unknown, or videos are read.
     """
-    made = {
-        "model": {
-            "name": network.name,
-            "layer": network.layer,
-            "weights": network.weights.sha256 or network.weights.source,
-        },
-        "transform": asdict(network.transform),
+    made = network_recipe(network) | {
         "collection": os.path.realpath(collection),
         "oversample": oversample,
         "dataset": dataset,
@@ -62,6 +56,18 @@ def extraction_recipe(
     }
     others = {"tf32": tf32 or None, "compile": "openvino" if compiler == "openvino" else None, "frames": frames}
     return made | {key: value for key, value in others.items() if value is not None}
+
+
+def network_recipe(network: Network) -> dict[str, Any]:
+    """The part of a recipe that a network decides: its name, layer and weights, and its transform."""
+    return {
+        "model": {
+            "name": network.name,
+            "layer": network.layer,
+            "weights": network.weights.sha256 or network.weights.source,
+        },
+        "transform": asdict(network.transform),
+    }
 
 
 class Difference(NamedTuple):

@@ -1,11 +1,14 @@
-"""A contact sheet: what was looked for, and what was found, as one picture."""
+"""A contact sheet: the query and the hits of a search as one picture."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
+
+from vfx.system.files import replace_durably, writing
 
 CELL, GAP, MARGIN = 240, 20, 32
 COLUMNS = 5
@@ -15,7 +18,13 @@ PAPER, INK, FAINT, EMPTY, BAR = "#ffffff", "#1d2733", "#68768a", "#eef1f5", "#2f
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture (None where there is none to be had) over lines of text; `score`, of 0 to 1, as a bar between."""
+    """A picture over lines of text.
+
+    Args:
+        picture: The picture; None draws an empty box.
+        lines: The text.
+        score: From 0 to 1, drawn as a bar between them; None draws no bar.
+    """
 
     picture: Image.Image | None
     lines: Sequence[str]
@@ -23,7 +32,14 @@ class Cell:
 
 
 def draw(query: Cell, hits: Sequence[Cell], *, title: str, note: str) -> Image.Image:
-    """The query on the left, the hits in rows of five on the right of it, the nearest first."""
+    """Draw a sheet: the query on the left, the hits in rows of COLUMNS on the right.
+
+    Args:
+        query: The query.
+        hits: The hits, the nearest first.
+        title: The first line.
+        note: The second line.
+    """
     columns = max(1, min(COLUMNS, len(hits)))
     rows = max(1, -(-len(hits) // columns))
     high = CELL * 3 // 4
@@ -41,6 +57,21 @@ def draw(query: Cell, hits: Sequence[Cell], *, title: str, note: str) -> Image.I
         row, column = divmod(n, columns)
         _cell(sheet, canvas, hit, (left + column * (CELL + GAP), top + row * step), high)
     return sheet
+
+
+def save(sheet: Image.Image, target: Path, *, quality: int = 90) -> None:
+    """Write a sheet to a file, whole or not at all: PNG for the suffix `.png`, else JPEG of this quality.
+
+    Raises:
+        OutputError: The file could not be written.
+    """
+    temporary = target.with_name(f".{target.name}.tmp")
+    with writing(target):
+        try:
+            sheet.save(temporary, "png" if target.suffix.lower() == ".png" else "jpeg", quality=quality)
+            replace_durably(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _cell(sheet: Image.Image, canvas: ImageDraw.ImageDraw, cell: Cell, at: tuple[int, int], high: int) -> None:
@@ -62,7 +93,7 @@ def _cell(sheet: Image.Image, canvas: ImageDraw.ImageDraw, cell: Cell, at: tuple
 
 
 def _text(canvas: ImageDraw.ImageDraw, at: tuple[int, int], text: str, *, size: int, fill: str, room: int) -> None:
-    """A line of text, its middle left out where it would be wider than `room` pixels."""
+    """Draw a line of text. Its middle is left out where it is wider than `room` pixels."""
     font = ImageFont.load_default(size)
     shown, keep = text, len(text)
     while canvas.textlength(shown, font=font) > room and keep > 2:
