@@ -15,14 +15,13 @@ import pytest
 from tests.browser import CHROMIUM, DRIVER, Browser, browser
 from tests.conftest import TOYDATA
 from vfx import concat, export, import_bigfile, pool, report
-from vfx.analysis.pca_map import unit
+from vfx.analysis.rows import normalize
 from vfx.errors import OutputError, UsageError
 from vfx.features.feature_file import FeatureFile
 from vfx.features.rows import Failure, Rows
 from vfx.features.writer import FeatureFileWriter
 from vfx.outputs import throughput
 from vfx.report import split_names
-from vfx.reporting import html_page as page
 from vfx.reporting.html_page import TEMPLATES
 
 NAME = "efficientnet_lite0,avgpool"
@@ -107,13 +106,6 @@ def test_a_concatenation_tells_the_weights_of_its_parts(outputs: Path) -> None:
     assert f"parts.mean_{NAME}.sha256" in both.read_text(encoding="utf-8")
 
 
-def test_a_licence_that_is_not_known_is_not_left_out() -> None:
-    known = {"licence": "MIT"}
-    assert page._licences({"weights": known}) == ["MIT"]
-    assert page._licences({"parts": {"a": known, "b": None, "c": known}}) == ["MIT", "not told"]
-    assert page._licences({"weights": "none"}) == page._licences({}) == ["not told"]
-
-
 def test_the_page_says_what_numpy_says(toy_page: Path, outputs: Path, toy_features: FeatureFile) -> None:
     assert toy_page == outputs / "toydata" / NAME / "report.html"
     shown = Reader(toy_page)
@@ -126,7 +118,7 @@ def test_the_page_says_what_numpy_says(toy_page: Path, outputs: Path, toy_featur
     assert (tiles["licence of the weights"], tiles["failures"]) == ("Apache-2.0", "0")
     lasts = toy_features.seconds[toy_features.offsets[1:] - 1]
     assert tiles["video"] == f"{lasts.sum():.1f} s"
-    unit_rows = unit(rows)
+    unit_rows = normalize(rows)
     videos = np.array([id.rpartition("_")[0] for id in toy_features.ids])
     alike = np.argwhere(np.triu(unit_rows @ unit_rows.T >= 0.95, 1) & (videos[:, None] != videos[None]))
     pairs = {tuple(sorted(videos[pair])) for pair in alike}
@@ -272,23 +264,6 @@ def test_of_an_import_the_page_tells_where_it_came_from(outputs: Path, tmp_path:
     bigfile = export.main(*given, f"feature={NAME}", "format=bigfile", f"destination={tmp_path / 'bigfile'}")
     import_bigfile.main(*given, f"source={bigfile}", "feature=again")
     assert str(bigfile) in Reader(made(tmp_path, "collection=toydata", "feature=again", "pictures=0")).text
-
-
-def test_a_page_has_a_largest_size(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "MOST_BYTES", 1 << 20)
-    monkeypatch.setattr(page, "_Gallery", Full)
-    shown = Reader(made(outputs, "collection=toydata", f"feature={NAME}", "pictures=1"))
-    assert "There are no pictures in this page: with them it would have more than 1 MiB" in shown.text
-
-
-class Full(page._Gallery):
-    """Pictures that are too many."""
-
-    def __init__(self, pictures: object) -> None:
-        found = list(pictures)  # type: ignore[call-overload]
-        super().__init__(found)
-        for image in self.images:
-            image["data"] = "A" * (2 << 20)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""How alike the rows of a feature are: over the time of a video, and between videos that may be copies."""
+"""How similar the rows of a feature are: over the time of a video, and between videos that may be copies."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.analysis.pca_map import drawn, unit_rows
-from vfx.analysis.statistics import at
-from vfx.features.feature_file import FeatureFile
+from vfx.analysis.rows import read_normalized, read_rows, sample
+from vfx.features.reader import FeatureReader
 
 COLUMNS = 128  # frames of a video that are compared; of a longer one they are taken evenly
-BLOCK = 256
+BLOCK_ROWS = 256
 
 
 @dataclass(frozen=True)
-class Strip:
-    """A video against itself: `index`, `seconds` (t,) of some of its frames, evenly, of `frames` that have rows, and
-    `cosines` (t,t) between them.
+class SelfSimilarity:
+    """The cosines between the frames of one video.
+
+    Args:
+        video: Its id.
+        frames: The number of its frames that have rows.
+        index: (t,), the index of each compared frame; of many frames, COLUMNS taken evenly.
+        seconds: (t,), its presentation time.
+        cosines: (t, t), the cosines between the compared frames.
     """
 
     video: str
@@ -28,24 +33,41 @@ class Strip:
     cosines: NDArray[np.float32]
 
 
-def strips(file: FeatureFile, *, size: int, seed: int = 0) -> list[Strip]:
-    """At most `size` videos of a frame-level file against themselves, drawn by `seed`, in the order of the file."""
+def self_similarities(file: FeatureReader, *, size: int, seed: int = 0) -> list[SelfSimilarity]:
+    """Compute the self-similarity of at most `size` videos, drawn by `seed`, in the order of the file.
+
+    Raises:
+        OutputError: The file is damaged.
+    """
     found = []
-    for v in drawn(len(file), size, seed=seed).tolist():
-        start, stop = at(file, "videos/offsets", np.array([v, v + 1])).tolist()
+    for v in sample(len(file), size, seed=seed).tolist():
+        start, stop = read_rows(file, "videos/offsets", np.array([v, v + 1])).tolist()
         picked = np.arange(start, stop)
         if len(picked) > COLUMNS:
             picked = np.unique(np.linspace(start, stop - 1, COLUMNS).round().astype(np.int64))
-        rows = unit_rows(file, picked)
-        video = at(file, "videos/ids", np.array([v]))[0].decode("utf-8", "replace")
-        cosines = np.clip(rows @ rows.T, -1, 1)
-        found.append(Strip(video, stop - start, at(file, "index", picked), at(file, "seconds", picked), cosines))
+        rows = read_normalized(file, picked)
+        found.append(
+            SelfSimilarity(
+                video=read_rows(file, "videos/ids", np.array([v]))[0].decode("utf-8", "replace"),
+                frames=stop - start,
+                index=read_rows(file, "index", picked),
+                seconds=read_rows(file, "seconds", picked),
+                cosines=np.clip(rows @ rows.T, -1, 1),
+            )
+        )
     return found
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two groups of rows (videos), and of their rows the two that are most alike, by position in the sample."""
+    """Two videos with similar rows.
+
+    Args:
+        a: The row of the one video, by position in the sample.
+        b: The row of the other that is most similar to it.
+        cosine: The cosine between the two rows.
+        pairs: How many pairs of rows of these videos are similar.
+    """
 
     a: int
     b: int
@@ -56,20 +78,26 @@ class Pair:
 def near_duplicates(
     rows: NDArray[np.float32], groups: NDArray[np.int64], *, threshold: float, most: int
 ) -> tuple[list[Pair], int]:
-    """The pairs of groups with rows whose cosine is at least `threshold`, most alike first: at most `most`, and how
-    many there are.
+    """Find the pairs of videos that have rows whose cosine is at least `threshold`. All pairs of rows are compared.
 
-    `rows` (n,D) of length 1, `groups` (n,): which group each is of. Every two rows are compared.
+    Args:
+        rows: (n, D), L2-normalised.
+        groups: (n,), the number of the video that each row is of.
+        threshold: The least cosine.
+        most: How many pairs to return.
+
+    Returns:
+        The most similar pairs, in descending order of their cosine, and the number of all.
     """
     firsts, seconds, cosines = [], [], []
-    for start in range(0, len(rows), BLOCK):
-        block = rows[start : start + BLOCK]
-        likeness = block @ rows[start:].T
-        likeness[groups[start : start + BLOCK, None] == groups[None, start:]] = -2
-        i, j = np.nonzero(np.triu(likeness >= threshold, 1))
+    for start in range(0, len(rows), BLOCK_ROWS):
+        block = rows[start : start + BLOCK_ROWS]
+        similarity = block @ rows[start:].T
+        similarity[groups[start : start + BLOCK_ROWS, None] == groups[None, start:]] = -2
+        i, j = np.nonzero(np.triu(similarity >= threshold, 1))
         firsts.append(i + start)
         seconds.append(j + start)
-        cosines.append(likeness[i, j])
+        cosines.append(similarity[i, j])
     a, b, cosine = np.concatenate(firsts), np.concatenate(seconds), np.concatenate(cosines)
     order = np.argsort(-cosine, kind="stable")
     a, b, cosine = a[order], b[order], cosine[order]

@@ -1,31 +1,32 @@
-"""What a feature looks like in numbers, gathered in one pass over its rows: norms, dimensions, lengths of videos."""
+"""Statistics of a feature in one pass over its rows: norms, use of dimensions, lengths of videos, failures."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.analysis.pca_map import merged
+from vfx.analysis.rows import COLUMN_ROWS, average_crops, read_blocks, read_rows
 from vfx.features import schema
-from vfx.features.feature_file import FeatureFile
+from vfx.features.reader import FeatureReader
 from vfx.features.rows import BLOCK_BYTES, Failure
 
 BINS = 64
-BLOCK = 1 << 16  # rows of a column that is read by itself
-SHOWN = 500  # failures that are kept, of however many there are
+FAILURES = 500  # that are kept, of however many there are
 
 
 @dataclass
 class Histogram:
-    """Counts of values in BINS bins of one width, which doubles when a value lies outside; so nothing is read twice.
+    """Counts of values in BINS bins of equal width, which doubles when a value lies outside. So one pass is enough.
 
-    `low`: where the first bin begins. `width`: of a bin; 0 until values tell. Bins are `[begin, end)`.
+    Args:
+        low: Where the first bin begins. Bins are [begin, end).
+        width: The width of a bin; 0 until the first values set it.
+        counts: (BINS,).
     """
 
     low: float = 0.0
@@ -52,140 +53,142 @@ class Histogram:
 
     @property
     def edges(self) -> NDArray[np.float64]:
-        """Where bins begin and the last ends, (BINS+1,)."""
+        """(BINS+1,): where each bin begins, and where the last ends."""
         return np.asarray(self.low + self.width * np.arange(BINS + 1), np.float64)
 
 
 @dataclass
 class Moments:
-    """Number, extremes, mean and deviation of values that come in blocks (Chan, Golub and LeVeque 1979)."""
+    """Count, extremes, mean and standard deviation of values that come in blocks (Chan, Golub and LeVeque 1979)."""
 
     count: int = 0
     least: float = math.inf
     most: float = -math.inf
     mean: float = 0.0
-    squares: float = 0.0
+    squares: float = 0.0  # sum of the squared differences from the mean
 
     def add(self, values: NDArray[Any]) -> None:
+        """Add values, (n,)."""
         if not len(values):
             return
         mean, squares = float(values.mean()), float(((values - values.mean()) ** 2).sum())
         total = self.count + len(values)
-        apart = mean - self.mean
-        self.squares += squares + apart**2 * self.count * len(values) / total
-        self.mean += apart * len(values) / total
+        change = mean - self.mean
+        self.squares += squares + change**2 * self.count * len(values) / total
+        self.mean += change * len(values) / total
         self.count = total
         self.least, self.most = min(self.least, float(values.min())), max(self.most, float(values.max()))
 
     @property
     def deviation(self) -> float:
-        """Of the population."""
+        """The standard deviation, of the population."""
         return math.sqrt(self.squares / self.count) if self.count else math.nan
 
 
-@dataclass
 class Statistics:
-    """`norms`, `spread`: of the Euclidean lengths of the rows that are finite; `unsound`: rows that are not, `empty`:
-    rows of zeros. Of ten crops kept apart, the mean is taken for the row.
+    """Statistics of the rows of a feature; of ten crops kept apart, of their mean.
 
-    `low`, `high`, `used` (D,): of each dimension the least and the largest value, and how many rows are not 0 there.
-    Frame level alone: `videos`, `lengths` (rows of each), and `seconds`, the presentation times of the last rows of
-    the videos added up, of those that are known; `timed`: of how many videos that is.
-    `failures`: the first SHOWN; `failed`: how many there are at each stage.
+    Attributes:
+        rows: The number of rows.
+        dims: The number of dimensions, D.
+        norms: The Euclidean norms of the finite rows, as a histogram.
+        norm_moments: Their moments.
+        not_finite: The number of rows that hold NaN or infinity. The other statistics leave them out.
+        zero: The number of rows that are zero.
+        low: (D,), the least value of each dimension.
+        high: (D,), the largest value of each dimension.
+        used: (D,), the number of rows that are not 0 in each dimension.
+        videos: The number of videos that have rows; frame level, like those that follow.
+        lengths: Their numbers of rows, as a histogram.
+        seconds: The presentation times of their last rows, added up over those that are known.
+        timed: The number of videos whose times are known.
+        failures: The first FAILURES failures.
+        failed: The number of failures at each stage.
     """
 
-    rows: int
-    dims: int
-    norms: Histogram
-    spread: Moments
-    unsound: int
-    empty: int
-    low: NDArray[np.float32]
-    high: NDArray[np.float32]
-    used: NDArray[np.int64]
-    videos: int
-    lengths: Histogram
-    seconds: float
-    timed: int
-    failures: list[Failure]
-    failed: Counter[str]
+    def __init__(self, rows: int, dims: int) -> None:
+        self.rows = rows
+        self.dims = dims
+        self.norms = Histogram()
+        self.norm_moments = Moments()
+        self.not_finite = 0
+        self.zero = 0
+        self.low = np.full(dims, np.inf, np.float32)
+        self.high = np.full(dims, -np.inf, np.float32)
+        self.used = np.zeros(dims, np.int64)
+        self.videos = 0
+        self.lengths = Histogram(0.5, 1)
+        self.seconds = 0.0
+        self.timed = 0
+        self.failures: list[Failure] = []
+        self.failed: Counter[str] = Counter()
 
     @property
-    def silent(self) -> NDArray[np.int64]:
+    def always_zero(self) -> NDArray[np.int64]:
         """The dimensions in which every row is 0."""
         return np.flatnonzero(self.used == 0)
 
     @property
     def constant(self) -> NDArray[np.int64]:
-        """The dimensions in which all rows have one value, and not 0; of a single row that says nothing."""
-        same = (self.low == self.high) & (self.used > 0) & (self.rows - self.unsound > 1)
+        """The dimensions in which all rows have one value other than 0. None where there is only one row."""
+        same = (self.low == self.high) & (self.used > 0) & (self.rows - self.not_finite > 1)
         return np.flatnonzero(same)
 
+    def add_rows(self, rows: NDArray[np.float32]) -> None:
+        """Add rows, (n, D)."""
+        finite = np.isfinite(rows).all(axis=1)
+        self.not_finite += int((~finite).sum())
+        rows = rows[finite]
+        if not len(rows):
+            return
+        self.low = np.minimum(self.low, rows.min(axis=0))
+        self.high = np.maximum(self.high, rows.max(axis=0))
+        self.used += (rows != 0).sum(axis=0)
+        norms = np.linalg.norm(rows.astype(np.float64), axis=1)
+        self.zero += int((norms == 0).sum())
+        self.norms.add(norms)
+        self.norm_moments.add(norms)
 
-def gather(file: FeatureFile, *, on_rows: Callable[[int], None] = lambda rows: None) -> Statistics:
-    """Read a file whole, in blocks; `on_rows` is told the rows of each. Raises OutputError where it is damaged."""
+    def add_videos(self, lengths: NDArray[np.int64], last_seconds: NDArray[np.float64]) -> None:
+        """Add videos, (v,): their numbers of rows, and the presentation times of their last rows."""
+        self.lengths.add(lengths)
+        self.videos += len(lengths)
+        known = last_seconds[np.isfinite(last_seconds)]
+        self.seconds += float(known.sum())
+        self.timed += len(known)
+
+    def add_failure(self, failure: Failure) -> None:
+        """Count a failure, and keep it if it is one of the first."""
+        self.failed[failure.stage] += 1
+        if len(self.failures) < FAILURES:
+            self.failures.append(failure)
+
+
+def gather(file: FeatureReader, *, block_bytes: int = BLOCK_BYTES, column_rows: int = COLUMN_ROWS) -> Statistics:
+    """Compute the statistics of a file.
+
+    Args:
+        file: The file.
+        block_bytes: The size of the blocks in which the features are read, as float32.
+        column_rows: The rows of the other columns that are read at once.
+
+    Raises:
+        OutputError: The file is damaged.
+    """
     rows, *shape = file.features.shape
-    dims = shape[-1]
-    found = Statistics(
-        rows, dims, Histogram(), Moments(), 0, 0,
-        np.full(dims, np.inf, np.float32), np.full(dims, -np.inf, np.float32), np.zeros(dims, np.int64),
-        0, Histogram(0.5, 1), 0.0, 0, [], Counter(),
-    )  # fmt: skip
-    size = max(1, BLOCK_BYTES // (4 * math.prod(shape)))
+    found = Statistics(rows, shape[-1])
+    size = max(1, block_bytes // (4 * math.prod(shape)))
     for start in range(0, rows, size):
         with schema.reading(file.path):
-            block = merged(file.features[start : start + size])
-        on_rows(len(block))
-        sound = np.isfinite(block).all(axis=1)
-        found.unsound += int((~sound).sum())
-        block = block[sound]
-        if len(block):
-            found.low = np.minimum(found.low, block.min(axis=0))
-            found.high = np.maximum(found.high, block.max(axis=0))
-            found.used += (block != 0).sum(axis=0)
-            lengths = np.linalg.norm(block.astype(np.float64), axis=1)
-            found.empty += int((lengths == 0).sum())
-            found.norms.add(lengths)
-            found.spread.add(lengths)
+            block = average_crops(file.features[start : start + size])
+        found.add_rows(block)
     if file.level == "frame":
-        _videos(file, found)
-    for records in column(file, "failures"):
+        last = np.empty(0, np.int64)  # the last offset of the block before
+        for block in read_blocks(file, "videos/offsets", size=column_rows):
+            offsets = np.concatenate([last, block])
+            last = offsets[-1:]
+            found.add_videos(np.diff(offsets), read_rows(file, "seconds", offsets[1:] - 1))
+    for records in read_blocks(file, "failures", size=column_rows):
         for record in records.tolist():
-            failure = Failure(*(text.decode("utf-8", "replace") for text in record))
-            found.failed[failure.stage] += 1
-            if len(found.failures) < SHOWN:
-                found.failures.append(failure)
+            found.add_failure(Failure(*(text.decode("utf-8", "replace") for text in record)))
     return found
-
-
-def _videos(file: FeatureFile, found: Statistics) -> None:
-    """Count the rows of each video, and add up when their last rows are shown."""
-    last = np.empty(0, np.int64)  # of the block before
-    for block in column(file, "videos/offsets"):
-        offsets = np.concatenate([last, block])
-        last, ends, lengths = offsets[-1:], offsets[1:], np.diff(offsets)
-        found.lengths.add(lengths)
-        found.videos += len(lengths)
-        lasts = at(file, "seconds", ends - 1)
-        known = lasts[np.isfinite(lasts)]
-        found.seconds += float(known.sum())
-        found.timed += len(known)
-
-
-def column(file: FeatureFile, name: str, size: int = BLOCK) -> Iterator[NDArray[Any]]:
-    """A column of a file in blocks, as HDF5 has it: text as bytes."""
-    with schema.reading(file.path):
-        data = file.column(name)
-        for start in range(0, len(data), size):
-            yield data[start : start + size]
-
-
-def at(file: FeatureFile, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
-    """A column's values at ascending positions, (n,); what lies between them is read too where it is little."""
-    found = []
-    with schema.reading(file.path):
-        data = file.column(name)
-        for run in np.split(rows, np.flatnonzero(np.diff(rows) > 64) + 1):
-            if len(run):
-                found.append(data[run[0] : run[-1] + 1][run - run[0]])
-    return np.concatenate(found) if found else np.empty(0, data.dtype)

@@ -1,4 +1,4 @@
-"""Small pictures of a collection's frames, for people to look at: from its videos, or from frames that were cut."""
+"""Thumbnails of a collection's frames, read from its videos or from frames that were cut before."""
 
 from __future__ import annotations
 
@@ -19,17 +19,26 @@ from vfx.collection.collection import FRAME_FORMATS, FRAME_SUFFIXES, Collection,
 from vfx.decoding import VideoReader
 from vfx.decoding.limits import Limits
 from vfx.errors import CollectionError, LimitError, VfxError
-from vfx.features.feature_file import FeatureFile
+from vfx.features.reader import FeatureReader
 from vfx.sampling.timeline import Timeline
 from vfx.system import worker_pool
 
 log = logging.getLogger(__name__)
-MIDDLE = -1  # instead of a frame's index: the one in the middle of the video
+FrameKey = tuple[str, int]  # video id, and index of the frame or MIDDLE
+MIDDLE = -1  # in place of a frame's index: the frame in the middle of the video
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A frame of a video, shrunk. `index`: as it was asked for. `jpeg`: a whole JPEG file, (width, height) pixels."""
+class Thumbnail:
+    """A small picture of a frame.
+
+    Args:
+        video: The id of its video.
+        index: The index of the frame, or MIDDLE, as it was asked for.
+        width: Pixels.
+        height: Pixels.
+        jpeg: The picture as a JPEG file.
+    """
 
     video: str
     index: int
@@ -40,7 +49,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class _Task:
-    """What is wanted of one video: `file` is the video, None if there is none; `folder` may hold frames of it."""
+    """The frames wanted of one video. `file` is the video, if it is there; `folder` may hold frames cut from it."""
 
     video: str
     indices: tuple[int, ...]
@@ -48,45 +57,61 @@ class _Task:
     folder: Path
 
 
-def collection_of(file: FeatureFile, collection: str | None, rootpath: str | Path) -> Collection | None:
-    """Where the videos of a feature are: a collection's name or path as it is given (None: the feature's own name for
-    it), else where the feature's recipe says that they were when it was made. None where they are gone, or the recipe
-    does not tell.
+def find_collection_of(file: FeatureReader, collection: str | None, rootpath: str | Path) -> Collection | None:
+    """Find the videos that a feature was extracted from.
+
+    Args:
+        file: The feature.
+        collection: The name or path of the collection; None for the name that the file has for it.
+        rootpath: The folder of collections.
+
+    Returns:
+        That collection; else the folder that the feature's recipe names; None if neither is there.
     """
     with contextlib.suppress(CollectionError, OSError, ValueError):  # a file may call its collection anything
         return find_collection(collection or file.attributes["collection"], rootpath)
-    for place in _roots(file.provenance["recipe"]):
-        if Path(place).is_dir():
-            return Collection(name=file.attributes["collection"], root=Path(place))
+    for folder in _collection_folders(file.provenance["recipe"]):
+        if Path(folder).is_dir():
+            return Collection(name=file.attributes["collection"], root=Path(folder))
     return None
 
 
-def _roots(recipe: Any) -> Iterator[str]:
-    """The folders of collections that a recipe, or a recipe within it, names."""
+def _collection_folders(recipe: Any) -> Iterator[str]:
+    """The folders of collections that a recipe names, or a recipe within it."""
     if isinstance(recipe, dict):
         if isinstance(recipe.get("collection"), str):
             yield recipe["collection"]
         for value in recipe.values():
-            yield from _roots(value)
+            yield from _collection_folders(value)
     elif isinstance(recipe, list):
         for value in recipe:
-            yield from _roots(value)
+            yield from _collection_folders(value)
 
 
-def draw(
+def make_thumbnails(
     collection: Collection,
-    wanted: Iterable[tuple[str, int]],
+    wanted: Iterable[FrameKey],
     *,
     limits: Limits,
     side: int = 192,
     quality: int = 75,
     processes: int = 1,
-) -> Iterator[Picture]:
-    """Pictures of frames `(video, index)`, at most `side` pixels long, as they are ready, a video's ascending.
+) -> Iterator[Thumbnail]:
+    """Make thumbnails of frames. Those that cannot be read are left out.
 
-    An index of MIDDLE asks for the frame in the middle. Frames cut before, `ImageData/<video>/<video>_<index>.jpg`, are
-    read rather than the video; those that cannot be had do not come. Videos are read in processes of their own, so that
-    one that brings its decoder down costs its own pictures.
+    A frame that was cut before, `ImageData/<video>/<video>_<index>.jpg`, is read in place of the video. Videos are read
+    in processes of their own: one that crashes its decoder costs its own thumbnails only.
+
+    Args:
+        collection: Where the frames are.
+        wanted: The frames.
+        limits: What one video may ask of the machine.
+        side: The longer side of a thumbnail in pixels, at most.
+        quality: Of the JPEG.
+        processes: How many videos are read at once.
+
+    Yields:
+        The thumbnails as they are ready, those of a video by ascending index.
     """
     by_video: dict[str, set[int]] = {}
     for video, index in wanted:
@@ -96,17 +121,17 @@ def draw(
         _Task(video, tuple(sorted(indices)), files.get(video), collection.root / "ImageData" / video)
         for video, indices in sorted(by_video.items())
     ]
-    drawn = worker_pool.run(
+    items = worker_pool.run(
         [task for task in tasks if task.file or task.folder.is_dir()],
-        partial(_draw, side=side, quality=quality, limits=limits),
+        partial(_of_video, side=side, quality=quality, limits=limits),
         processes=processes,
         patience=limits.patience,
         memory=limits.memory,
         preload=[__name__],
     )
-    with contextlib.closing(drawn):
-        for task, item in drawn:
-            if isinstance(item, Picture):
+    with contextlib.closing(items):
+        for task, item in items:
+            if isinstance(item, Thumbnail):
                 yield item
             elif item.final:
                 log.warning("no pictures of %s: %s", task.video, item.reason)
@@ -119,10 +144,10 @@ def _video_files(collection: Collection, ids: Container[str]) -> dict[str, str]:
         return {}
 
 
-def _draw(task: _Task, *, side: int, quality: int, limits: Limits) -> Iterator[Picture]:
+def _of_video(task: _Task, *, side: int, quality: int, limits: Limits) -> Iterator[Thumbnail]:
     missing = []
     for index in task.indices:
-        image = _cut_before(task, index, limits)
+        image = _cut_frame(task, index, limits)
         if image is None:
             missing.append(index)
         else:
@@ -131,8 +156,8 @@ def _draw(task: _Task, *, side: int, quality: int, limits: Limits) -> Iterator[P
         yield from _decoded(task, missing, side, quality, limits)
 
 
-def _cut_before(task: _Task, index: int, limits: Limits) -> Image.Image | None:
-    """The picture of a frame in ImageData, None where there is none that can be read."""
+def _cut_frame(task: _Task, index: int, limits: Limits) -> Image.Image | None:
+    """A frame from ImageData; None where there is none that can be read."""
     for suffix in sorted(FRAME_SUFFIXES):
         path = task.folder / f"{task.video}_{index}{suffix}"
         try:
@@ -144,8 +169,8 @@ def _cut_before(task: _Task, index: int, limits: Limits) -> Image.Image | None:
     return None
 
 
-def _decoded(task: _Task, indices: Sequence[int], side: int, quality: int, limits: Limits) -> Iterator[Picture]:
-    chosen: dict[int, list[int]] = {}  # frame -> what it was asked for as
+def _decoded(task: _Task, indices: Sequence[int], side: int, quality: int, limits: Limits) -> Iterator[Thumbnail]:
+    chosen: dict[int, list[int]] = {}  # frame -> the indices, or MIDDLE, that ask for it
 
     def sample(timeline: Timeline) -> NDArray[np.int64]:
         chosen.clear()
@@ -156,18 +181,18 @@ def _decoded(task: _Task, indices: Sequence[int], side: int, quality: int, limit
         return np.array(sorted(chosen), np.int64)
 
     assert task.file is not None
-    pictures: dict[int, Picture] = {}  # small ones; a reading may start over, and what it gave is void then
+    found: dict[int, Thumbnail] = {}
     with contextlib.suppress(VfxError):
         for frame in VideoReader(task.file, sample, limits=limits):
-            if frame.first:
-                pictures.clear()
+            if frame.first:  # the reader may start over with another decoder
+                found.clear()
             for index in chosen[frame.index]:
-                pictures[index] = _shrunk(task.video, index, Image.fromarray(frame.pixels), side, quality)
-    yield from (pictures[index] for index in sorted(pictures))
+                found[index] = _shrunk(task.video, index, Image.fromarray(frame.pixels), side, quality)
+    yield from (found[index] for index in sorted(found))
 
 
-def _shrunk(video: str, index: int, image: Image.Image, side: int, quality: int) -> Picture:
+def _shrunk(video: str, index: int, image: Image.Image, side: int, quality: int) -> Thumbnail:
     image.thumbnail((side, side), Image.Resampling.BICUBIC)
     file = BytesIO()
     image.save(file, "jpeg", quality=quality, optimize=True)
-    return Picture(video, index, *image.size, file.getvalue())
+    return Thumbnail(video, index, *image.size, file.getvalue())

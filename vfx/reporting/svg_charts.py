@@ -1,11 +1,10 @@
-"""Charts of a page, as SVG and small PNGs: pure functions of numbers, without a library, coloured by the page's CSS."""
+"""Charts as SVG, and heat maps as PNG, from plain numbers. The page's CSS colours the SVG."""
 
 from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from xml.etree.ElementTree import Element, SubElement, tostring
 
@@ -17,15 +16,18 @@ from vfx.text import clock, number
 
 WIDTH, HEIGHT = 360, 150  # units of a chart; about as many pixels on a phone, so that its text can be read there
 LEFT, RIGHT, TOP, BOTTOM = 44, 6, 10, 26
-MAP_WIDTH, MARGIN, THUMB = 720, 36, 46
-# Dark blue over teal to yellow: of rising lightness, which all eyes see and prints keep. By hand, after viridis.
+# Dark blue over teal to yellow, after viridis. Lightness rises, so that colour-blind readers and prints see it too.
 STOPS = [(20, 22, 62), (38, 74, 122), (32, 120, 134), (56, 164, 120), (148, 204, 92), (246, 232, 110)]
 
 
-def bars(edges: NDArray[np.float64], counts: NDArray[np.int64], *, unit: str, whole: bool = False) -> str:
-    """A histogram: bins `[edges[i], edges[i+1])`, those that are empty at either end left out.
+def histogram(edges: NDArray[np.float64], counts: NDArray[np.int64], *, unit: str, whole: bool = False) -> str:
+    """Draw a histogram, without the empty bins at either end; "" where all are empty.
 
-    `whole`: the values are whole numbers. `unit` says what is counted, for the tip of each bar.
+    Args:
+        edges: (n+1,). Bins are [edges[i], edges[i+1]).
+        counts: (n,).
+        unit: What is counted, for the tip of each bar.
+        whole: Whether the values are whole numbers.
     """
     filled = np.flatnonzero(counts)
     if not len(filled):
@@ -48,11 +50,16 @@ def bars(edges: NDArray[np.float64], counts: NDArray[np.int64], *, unit: str, wh
             span = f"{_whole(low, high)}" if whole else f"{number(low)} to {number(high)}"
             bar = SubElement(svg, "rect", {"class": "bar", **_box(x(low) + 0.5, y(count), x(high) - 0.5, y(0))})
             SubElement(bar, "title").text = f"{span}: {count:,} {unit}"
-    return _text(svg)
+    return _to_text(svg)
 
 
 def area(values: NDArray[np.float64], *, unit: str) -> str:
-    """Shares from 0 to 1 in the order given, (n,), as an area over 0 .. n; of more than a point each, the means."""
+    """Draw shares (n,), from 0 to 1, as an area over [0, n). Several that fall on one point are averaged.
+
+    Args:
+        values: The shares, in the order of the axis.
+        unit: What they are, for the tip.
+    """
     n = len(values)
     groups = np.array_split(values, min(n, WIDTH - LEFT - RIGHT))
     svg, x, y = _frame(0, n, 1.0, percent=True, whole=True)
@@ -63,12 +70,18 @@ def area(values: NDArray[np.float64], *, unit: str) -> str:
         steps.append(f"L{x(at):.1f},{y(float(group.mean())):.1f}")
     shape = SubElement(svg, "path", {"class": "area", "d": " ".join([*steps, f"L{x(n):.1f},{y(0):.1f}Z"])})
     SubElement(shape, "title").text = unit
-    return _text(svg)
+    return _to_text(svg)
 
 
 def steps(lengths: Sequence[float], values: Sequence[float], *, unit: str, breaks: Iterable[int] = ()) -> str:
-    """A value over time: `lengths` seconds each, one after the other. `breaks`: the intervals before which work was
-    interrupted."""
+    """Draw a value over time, which is constant within each interval.
+
+    Args:
+        lengths: The seconds of each interval.
+        values: The value in each interval.
+        unit: What the value is, for the tip.
+        breaks: The intervals before which the work was interrupted.
+    """
     ends = np.cumsum([0.0, *lengths])
     svg, x, y = _frame(0, float(ends[-1]), max(values), seconds=True)
     path = [f"M{x(0):.1f},{y(0):.1f}"]
@@ -77,13 +90,19 @@ def steps(lengths: Sequence[float], values: Sequence[float], *, unit: str, break
     shape = SubElement(svg, "path", {"class": "area", "d": " ".join([*path, f"L{x(ends[-1]):.1f},{y(0):.1f}Z"])})
     SubElement(shape, "title").text = unit
     _breaks(svg, [x(ends[b]) for b in breaks])
-    return _text(svg)
+    return _to_text(svg)
 
 
-def shares(
+def stacked_shares(
     lengths: Sequence[float], parts: Sequence[tuple[str, Sequence[float]]], *, breaks: Iterable[int] = ()
 ) -> str:
-    """Shares of each interval, stacked: `(class, shares from 0 to 1)` from the bottom up. Otherwise as `steps`."""
+    """Draw how each interval of time is divided, as stacked areas.
+
+    Args:
+        lengths: The seconds of each interval.
+        parts: The parts from the bottom up: CSS class, and share of each interval, from 0 to 1.
+        breaks: The intervals before which the work was interrupted.
+    """
     ends = np.cumsum([0.0, *lengths])
     svg, x, y = _frame(0, float(ends[-1]), 1.0, seconds=True, percent=True)
     floor = np.zeros(len(lengths))
@@ -94,11 +113,11 @@ def shares(
         SubElement(svg, "path", {"class": f"part {name}", "d": "M" + " L".join([*up, *down]) + "Z"})
         floor = top
     _breaks(svg, [x(ends[b]) for b in breaks])
-    return _text(svg)
+    return _to_text(svg)
 
 
-def heat(cosines: NDArray[np.float32], *, low: float) -> str:
-    """Cosines (h,w) from `low` to 1 as a picture of h by w pixels, a data URI; NaN is transparent."""
+def heat_map(cosines: NDArray[np.float32], *, low: float) -> str:
+    """Draw cosines (h, w), from `low` to 1, as a PNG of h by w pixels, a data URI. NaN is transparent."""
     scaled = (np.nan_to_num(cosines, nan=low) - low) / max(1 - low, 1e-6)
     level = np.clip(np.round(scaled * 254), 0, 254).astype(np.uint8)
     level[np.isnan(cosines)] = 255
@@ -112,88 +131,10 @@ def heat(cosines: NDArray[np.float32], *, low: float) -> str:
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Where points lie on a map of MAP_WIDTH by `height` units: `places` (n,2). `shown`: those at which there is room
-    for a picture of at most THUMB units.
-    """
-
-    places: NDArray[np.float64]
-    height: float
-    shown: list[int]
-
-
-def layout(points: NDArray[np.float32], *, most: int, seed: int = 0) -> Layout:
-    """Lay points (n,2) out, both axes in one scale, with room for at most `most` pictures; those that would cover each
-    other are moved apart a little.
-    """
-    span = np.ptp(points.astype(np.float64), axis=0)
-    inner = MAP_WIDTH - 2 * MARGIN
-    height = float(np.clip(inner * span[1] / max(span[0], 1e-12), 240, 400)) + 2 * MARGIN
-    scale = min(inner / max(span[0], 1e-12), (height - 2 * MARGIN) / max(span[1], 1e-12))
-    scale = scale if span.any() else 0.0
-    middle = (points.min(axis=0) + points.max(axis=0)) / 2
-    places = (points - middle) * [scale, -scale] + [MAP_WIDTH / 2, height / 2]
-    places = _apart(places, gap=min(24.0, 0.34 * math.sqrt(inner * height / max(1, len(points)))), seed=seed)
-    places = np.clip(places, MARGIN / 2, [MAP_WIDTH - MARGIN / 2, height - MARGIN / 2])
-    shown: list[int] = []
-    for i in np.random.default_rng(seed).permutation(len(points)).tolist():
-        if len(shown) == most:
-            break
-        if all(np.abs(places[i] - places[j]).max() > THUMB for j in shown):
-            shown.append(i)
-    return Layout(places, height, shown)
-
-
-def _apart(places: NDArray[np.float64], *, gap: float, seed: int) -> NDArray[np.float64]:
-    """Points (n,2) pushed from each other, a little at a time, until few are nearer than `gap`."""
-    places = places + np.random.default_rng(seed).normal(scale=0.01, size=places.shape)  # some may be at one place
-    for _ in range(60):
-        push = np.zeros_like(places)
-        near = 0
-        for start in range(0, len(places), 256):
-            away = places[start : start + 256, None] - places[None]
-            distance = np.hypot(away[..., 0], away[..., 1])
-            distance[np.arange(len(away)), np.arange(start, start + len(away))] = np.inf
-            overlap = np.maximum(gap - distance, 0)
-            near += int((overlap > 0.1 * gap).sum())
-            push[start : start + 256] = (away * (overlap / np.maximum(distance, 1e-9))[..., None]).sum(axis=1)
-        if not near:
-            break
-        length = np.hypot(push[:, 0], push[:, 1])[:, None]
-        places = places + 0.4 * push * np.minimum(1, gap / np.maximum(length, 1e-9))
-    return places
-
-
-def scatter(
-    lay: Layout, groups: Sequence[int], pictures: Mapping[int, tuple[str, int, int]], *, colours: int | None
-) -> str:
-    """A map: a dot a point, and pictures `(id of an image in the page, width, height)` where the layout shows them.
-
-    Dots carry their number as `data-i`, their group as `data-g`; groups from 0 up have one of `colours`, None: all one.
-    """
-    box = f"0 0 {MAP_WIDTH} {lay.height:.0f}"
-    svg = Element("svg", {"viewBox": box, "class": "map", "tabindex": "0", "role": "application"})
-    for i in lay.shown:
-        if i in pictures:
-            name, width, height = pictures[i]
-            scale = THUMB / max(width, height)
-            w, h = width * scale, height * scale
-            x, y = lay.places[i]
-            place = f"translate({x - w / 2:.1f} {y - h / 2:.1f}) scale({scale:.4f})"
-            use = SubElement(svg, "use", {"href": f"#{name}", "class": "thumb", "transform": place})
-            use.set("data-i", str(i))
-    for i, ((x, y), group) in enumerate(zip(lay.places, groups, strict=True)):
-        colour = "" if colours is None else f" g{group % colours}"
-        dot = {"class": f"dot{colour}", "cx": f"{x:.1f}", "cy": f"{y:.1f}", "r": "4"}
-        SubElement(svg, "circle", {**dot, "data-i": str(i), "data-g": str(group)})
-    return _text(svg)
-
-
 def _frame(
     low: float, high: float, top: float, *, whole: bool = False, percent: bool = False, seconds: bool = False
 ) -> tuple[Element, _Scale, _Scale]:
-    """An empty chart with its axes, and the scales of both."""
+    """An empty chart with its axes, and the scales of x and y."""
     svg = Element("svg", {"viewBox": f"0 0 {WIDTH} {HEIGHT}", "class": "chart", "role": "img"})
     x = _Scale(low, max(high, low + 1e-12), LEFT, WIDTH - RIGHT)
     y = _Scale(0, max(top, 1e-12), HEIGHT - BOTTOM, TOP)
@@ -216,7 +157,7 @@ def _frame(
 
 
 class _Scale:
-    """From values to places, linear."""
+    """Maps values linearly to places in the chart."""
 
     def __init__(self, low: float, high: float, start: float, stop: float) -> None:
         self._low, self._start = low, start
@@ -227,7 +168,7 @@ class _Scale:
 
 
 def ticks(low: float, high: float, about: int) -> list[float]:
-    """Round values in `[low, high]`, about so many: steps are 1, 2 or 5 times a power of ten."""
+    """About `about` round values in [low, high]. Steps are 1, 2 or 5 times a power of ten."""
     if not high > low:
         return [low]
     rough = (high - low) / about
@@ -267,5 +208,5 @@ def _box(left: float, top: float, right: float, bottom: float) -> dict[str, str]
     }
 
 
-def _text(svg: Element) -> str:
+def _to_text(svg: Element) -> str:
     return tostring(svg, encoding="unicode")
