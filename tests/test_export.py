@@ -21,7 +21,7 @@ from vfx.errors import CollectionError, OutputError, UsageError
 from vfx.features.feature_file import FeatureFile
 from vfx.features.rows import Rows
 from vfx.features.writer import FeatureFileWriter
-from vfx.formats import bigfile, npy, npz
+from vfx.formats import FORMATS, bigfile, npy
 from vfx.system.files import remove_abandoned, working_folder
 
 FEATURE = "net,avgpool"
@@ -127,7 +127,7 @@ def test_npy_keeps_shape_and_type(tmp_path: Path, shape: tuple[int, ...], dtype:
 
 @pytest.mark.parametrize("shape", [(2,), (10, 2)])
 def test_npz_holds_a_video(tmp_path: Path, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(npz, "BLOCK_BYTES", 1)
+    monkeypatch.setattr("vfx.formats.base.BLOCK_BYTES", 1)
     folder = export.main(*make(tmp_path, shape=shape), "format=npz")
     assert sorted(p.name for p in folder.iterdir()) == ["a_1.npz", "b.npz"]
     with FeatureFile(tmp_path / "outputs" / "c" / FEATURE) as file, np.load(folder / "a_1.npz") as arrays:
@@ -188,8 +188,7 @@ def test_a_break_in_the_middle_leaves_nothing(tmp_path: Path, format: str, monke
                 raise KeyboardInterrupt
             return self._data[part]
 
-    for module in ("vfx.formats.BLOCK_BYTES", "vfx.formats.npz.BLOCK_BYTES"):
-        monkeypatch.setattr(module, 1)
+    monkeypatch.setattr("vfx.formats.base.BLOCK_BYTES", 1)
     monkeypatch.setattr(FeatureFile, "features", property(lambda self: Breaking(real(self))))
     before = tree(tmp_path)
     with pytest.raises(KeyboardInterrupt):
@@ -231,7 +230,7 @@ def test_another_export_is_refused_before_any_work(
     before = tree(path.parent)
     os.utime(tmp_path / "outputs" / "c" / FEATURE / "features.h5", (1e9, 1e9))
     with monkeypatch.context() as patch:
-        patch.setattr(export.FORMATS[format], "write", lambda *_: pytest.fail("it is written"))
+        patch.setattr(FORMATS[format], "write", lambda *_: pytest.fail("it is written"))
         with pytest.raises(OutputError, match=r"holds another export, not made of .*h5; overwrite=true replaces it"):
             export.main(*overrides)
     assert {k: v for k, v in tree(path.parent).items() if not k.endswith(".log")} == {

@@ -112,7 +112,7 @@ def test_there_and_back_the_bytes_are_the_same(tmp_path: Path, level: str) -> No
 
 
 def test_blocks_and_gaps_do_not_change_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_bigfile, "BLOCK_BYTES", 64)
+    monkeypatch.setattr("vfx.formats.lineage_rows.BLOCK_BYTES", 64)
     random = np.random.default_rng(0)
     rows = random.standard_normal((500, 3)).astype("f4")
     numbers = random.permutation(500)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
@@ -14,10 +13,9 @@ from vfx.cli.logging import log_to_files
 from vfx.collection.collection import collection_name
 from vfx.errors import UsageError
 from vfx.features.concatenation import Concatenation
-from vfx.features.writer import FeatureFileWriter
-from vfx.outputs.find import is_made, open_feature, source_recipe
+from vfx.outputs.derived_feature import create, is_made, source_recipe
+from vfx.outputs.find import open_feature
 from vfx.outputs.output_folder import OutputFolder
-from vfx.system.files import write_text
 
 log = logging.getLogger("vfx.concat")  # not __name__, which is __main__ when run
 
@@ -41,27 +39,24 @@ def concat(config: DictConfig) -> Path:
     with Concatenation([open_feature(folder, name) for name in names], normalize=config.normalize) as joint:
         first = joint.files[0]
         name = "+".join(names)
-        making = {"concat": [source_recipe(file) for file in joint.files], "normalize": config.normalize}
+        recipe = {"concat": [source_recipe(file) for file in joint.files], "normalize": config.normalize}
         output = OutputFolder(folder / name)
         with output.locked():
-            if is_made(output, making, overwrite=config.overwrite):
+            if is_made(output, recipe, overwrite=config.overwrite):
                 return output.features
-            output.folder.mkdir(parents=True, exist_ok=True)
             log_to_files(output.folder / "concat.log")
             provenance = {
                 "versions": first.provenance.get("versions", {}),
                 "parts": {file.feature: file.provenance.get("weights") for file in joint.files},
-                "recipe": making,
             }
-            attributes = {
-                "feature": name,
-                "collection": first.attributes["collection"],
-                "config": OmegaConf.to_yaml(config),
-                "provenance": json.dumps(provenance),
-            }
-            write_text(output.folder / "config.yaml", attributes["config"])
-            with FeatureFileWriter(
-                output.features, level=first.level, shape=joint.shape, attributes=attributes
+            with create(
+                output,
+                level=first.level,
+                shape=joint.shape,
+                collection=first.attributes["collection"],
+                config=OmegaConf.to_yaml(config),
+                provenance=provenance,
+                recipe=recipe,
             ) as writer:
                 for _ in tqdm(joint.write(writer), total=len(first), unit=f" {first.level}s", disable=None):
                     pass

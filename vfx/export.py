@@ -1,4 +1,4 @@
-"""The bridge out: a feature in the form that retrieval models and other programs read."""
+"""Exports a feature in the form that retrieval models and other programs read."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ from vfx.cli import command
 from vfx.cli.logging import log_to_files
 from vfx.collection.collection import collection_name, find_collection
 from vfx.errors import UsageError
-from vfx.features.feature_file import FeatureFile
-from vfx.formats import Format, bigfile, id_feature_txt, npy, npz, parquet, whole
+from vfx.features.reader import FeatureReader
+from vfx.formats import FORMATS
+from vfx.formats.base import Format
+from vfx.formats.publish import publish
 from vfx.outputs.find import open_feature
 
 log = logging.getLogger("vfx.export")  # not __name__, which is __main__ when run
 
-FORMATS: dict[str, Format] = {"bigfile": bigfile, "npy": npy, "npz": npz, "parquet": parquet, "txt": id_feature_txt}
-
 
 def main(*overrides: str) -> Path:
-    """Export as the command line does, `main("collection=toydata", "feature=...", "format=npy")`.
+    """Export as the command line does: `main("collection=toydata", "feature=...", "format=npy")`.
 
-    Returns the file or folder. Raises VfxError and its kin, see vfx/errors.py.
+    Args:
+        overrides: Of conf/export.yaml.
+
+    Returns:
+        The file or folder that was written.
+
+    Raises:
+        VfxError: One of its kinds, see vfx/errors.py.
     """
     return command.call(export, "export", overrides)
 
 
 def export(config: DictConfig) -> Path:
-    """Write a feature as a resolved config of conf/export.yaml says; returns the file or folder."""
-    if config.format not in FORMATS:
-        raise UsageError(f"format ({config.format}) must be one of {', '.join(FORMATS)}")
-    if config.layout not in ("default", "laff"):
-        raise UsageError(f"layout ({config.layout}) must be default or laff")
-    if config.layout == "laff" and config.format != "bigfile":
-        raise UsageError(f"layout=laff is one of format=bigfile, and format is {config.format}: leave one away")
-    format = FORMATS[config.format]
+    """Export as a resolved config of conf/export.yaml says. Returns the file or folder."""
+    format = _format(config)
     start = time.monotonic()
     with open_feature(Path(config.output_dir) / collection_name(config.collection), config.feature) as file:
         shape = file.features.shape
@@ -48,22 +49,27 @@ def export(config: DictConfig) -> Path:
             )
         destination = _destination(config, file, format)
         log_to_files(file.path.with_name("export.log"))
-        with whole(destination, source=file.path, files=format.FILES, overwrite=config.overwrite) as target:
+        with publish(destination, source=file.path, files=format.FILES, overwrite=config.overwrite) as target:
             format.write(file, target)
-    log.info(
-        "%s: %s rows of %s values in %.1f s",
-        destination,
-        shape[0],
-        " x ".join(map(str, shape[1:])),
-        time.monotonic() - start,
-    )
+    size = " x ".join(map(str, shape[1:]))
+    log.info("%s: %s rows of %s values in %.1f s", destination, shape[0], size, time.monotonic() - start)
     return destination
 
 
-def _destination(config: DictConfig, file: FeatureFile, format: Format) -> Path:
+def _format(config: DictConfig) -> Format:
+    if config.format not in FORMATS:
+        raise UsageError(f"format ({config.format}) must be one of {', '.join(FORMATS)}")
+    if config.layout not in ("default", "laff"):
+        raise UsageError(f"layout ({config.layout}) must be default or laff")
+    if config.layout == "laff" and config.format != "bigfile":
+        raise UsageError(f"layout=laff is one of format=bigfile, and format is {config.format}: leave one away")
+    return FORMATS[config.format]
+
+
+def _destination(config: DictConfig, file: FeatureReader, format: Format) -> Path:
     if config.destination is not None:
         return Path(config.destination).expanduser()
-    if format is not bigfile:
+    if config.format != "bigfile":
         return file.path.with_name(format.NAME)
     folder = find_collection(config.collection, config.rootpath).root / "FeatureData"
     if config.layout == "laff" and file.level == "frame":

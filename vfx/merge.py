@@ -1,4 +1,4 @@
-"""Makes one feature file of what several shards have extracted."""
+"""Merges what several shards have extracted into one feature file."""
 
 from __future__ import annotations
 
@@ -13,23 +13,29 @@ from vfx.errors import ExtractionError, OutputError
 from vfx.outputs.output_folder import OutputFolder
 from vfx.outputs.shard import merge_shards
 from vfx.sweeps import job_records
-
-SHOWN = 5  # how many missing videos an error names
+from vfx.text import first_few
 
 log = logging.getLogger("vfx.merge")  # not __name__, which is __main__ when run
 
 
 def main(*overrides: str) -> Path:
-    """Merge as the command line does, `main("collection=toydata", "feature=...")`; returns the file.
+    """Merge as the command line does: `main("collection=toydata", "feature=...")`.
 
-    Raises ExtractionError where videos are missing, or have failed and `strict=true`, and OutputError where there is
-    nothing or a shard is at work.
+    Args:
+        overrides: Of conf/merge.yaml.
+
+    Returns:
+        The feature file.
+
+    Raises:
+        ExtractionError: Videos are missing, or have failed and `strict=true`.
+        OutputError: There is nothing to merge, or a shard is still running.
     """
     return command.call(merge, "merge", overrides)
 
 
 def merge(config: DictConfig) -> Path:
-    """Merge the output that a resolved config of conf/merge.yaml names; returns its file."""
+    """Merge as a resolved config of conf/merge.yaml says. Returns the feature file."""
     collection = find_collection(config.collection, config.rootpath)
     output = OutputFolder(Path(config.output_dir) / collection.name / config.feature)
     if not output.folder.is_dir() or (recipe := output.recipe()) is None:
@@ -41,25 +47,19 @@ def merge(config: DictConfig) -> Path:
         if output.is_complete():
             log.info("%s is whole, nothing to do", output.features)
             job_records.tell(state="nothing to do")
-            return _finished(output, config.strict)
-        sources = collection.frame_folders() if recipe["dataset"] == "frame" else collection.videos()
-        missing = output.missing([source.id for source in sources])
-        if missing and not config.partial:
-            named = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
-            raise ExtractionError(
-                f"{len(missing)} videos are not done ({named}): run their shards again, or all that is missing by one"
-                " vfx.extract without shard=; partial=true makes a file without them"
-            )
-        merge_shards(output)
-        log.info("%s: assembled, %d videos are missing", output.features, len(missing))
-        return _finished(output, config.strict)
-
-
-def _finished(output: OutputFolder, strict: bool) -> Path:
-    """Say what the file holds. Raises ExtractionError for failures where `strict`."""
-    said = output.list_failures()
-    if strict and said:
-        raise ExtractionError(f"strict=true and {said}; strict=false accepts them")
+        else:
+            sources = collection.frame_folders() if recipe["dataset"] == "frame" else collection.videos()
+            missing = output.missing([source.id for source in sources])
+            if missing and not config.partial:
+                raise ExtractionError(
+                    f"{len(missing)} videos are not done ({first_few(missing)}): run their shards again, or all that is"
+                    " missing by one vfx.extract without shard=; partial=true makes a file without them"
+                )
+            merge_shards(output)
+            log.info("%s: assembled, %d videos are missing", output.features, len(missing))
+        failures = output.list_failures()
+    if config.strict and failures:
+        raise ExtractionError(f"strict=true and {failures}; strict=false accepts them")
     return output.features
 
 

@@ -16,7 +16,8 @@ from vfx.errors import UsageError
 from vfx.features.feature_file import FeatureFile
 from vfx.features.rows import Failure
 from vfx.features.schema import Level
-from vfx.formats import bigfile, frame_ids, id_feature_txt
+from vfx.formats import bigfile, id_feature_txt
+from vfx.formats.base import frame_ids
 from vfx.formats.lineage_source import find_source
 
 

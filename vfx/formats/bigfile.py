@@ -1,26 +1,31 @@
-"""BigFile, which the lineage's retrieval models read: a matrix, its ids, its shape, and the frames of each video.
+"""BigFile, which the retrieval models around video-cnn-feat read: a matrix, its ids, its shape, and its frames.
 
 `feature.bin`: float32 little-endian, row-major, no header. `id.txt`: ids joined by one space. `shape.txt`:
 `<rows> <dims>`. `video2frames.txt` (frame level): a Python dict literal, `{video id: [frame id, ... by index]}`.
-No file ends with a newline. VideoSource: `txt2bin.py` and `get_frameInfo.py` of the lineage, which write these, and
-`bigfile.py` of dual_encoding, hybrid_space and LAFF, which reads them.
+No file ends with a newline. Source: `txt2bin.py` and `get_frameInfo.py` of video-cnn-feat, which write these files,
+and `bigfile.py` of dual_encoding, hybrid_space and LAFF, which reads them.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vfx.collection.ids import MAX_ID_BYTES
 from vfx.errors import OutputError
-from vfx.features.feature_file import FeatureFile
-from vfx.formats import SHOWN, Matrix, blocks, check_id, frames_by_video
+from vfx.features.reader import FeatureReader
+from vfx.formats.base import blocks, check_id, frames_by_video
+from vfx.text import SHOWN
 
 NAME = "bigfile"
 FILES: tuple[str, ...] = ("feature.bin", "id.txt", "shape.txt", "video2frames.txt")
@@ -32,7 +37,38 @@ MOST_DIMS = 1 << 24  # 64 MiB a row, of which several are in memory at a time
 log = logging.getLogger(__name__)
 
 
-def write(file: FeatureFile, target: Path) -> None:
+@dataclass(frozen=True)
+class Matrix:
+    """The matrix of a BigFile, open for reading. It is not mapped: pages of a map count as memory of the process.
+
+    Args:
+        file: `feature.bin`.
+        rows: The number of rows.
+        dims: The number of values in a row.
+    """
+
+    file: BufferedReader
+    rows: int
+    dims: int
+
+    def read(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Read the rows at these positions, (n, dims). Consecutive rows are read at once.
+
+        Raises:
+            OutputError: The file has been cut short since it was opened.
+        """
+        out = np.empty((len(positions), self.dims), "<f4")
+        edges = [0, *(np.flatnonzero(np.diff(positions) != 1) + 1), len(positions)]
+        for start, stop in itertools.pairwise(edges):
+            self.file.seek(int(positions[start]) * self.dims * 4)
+            data = self.file.read((stop - start) * self.dims * 4)
+            if len(data) != (stop - start) * self.dims * 4:
+                raise OutputError(f"{self.file.name} ended before row {positions[stop - 1]}; copy it again")
+            out[start:stop] = np.frombuffer(data, "<f4").reshape(-1, self.dims)
+        return out
+
+
+def write(file: FeatureReader, target: Path) -> None:
     target.mkdir()
     rows, dims = file.features.shape
     strange: list[str] = []
@@ -57,9 +93,10 @@ def write(file: FeatureFile, target: Path) -> None:
 
 
 def check(folder: Path) -> tuple[int, int]:
-    """Rows and dims of a BigFile.
+    """The number of rows and of values in a row of a BigFile.
 
-    Raises OutputError where a file is missing, or the sizes of the three do not fit each other.
+    Raises:
+        OutputError: A file is missing, or the sizes of the files do not fit each other.
     """
     missing = [name for name in FILES[:3] if not (folder / name).is_file()]
     if missing:
@@ -93,14 +130,14 @@ def check(folder: Path) -> tuple[int, int]:
 
 @contextmanager
 def opened(folder: Path) -> Iterator[Matrix]:
-    """The matrix of a BigFile. Raises what `check` does."""
+    """Open the matrix of a BigFile. Raises what `check` does."""
     rows, dims = check(folder)
     with (folder / "feature.bin").open("rb") as file:
         yield Matrix(file, rows, dims)
 
 
 def read_ids(folder: Path) -> Iterator[str]:
-    """The ids of a BigFile in the order of its rows. Raises OutputError for one that cannot be kept."""
+    """The ids of a BigFile in the order of its rows. Raises OutputError for an id that cannot be stored."""
     path = folder / "id.txt"
     rest = ""
     with path.open(encoding="utf-8") as file:

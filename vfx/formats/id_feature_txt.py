@@ -1,6 +1,6 @@
-"""The lineage's text, `id.feature.txt`: a line `<id> v1 v2 ...` for each row, values with `%g`, so six digits.
+"""The text of video-cnn-feat, `id.feature.txt`: a line `<id> v1 v2 ...` for each row, values with `%g`, six digits.
 
-VideoSource: the extraction and `join_features.py` of the lineage, which write it, and its `txt2bin.py`, which reads it.
+Source: the extraction and `join_features.py` of video-cnn-feat, which write it, and its `txt2bin.py`, which reads it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from vfx.errors import OutputError
-from vfx.features.feature_file import FeatureFile
-from vfx.formats import blocks, check_id
+from vfx.features.reader import FeatureReader
+from vfx.formats.base import blocks, check_id
 
 NAME = "id.feature.txt"
 FILES: tuple[str, ...] = ()
@@ -22,7 +22,7 @@ CROPS = False
 log = logging.getLogger(__name__)
 
 
-def write(file: FeatureFile, target: Path) -> None:
+def write(file: FeatureReader, target: Path) -> None:
     values = " ".join(["%g"] * file.features.shape[1])
     with target.open("w", encoding="utf-8", newline="") as out:
         for block in blocks(file):
@@ -31,14 +31,19 @@ def write(file: FeatureFile, target: Path) -> None:
 
 
 def first_id(path: Path) -> str:
-    """Raises OutputError where there is none."""
+    """The id of the first row. Raises OutputError where there is none."""
     return next(_lines(path))[1]
 
 
 def to_bigfile(path: Path, folder: Path) -> None:
-    """Write the rows of a text as a BigFile into a folder that is there.
+    """Write the rows of a text as a BigFile.
 
-    Raises OutputError that names the line where one is not an id and numbers, as many as on the first.
+    Args:
+        path: The text.
+        folder: An existing folder.
+
+    Raises:
+        OutputError: A line is not an id and as many numbers as the first line has. The message names the line.
     """
     rows = dims = 0
     with (folder / "feature.bin").open("wb") as matrix, (folder / "id.txt").open("w", encoding="utf-8") as ids:
@@ -61,7 +66,7 @@ def to_bigfile(path: Path, folder: Path) -> None:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str, list[str]]]:
-    """Number (from 1), id and values of each line that is not blank."""
+    """The number (from 1), id and values of each line that is not blank."""
     empty = True
     with path.open(encoding="utf-8") as file:
         try:

@@ -1,4 +1,4 @@
-"""A feature of the lineage, as a BigFile or as text: where it is, and its rows read as those of a BigFile."""
+"""Features of video-cnn-feat as input: where a BigFile or a text is, and its rows as those of a BigFile."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from vfx.collection.ids import split_frame_id
 from vfx.errors import UsageError
+from vfx.features.schema import Level
 from vfx.formats import bigfile, id_feature_txt
 from vfx.system.files import remove_abandoned, sha256, working_folder
 
@@ -16,30 +18,55 @@ WORK = ".import."
 
 
 class LineageInput(NamedTuple):
-    """What is read: `bigfile`, a folder, or `txt`, a file."""
+    """A feature of video-cnn-feat.
+
+    Args:
+        path: The folder of a BigFile, or a text file.
+        format: `bigfile` or `txt`.
+    """
 
     path: Path
     format: str
 
     def first_id(self) -> str:
+        """The id of its first row. Raises OutputError where there is none."""
         return next(bigfile.read_ids(self.path)) if self.format == "bigfile" else id_feature_txt.first_id(self.path)
 
     def has_frames(self) -> bool:
-        """Whether it says of itself that its rows are those of frames."""
+        """Whether a `video2frames.txt` says that its rows are frames."""
         folder = self.path if self.format == "bigfile" else self.path.parent
         return (folder / "video2frames.txt").is_file()
 
+    def level(self) -> Level:
+        """`frame` if it has frames, `video` if its first id is not that of a frame.
+
+        Raises:
+            UsageError: Its ids may be those of frames or of videos.
+        """
+        if self.has_frames():
+            return "frame"
+        first = self.first_id()
+        try:
+            split_frame_id(first)
+        except ValueError:
+            return "video"
+        raise UsageError(
+            f"level: without a video2frames.txt, an id such as {first} of {self.path} can be that of a frame or of a"
+            " video; give level=frame or level=video"
+        )
+
     def hashes(self) -> dict[str, str]:
-        """What tells it from another source."""
+        """The sha256 of its files, for a recipe."""
         if self.format == "bigfile":
             return {"sha256": sha256(self.path / "feature.bin"), "ids_sha256": sha256(self.path / "id.txt")}
         return {"sha256": sha256(self.path)}
 
     @contextmanager
     def as_bigfile(self, scratch: Path | None = None) -> Iterator[Path]:
-        """The folder of a BigFile with its rows. Those of a text are put in one first, so that each is read once.
+        """The folder of a BigFile with its rows. A text is converted to a temporary BigFile.
 
-        `scratch`: where that one is meanwhile; the system's folder for such things if not given.
+        Args:
+            scratch: Where to make the temporary one; None for the system's temporary folder.
         """
         if self.format == "bigfile":
             yield self.path
@@ -52,7 +79,15 @@ class LineageInput(NamedTuple):
 
 
 def find_source(path: Path) -> LineageInput:
-    """Raises UsageError where there is neither a whole BigFile nor a text."""
+    """The BigFile or text at a path.
+
+    Args:
+        path: A folder, a file of a BigFile, or a text.
+
+    Raises:
+        UsageError: There is neither.
+        OutputError: The BigFile is damaged or incomplete.
+    """
     folder = path.parent if path.name in bigfile.FILES else path
     if (folder / id_feature_txt.NAME).is_file() and not (folder / "feature.bin").is_file():
         return LineageInput(folder / id_feature_txt.NAME, "txt")

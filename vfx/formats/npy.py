@@ -1,6 +1,6 @@
 """NumPy's own: `features.npy`, which `numpy.load(..., mmap_mode="r")` opens at once, and `ids.txt`, one a line.
 
-VideoSource of the header: numpy.lib.format.
+Source of the header: numpy.lib.format.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from typing import IO, Any
 
 import numpy as np
 
-from vfx.features.feature_file import FeatureFile
-from vfx.formats import blocks
+from vfx.features.reader import FeatureReader
+from vfx.formats.base import blocks
 
 NAME = "npy"
 FILES: tuple[str, ...] = ("features.npy", "ids.txt")
 CROPS = True
 
 
-def write(file: FeatureFile, target: Path) -> None:
+def write(file: FeatureReader, target: Path) -> None:
     target.mkdir()
     dtype = file.features.dtype.newbyteorder("<")
     with (
@@ -32,6 +32,6 @@ def write(file: FeatureFile, target: Path) -> None:
 
 
 def write_header(out: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-    """What stands before the values of an array in a .npy file."""
+    """Write the header of a .npy file, which stands before the values."""
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(out, header)

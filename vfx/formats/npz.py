@@ -1,6 +1,6 @@
-"""One `<video id>.npz` a video, with `features` (T,D), `index` (T,), `seconds` (T,) and `ids` (T,).
+"""One `<video id>.npz` for each video, with `features` (T, D), `index` (T,), `seconds` (T,) and `ids` (T,).
 
-At the other levels one `<id>.npz` a row, with `features` (D,) and `ids` (), since there a row is the unit.
+At the other levels one `<id>.npz` for each row, with `features` (D,) and `ids` ().
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from zipfile import ZipFile, ZipInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.features.feature_file import FeatureFile
-from vfx.formats import BLOCK_BYTES, blocks, check_id, frames_by_video
+from vfx.features.reader import FeatureReader
+from vfx.formats.base import blocks, check_id, frames_by_video, ranges
 from vfx.formats.npy import write_header
 
 NAME = "npz"
@@ -22,7 +22,7 @@ FILES: tuple[str, ...] = ("*.npz",)
 CROPS = True
 
 
-def write(file: FeatureFile, target: Path) -> None:
+def write(file: FeatureReader, target: Path) -> None:
     target.mkdir()
     if file.level != "frame":
         for block in blocks(file):
@@ -37,16 +37,11 @@ def write(file: FeatureFile, target: Path) -> None:
         start, stop = file.span(video)
         with ZipFile(target / f"{video}.npz", "w") as archive:
             shape = (stop - start, *file.features.shape[1:])
-            _add(archive, "features", file.features.dtype, shape, _parts(file, start, stop))
+            parts = (file.features[first:last] for first, last in ranges(file, start, stop))
+            _add(archive, "features", file.features.dtype, shape, parts)
             _add_array(archive, "index", index.read(start, stop))
             _add_array(archive, "seconds", seconds.read(start, stop))
             _add_array(archive, "ids", np.array(ids))
-
-
-def _parts(file: FeatureFile, start: int, stop: int) -> Iterator[NDArray[Any]]:
-    size = max(1, BLOCK_BYTES // (int(np.prod(file.features.shape[1:])) * file.features.dtype.itemsize))
-    for first in range(start, stop, size):
-        yield file.features[first : min(first + size, stop)]
 
 
 def _add_array(archive: ZipFile, name: str, array: NDArray[Any]) -> None:
@@ -56,7 +51,7 @@ def _add_array(archive: ZipFile, name: str, array: NDArray[Any]) -> None:
 def _add(
     archive: ZipFile, name: str, dtype: np.dtype[Any], shape: tuple[int, ...], parts: Iterator[NDArray[Any]]
 ) -> None:
-    """An array as numpy.savez stores it, piece by piece, and without the time of day: equal rows, equal bytes."""
+    """Add an array as numpy.savez stores it, but in parts and without the time of day: equal rows give equal bytes."""
     with archive.open(ZipInfo(f"{name}.npy"), "w", force_zip64=True) as out:
         write_header(out, dtype, shape)
         for part in parts:

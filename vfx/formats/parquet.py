@@ -1,6 +1,6 @@
-"""One Parquet file, a row for each feature: `id`, at frame level `video`, `index`, `seconds`, and `features`.
+"""One Parquet file, a row for each feature: `id`, at frame level `video`, `index` and `seconds`, and `features`.
 
-`features` is a list of D float32. Needs the extra `parquet`. VideoSource: the Arrow columnar format, pyarrow's writer.
+`features` is a list of D float32. Needs the extra `parquet`. Source: the Arrow columnar format, pyarrow's writer.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vfx.features.feature_file import FeatureFile
-from vfx.formats import blocks
+from vfx.features.reader import FeatureReader
+from vfx.formats.base import blocks
 from vfx.system.optional_imports import need
 
 NAME = "features.parquet"
 FILES: tuple[str, ...] = ()
 CROPS = False
 
-
-BESIDE: tuple[Literal["index", "seconds"], ...] = ("index", "seconds")  # columns at frame level
+FRAME_COLUMNS: tuple[Literal["index", "seconds"], ...] = ("index", "seconds")
 RECORDS = 4096  # a row group of `write_records`
 
 
@@ -30,26 +29,17 @@ def _load() -> Any:
     return need("pyarrow", extra="parquet", for_="format=parquet")
 
 
-def write(file: FeatureFile, target: Path) -> None:
+def write(file: FeatureReader, target: Path) -> None:
     pyarrow = _load()
     dims = file.features.shape[1]
-    fields = [pyarrow.field("id", pyarrow.string())]
-    if file.level == "frame":
-        fields += [
-            pyarrow.field("video", pyarrow.string()),
-            pyarrow.field("index", pyarrow.int64()),
-            pyarrow.field("seconds", pyarrow.float64()),
-        ]
-    fields.append(pyarrow.field("features", pyarrow.list_(pyarrow.float32(), dims)))
-    kept = {key: file.attributes[key] for key in ("schema", "level", "feature", "collection", "provenance")}
-    schema = pyarrow.schema(fields, metadata=kept)
-    beside = {column: file.block_reader(column) for column in BESIDE} if file.level == "frame" else {}
+    schema = _schema(file, pyarrow)
+    beside = {column: file.block_reader(column) for column in FRAME_COLUMNS} if file.level == "frame" else {}
     start = 0
     with pyarrow.parquet.ParquetWriter(target, schema) as writer:
         for block in blocks(file):
             stop = start + len(block.ids)
             columns: dict[str, Any] = {"id": block.ids}
-            if file.level == "frame":
+            if beside:
                 columns["video"] = [id.rpartition("_")[0] for id in block.ids]
             columns |= {column: reader.read(start, stop) for column, reader in beside.items()}
             values = pyarrow.array(np.ascontiguousarray(block.features, np.float32).reshape(-1))
@@ -58,10 +48,25 @@ def write(file: FeatureFile, target: Path) -> None:
             start = stop
 
 
-def write_records(records: Iterable[tuple[Any, ...]], target: Path, columns: Mapping[str, type]) -> None:
-    """Any table: rows of as many values as there are `columns`, of these types or None, taken as they come.
+def _schema(file: FeatureReader, pyarrow: Any) -> Any:
+    fields = {"id": pyarrow.string()}
+    if file.level == "frame":
+        fields |= {"video": pyarrow.string(), "index": pyarrow.int64(), "seconds": pyarrow.float64()}
+    fields["features"] = pyarrow.list_(pyarrow.float32(), file.features.shape[1])
+    kept = {key: file.attributes[key] for key in ("schema", "level", "feature", "collection", "provenance")}
+    return pyarrow.schema(list(fields.items()), metadata=kept)
 
-    Raises UsageError without pyarrow, before the first row is taken.
+
+def write_records(records: Iterable[tuple[Any, ...]], target: Path, columns: Mapping[str, type]) -> None:
+    """Write any table, a row group at a time.
+
+    Args:
+        records: The rows, which are not held in memory together.
+        target: The file.
+        columns: The name and type of each column. A value may be None.
+
+    Raises:
+        UsageError: pyarrow is missing. No row has been taken then.
     """
     pyarrow = _load()
     types = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_()}

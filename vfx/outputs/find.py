@@ -1,19 +1,12 @@
-"""Finds features that were made before: by name, by path, and by recipe."""
+"""Finds feature files by the name of the feature or by path."""
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
-from typing import Any
 
 from vfx.errors import OutputError
 from vfx.features.feature_file import FeatureFile
-from vfx.features.reader import FeatureReader
-from vfx.outputs.output_folder import FEATURES, OutputFolder
-from vfx.outputs.recipe import Recipe
-from vfx.sweeps import job_records
-
-log = logging.getLogger(__name__)
+from vfx.outputs.output_folder import FEATURES
 
 
 def open_feature(collection: Path, feature: str) -> FeatureFile:
@@ -41,26 +34,3 @@ def find_file(path: str | Path) -> Path:
     if not path.is_file():
         raise OutputError(f"file ({path}) is not there; give a features.h5, or the folder that holds it")
     return path
-
-
-def source_recipe(file: FeatureReader) -> dict[str, Any]:
-    """What the recipe of a derived feature says of its source: the source's own recipe, and when it was made."""
-    return {
-        "feature": file.feature,
-        "created": file.attributes["created"],
-        "rows": file.features.shape[0],
-        "recipe": file.provenance["recipe"],
-    }
-
-
-def is_made(output: OutputFolder, recipe: Recipe, *, overwrite: bool) -> bool:
-    """Whether a derived feature exists and was made by this recipe; False with `overwrite`.
-
-    Raises:
-        OutputError: It was made by another recipe.
-    """
-    made = not overwrite and output.check_recipe(recipe)
-    if made:
-        log.info("%s is done, nothing to do (overwrite=true writes it again)", output.features)
-        job_records.tell(state="nothing to do")
-    return made

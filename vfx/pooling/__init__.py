@@ -1,4 +1,4 @@
-"""Step 3: one row a video or segment out of frame-level features. Configs name them as `vfx.pooling.<pooling>`."""
+"""Pools frame-level features to one row for each video or segment. Configs name poolings as `vfx.pooling.<name>`."""
 
 from vfx.pooling.functions import first, gauss, max, mean, middle, std, sum
 

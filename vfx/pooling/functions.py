@@ -1,7 +1,7 @@
-"""Poolings: the features of a video's or a segment's frames to one.
+"""Poolings: functions that reduce the rows of a video's or a segment's frames to one row.
 
-A pooling is a function of rows in blocks, (T,D) or (T,K,D) in all, so that no video is too long for memory. Sums
-are float64; the result is float32, (D,) or (K,D). `count`: T, for those whose weights depend on it.
+A pooling takes the rows in blocks, which together are (T, D) or (T, K, D), so that no video is too long for memory, and
+`count`, which is T. It sums in float64 and returns float32, (D,) or (K, D).
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ Pooling = Callable[[Iterable[Block], int], Block]
 
 
 def mean(blocks: Iterable[Block], count: int) -> Block:
+    """The mean of the rows."""
     return _float32(_weighted(blocks, np.full(count, 1 / count)))
 
 
 def sum(blocks: Iterable[Block], count: int) -> Block:
+    """The sum of the rows."""
     return _float32(_weighted(blocks, np.ones(count)))
 
 
 def max(blocks: Iterable[Block], count: int) -> Block:
+    """The largest of each value."""
     result: Block | None = None
     for block in blocks:
         top = block.max(axis=0)
@@ -33,7 +36,7 @@ def max(blocks: Iterable[Block], count: int) -> Block:
 
 
 def std(blocks: Iterable[Block], count: int) -> Block:
-    """The population's standard deviation, by Welford's update for blocks (Chan, Golub and LeVeque 1979)."""
+    """The population standard deviation, by Welford's update for blocks (Chan, Golub and LeVeque 1979)."""
     seen, average, squares = 0, np.float64(0), np.float64(0)
     for block in blocks:
         rows = block.astype(np.float64)
@@ -46,14 +49,20 @@ def std(blocks: Iterable[Block], count: int) -> Block:
 
 
 def gauss(blocks: Iterable[Block], count: int, *, integer_centre: bool = False) -> Block:
-    """Weights exp(-0.25 |i - n/2|), normalised: the lineage's. `integer_centre`: n/2 cut to a whole number, as its
-    Python 2 tool had it; the Python 3 port has it exact."""
+    """The mean with the weights exp(-0.25 |i - n/2|) of video-cnn-feat.
+
+    Args:
+        blocks: The rows.
+        count: Their number n.
+        integer_centre: Round n/2 down to a whole number, as the Python 2 tool does. The Python 3 port does not.
+    """
     centre = count // 2 if integer_centre else count / 2
     weights = np.exp(-0.25 * np.abs(np.arange(count) - centre))
     return _float32(_weighted(blocks, weights / weights.sum()))
 
 
 def first(blocks: Iterable[Block], count: int) -> Block:
+    """The first row."""
     return _row(blocks, 0)
 
 

@@ -1,4 +1,4 @@
-"""Features made of features: where they are, what they came from, and that they are not made twice."""
+"""Pools the rows of a feature file: one row for each video, or for each segment of a table."""
 
 from __future__ import annotations
 
@@ -9,34 +9,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.errors import UsageError
-from vfx.features.feature_file import FeatureFile
+from vfx.features.reader import FeatureReader
 from vfx.features.rows import Failure
 from vfx.pooling.functions import Pooling
 from vfx.sampling.segment_table import Table, rows_of
+from vfx.text import SHOWN
 
-SHOWN = 5
 
+class PooledRow(NamedTuple):
+    """The row of a video or segment.
 
-class Pooled(NamedTuple):
-    """One pooled row, (D,) or (K,D). `nearest`: its segment held no frame, and has the nearest one's."""
+    Args:
+        id: Of the video or segment.
+        features: (D,) or (K, D).
+        is_nearest: The segment held no frame, so this is the row of the nearest one.
+    """
 
     id: str
-    row: NDArray[Any]
-    nearest: bool = False
+    features: NDArray[Any]
+    is_nearest: bool = False
 
 
-def pool_videos(file: FeatureFile, pooling: Pooling) -> Iterator[Pooled]:
-    """One row a video, in the order of the file."""
+def pool_videos(file: FeatureReader, pooling: Pooling) -> Iterator[PooledRow]:
+    """One row for each video, in the order of the file."""
     reader = file.block_reader()
     for v, video in enumerate(file.videos):
         start, stop = int(file.offsets[v]), int(file.offsets[v + 1])
-        yield Pooled(str(video), pooling(reader.blocks(start, stop), stop - start))
+        yield PooledRow(str(video), pooling(reader.blocks(start, stop), stop - start))
 
 
-def pool_segments(file: FeatureFile, pooling: Pooling, table: Table) -> Iterator[Pooled]:
-    """One row a segment, by video and then in the order of the table; videos without a row have none.
+def pool_segments(file: FeatureReader, pooling: Pooling, table: Table) -> Iterator[PooledRow]:
+    """One row for each segment of the videos that have rows, by video and then in the order of the table.
 
-    Raises UsageError where the times of a video are unknown.
+    Raises:
+        UsageError: The times of a video are unknown.
     """
     reader, times = file.block_reader(), file.block_reader("seconds")
     for v, video in enumerate(file.videos):
@@ -48,17 +54,21 @@ def pool_segments(file: FeatureFile, pooling: Pooling, table: Table) -> Iterator
                 " its video (dataset=video)"
             )
         for segment in table.get(str(video), []):
-            rows, nearest = rows_of(segment, seconds)
+            rows, is_nearest = rows_of(segment, seconds)
             picked = reader.blocks(start + rows.start, start + rows.stop)
-            yield Pooled(segment.id, pooling(picked, rows.stop - rows.start), nearest)
+            yield PooledRow(segment.id, pooling(picked, rows.stop - rows.start), is_nearest)
 
 
-def without_rows(file: FeatureFile, table: Table) -> list[Failure]:
-    """The segments of videos that the extraction could not read. Raises UsageError for videos nobody knows."""
+def failed_segments(file: FeatureReader, table: Table) -> list[Failure]:
+    """A failure for each segment of a video that could not be read.
+
+    Raises:
+        UsageError: Segments are of videos that the file does not know. The message names their lines.
+    """
     failed = {failure.id: failure.error for failure in file.failures}
     readable = set(file.videos)
-    strange = [(s.line, video) for video, segments in table.items() for s in segments if video not in readable]
-    unknown = sorted(item for item in strange if item[1] not in failed)
+    without_rows = [(video, segments) for video, segments in table.items() if video not in readable]
+    unknown = sorted((s.line, video) for video, segments in without_rows for s in segments if video not in failed)
     if unknown:
         lines = "; ".join(f"line {line}: {video}" for line, video in unknown[:SHOWN])
         raise UsageError(
@@ -66,7 +76,6 @@ def without_rows(file: FeatureFile, table: Table) -> list[Failure]:
         )
     return [
         Failure(segment.id, "pool", f"its video {video} has no row: {failed[video]}")
-        for video, segments in table.items()
-        if video not in readable
+        for video, segments in without_rows
         for segment in segments
     ]

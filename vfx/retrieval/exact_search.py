@@ -125,6 +125,6 @@ def nearest_videos(file: FeatureFile, query: NDArray[np.floating], *, k: int, wi
     best = TopK(k)
     for n, pooled in enumerate(pool_videos(file, functions.mean)):
         if n != without:
-            row = normalize(average_crops(pooled.row[None]))
+            row = normalize(average_crops(pooled.features[None]))
             best.add(np.array([n]), cosines(units, row)[0])
     return best.hits
