@@ -17,7 +17,7 @@ from tests.conftest import ROOT, TOYDATA
 from vfx import probe
 from vfx.errors import CollectionError, ExtractionError, ModelError, SamplerError, UsageError
 from vfx.features.feature_file import FeatureFile
-from vfx.probing.prober import COLUMNS
+from vfx.probing.record import COLUMNS
 
 
 @pytest.fixture

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
 import shutil
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -20,21 +18,20 @@ from vfx.cli.progress_bar import ProgressBar
 from vfx.collection.collection import find_collection
 from vfx.collection.source import VideoSource
 from vfx.errors import ExtractionError, UsageError
-from vfx.formats import parquet
-from vfx.probing.prober import COLUMNS, Prober, Record, probe_all
-from vfx.probing.summary import Overview, tab_separated
+from vfx.probing.estimate import feature_shape, file_bytes
+from vfx.probing.parallel import probe_all
+from vfx.probing.prober import Prober
+from vfx.probing.record import Record
+from vfx.probing.summary import Summary
+from vfx.probing.table_file import remove_leftovers, write_table
 from vfx.sampling.segment_table import check_videos
 from vfx.sampling.timeline import Timeline
 from vfx.system.cpu_count import cores
-from vfx.system.files import replace_durably, write_error
 from vfx.system.folder_lock import lock_folder
 from vfx.text import nbytes
 
 log = logging.getLogger("vfx.probe")  # not __name__, which is __main__ when run
 WIDTH = 120  # of lines where there is no terminal
-CROPS = 10
-# Of a feature file beside its values, as measured with ids of some ten characters.
-ROW_BYTES, FILE_BYTES = 75, 400_000
 
 
 def main(*overrides: str) -> Path:
@@ -57,23 +54,21 @@ def probe(config: DictConfig) -> Path:
     if "file" in config.sampler:
         check_videos(config.sampler.file, {video.id for video in videos})
     dim = _dim(config) if config.estimate and config.packets else None
-    table = Path(config.output_dir) / collection.name / f"probe.{config.format}"
-    overview = Overview(config.show)
-    with lock_folder(table.parent):
-        log_to_files(table.with_name("probe.log"))
-        for left in table.parent.glob(".probe.*.tmp"):
-            left.unlink()
-        records = probe_all(videos, prober, processes=processes)
-        _write(_watched(records, videos, overview), table)
+    path = Path(config.output_dir) / collection.name / f"probe.{config.format}"
+    summary = Summary(config.show)
+    with lock_folder(path.parent):
+        log_to_files(path.with_name("probe.log"))
+        remove_leftovers(path.parent)
+        write_table(_watched(probe_all(videos, prober, processes=processes), videos, summary), path)
         width = shutil.get_terminal_size((WIDTH, 0)).columns
-        log.info("%s", "\n".join(overview.lines(collection.name, others, width=width, path=str(table))))
+        log.info("%s", "\n".join(summary.lines(collection.name, others, width=width, path=str(path))))
         if config.packets:
-            log.info("%s", _estimate(config, overview.rows, dim))
-    if overview.bad and config.strict:
+            log.info("%s", _estimate(config, summary.rows, dim))
+    if summary.bad and config.strict:
         raise ExtractionError(
-            f"strict=true and {overview.bad} videos with a problem, listed in {table}; strict=false accepts them"
+            f"strict=true and {summary.bad} videos with a problem, listed in {path}; strict=false accepts them"
         )
-    return table
+    return path
 
 
 def _check(config: DictConfig) -> None:
@@ -109,31 +104,14 @@ def _dim(config: DictConfig) -> int:
         return int(build(config.model, weights="random").dim)
 
 
-def _write(records: Iterable[Record], table: Path) -> None:
-    """Write the table as the records come; it has its name when all of it is on the disk."""
-    temporary = table.with_name(f".{table.name}.{uuid.uuid4().hex[:8]}.tmp")
-    rows = (record.values() for record in records)
-    try:
-        if table.suffix == ".parquet":
-            parquet.write_records(rows, temporary, COLUMNS)
-        else:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.writelines(f"{line}\n" for line in tab_separated(COLUMNS, rows))
-        replace_durably(temporary, table)
-    except OSError as error:
-        raise write_error(table, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _watched(records: Iterable[Record], videos: Sequence[VideoSource], overview: Overview) -> Iterator[Record]:
+def _watched(records: Iterable[Record], videos: Sequence[VideoSource], summary: Summary) -> Iterator[Record]:
     """Count records as they come, and show their progress."""
     with ProgressBar(sum(video.cost for video in videos)) as bar:
         for record in records:
-            overview.add(record)
-            counts = f"{overview.videos}/{len(videos)} videos"
-            rates = f"{bar.rate(overview.videos):.1f} videos/s, {overview.bad} with a problem"
-            bar.show(overview.bytes, counts, rates)
+            summary.add(record)
+            counts = f"{summary.videos}/{len(videos)} videos"
+            rates = f"{bar.rate(summary.videos):.1f} videos/s, {summary.bad} with a problem"
+            bar.show(summary.bytes, counts, rates)
             yield record
 
 
@@ -143,11 +121,11 @@ def _estimate(config: DictConfig, rows: int, dim: int | None) -> str:
     if dim is None:
         return taken
     name = feature_of_model(config.model, config.oversample)
-    shape = [rows, CROPS, dim] if config.oversample == "keep" else [rows, dim]
-    size = FILE_BYTES + rows * ROW_BYTES + np.dtype(config.writer.dtype).itemsize * math.prod(shape)
+    shape = feature_shape(rows, dim, config.oversample)
+    size = nbytes(file_bytes(shape, config.writer.dtype))
     return (
-        f"{taken}: {name} would be {' x '.join(map(str, shape))} values of {config.writer.dtype}, about {nbytes(size)}"
-        " on disk, and as much again while its parts are merged"
+        f"{taken}: {name} would be {' x '.join(map(str, shape))} values of {config.writer.dtype}, about {size} on disk,"
+        " and as much again while its parts are merged"
     )
 
 

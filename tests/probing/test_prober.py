@@ -2,66 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.clips import CLIPS, Clip, corrupt, cut, silence, truncate
+from tests.clips import CLIPS, corrupt, cut, silence, truncate
+from tests.conftest import LIMITS
 from vfx.collection.collection import Collection
-from vfx.collection.source import VideoSource
-from vfx.decoding.limits import Limits
 from vfx.errors import UsageError
-from vfx.probing.prober import COLUMNS, Prober, Record, Task, Tasks, duration, is_variable, probe_all
+from vfx.probing.parallel import probe_all
+from vfx.probing.prober import Prober
+from vfx.probing.record import Record
 from vfx.sampling.samplers import half_second, uniform
 from vfx.sampling.segment_table import segments
 from vfx.sampling.timeline import Timeline
-
-LIMITS = Limits(pixels=2**27, frames=1e7, hours=48, memory_gb=4, patience=60)
-
-
-def timeline(*seconds: float, pts: bool = True) -> Timeline:
-    times = np.array(seconds, float)
-    ticks = np.round(times * 90000).astype(np.int64) if pts else None
-    return Timeline(times, np.ones(len(times), bool), ticks, len(times), rate=25.0)
-
-
-def test_the_rate_is_variable_where_intervals_differ_by_more_than_rounding() -> None:
-    assert is_variable(timeline(*np.arange(30) / 29.97)) is False
-    assert is_variable(timeline(*np.round(np.arange(30) / 29.97, 3))) is False  # as Matroska stores it
-    assert is_variable(timeline(*np.floor(np.arange(30) / 59.94 * 1000) / 1000)) is False
-    assert is_variable(timeline(0, 0.04, 0.12, 0.16)) is True
-    assert is_variable(timeline(0, 0.04)) is None
-    assert is_variable(timeline(0, 0.04, 0.12, 0.16, pts=False)) is None
-
-
-def test_a_video_ends_when_its_last_frame_does() -> None:
-    assert duration(timeline(*np.arange(10) / 25)) == pytest.approx(0.4)
-    assert duration(timeline(5, 5.04, 5.5, 5.54)) == pytest.approx(0.58)
-    assert duration(timeline(3)) == pytest.approx(0.04)
-
-
-def test_files_of_one_size_are_to_be_digested_and_those_of_one_id_know_each_other() -> None:
-    sources = [VideoSource(id, f"{n}", size) for n, (id, size) in enumerate([("a", 5), ("a", 0), ("b", 5), ("c", 0)])]
-    tasks = Tasks(sources)
-    assert len(tasks) == 4
-    assert [(t.number, t.digest, t.same) for t in tasks] == [
-        (0, True, "1"),
-        (1, False, "0"),
-        (2, True, ""),
-        (3, False, ""),
-    ]
-
-
-def test_columns_have_types_for_any_table() -> None:
-    assert list(COLUMNS)[:3] == ["id", "path", "bytes"]
-    assert set(COLUMNS.values()) == {str, int, float, bool}
-    assert len(Record("a", "a.mp4", 1).values()) == len(COLUMNS)
 
 
 @pytest.fixture(scope="module")
@@ -194,55 +150,6 @@ def test_decoding_tells_what_is_damaged_and_who_can_read(zoo: Collection) -> Non
     assert "frames that its header promises" in probed["short.mp4"].error
 
 
-@dataclass(frozen=True)
-class Doomed(Prober):
-    """Meets its end where a decoder would."""
-
-    def _steps(self, task: Task, record: Record) -> Iterator[str]:
-        for step in super()._steps(task, record):
-            yield step
-            if step == "its packets" and task.source.id == "c":
-                os.kill(os.getpid(), signal.SIGSEGV)
-            if step == "its packets" and task.source.id == "h":
-                time.sleep(1000)
-            if step == "its packets" and task.source.id == "o":
-                raise KeyError("odd")
-            if step == "its packets" and task.source.id == "m":
-                raise MemoryError
-        if task.source.id == "d":
-            yield "decord"
-            os.abort()
-
-
-@pytest.mark.dear
-def test_one_that_crashes_or_hangs_is_told_and_the_others_are_read(tmp_path: Path) -> None:
-    clip = Clip("a.mp4", "mpeg4", num_frames=10).write(tmp_path)
-    names = ["a", "b", "c", "d", "e", "h", "m", "o", *"tuvwxyz"]
-    for name in names[1:]:
-        (tmp_path / f"{name}.mp4").symlink_to(clip)
-    sources = Collection("c", tmp_path).files()[0]
-    limits = Limits(pixels=2**27, frames=1e7, hours=48, memory_gb=4, patience=2)
-    start = time.monotonic()
-    prober = Doomed(tmp_path, half_second, limits)
-    records = list(probe_all(sources, prober, processes=2))
-    assert time.monotonic() - start < 30
-    assert [r.id for r in records] == sorted(names)
-    found = {r.id: r for r in records}
-    assert {id: r.problem for id, r in found.items() if r.problem} == {
-        "c": "crash",
-        "h": "hang",
-        "m": "limit",
-        "o": "crash",
-    }
-    assert found["c"].error == "decoder crashed (SIGSEGV), reading its packets"
-    assert found["h"].error == "no frame for 2 s, reading its packets"
-    assert found["o"].error == "unexpected KeyError('odd')"
-    assert found["m"].error == "it takes more memory than limits.memory_gb allows"
-    assert facts(found["c"], "codec", "width", "frames", "twin") == ("mpeg4", 128, None, "a.mp4")
-    assert facts(found["d"], "frames", "problem", "decoders") == (10, "", "")  # decord is not the one that is asked
-    assert found["z"].frames == 10
-
-
 @pytest.mark.parametrize(
     ("limit", "error"),
     [
@@ -251,7 +158,7 @@ def test_one_that_crashes_or_hangs_is_told_and_the_others_are_read(tmp_path: Pat
     ],
 )
 def test_a_video_beyond_the_limits_is_told(zoo: Collection, limit: dict[str, float], error: str) -> None:
-    limits = Limits(**{"pixels": 2**27, "frames": 1e7, "hours": 48, "memory_gb": 4, "patience": 60} | limit)
+    limits = replace(LIMITS, **limit)
     source = next(s for s in zoo.files()[0] if s.id == "h264")
     (record,) = probe_all([source], Prober(zoo.root, half_second, limits), processes=1)
     assert facts(record, "problem", "error", "codec", "rows") == ("limit", error, "h264", None)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator
 
-from vfx.probing.prober import Record
+from vfx.probing.record import Record
 from vfx.text import cut, interval, nbytes, table
 
 MOST_COMMON = 6  # codecs, sizes and the like that a line names
@@ -14,12 +14,23 @@ HEAD = ("id", "codec", "size", "fps", "length", "frames", "rows", "notes")
 ALIGN = "<<>>>>><"
 
 
-class Overview:
-    """Counts records as they come, and keeps the first `show` of them, and of those with a problem."""
+class Summary:
+    """Counts records as they come.
+
+    Args:
+        show: how many of the first records it keeps, to show a table of all, and of those with a problem.
+
+    Attributes:
+        videos: how many there are.
+        bytes: of their files.
+        rows: that the sampler takes.
+        bad: how many have a problem.
+        problems: how many have each.
+    """
 
     def __init__(self, show: int) -> None:
         self.problems: Counter[str] = Counter()
-        self.videos = self.bad = self.rows = self.bytes = 0
+        self.videos = self.bytes = self.rows = self.bad = 0
         self._show = show
         self._first: list[Record] = []
         self._first_bad: list[Record] = []
@@ -29,8 +40,8 @@ class Overview:
 
     def add(self, record: Record) -> None:
         self.videos += 1
-        self.rows += record.rows or 0
         self.bytes += record.bytes
+        self.rows += record.rows or 0
         self._seconds += record.seconds or 0.0
         if len(self._first) < self._show:
             self._first.append(record)
@@ -47,27 +58,28 @@ class Overview:
         self._counts["decoders"].update(filter(None, record.decoders.split("+")))
         self._counts["of note"].update(_traits(record))
 
-    def lines(self, name: str, others: Counter[str], *, width: int, path: str) -> list[str]:
-        """Lines to show; those of a single video have at most `width` characters.
+    def lines(self, name: str, others: Counter[str], *, width: int, path: str) -> Iterator[str]:
+        """The lines to show.
 
-        `others`: files that are no videos, by suffix; `path`: the table that has all of them.
+        Args:
+            name: of the collection.
+            others: how many files are no videos, by suffix.
+            width: columns of a terminal, which no line of a single video exceeds.
+            path: of the table that has all videos.
         """
-        made = [
-            f"{name}: {self.videos} videos, {nbytes(self.bytes)}, {interval(self._seconds)} of video"
-            + (f"; other files passed over: {_counted(others)}" if others else "")
-        ]
+        seen = f"{self.videos} videos, {nbytes(self.bytes)}, {interval(self._seconds)} of video"
+        yield f"{name}: {seen}" + (f"; other files passed over: {_counted(others)}" if others else "")
         if self.videos <= self._show:
             rows = [HEAD, *map(_cells, self._first)]
             id_width = max(len(HEAD[0]), width // ID_SHARE)
-            made += table(rows, align=ALIGN, width=width, first_width=id_width, skip_empty=True)
-        made += [f"{what}: {_counted(counts)}" for what, counts in self._counts.items() if counts]
-        made += [f"copies of other files: {self._copies} ({nbytes(self._copied)})"] if self._copies else []
-        made.append(f"problems: {_counted(self.problems) or 'none'}")
-        for record in self._first_bad:
-            made.append(cut(f"  {record.id}: {record.error}", width))
+            yield from table(rows, align=ALIGN, width=width, first_width=id_width, skip_empty=True)
+        yield from (f"{what}: {_counted(counts)}" for what, counts in self._counts.items() if counts)
+        if self._copies:
+            yield f"copies of other files: {self._copies} ({nbytes(self._copied)})"
+        yield f"problems: {_counted(self.problems) or 'none'}"
+        yield from (cut(f"  {record.id}: {record.error}", width) for record in self._first_bad)
         if self.bad > len(self._first_bad):
-            made.append(f"  and {self.bad - len(self._first_bad)} more, see {path}")
-        return made
+            yield f"  and {self.bad - len(self._first_bad)} more, see {path}"
 
 
 def _cells(record: Record) -> list[str]:
@@ -107,18 +119,3 @@ def _counted(counts: Counter[str]) -> str:
     ]
     rest = [f"and {len(named) - MOST_COMMON} more"] if len(named) > MOST_COMMON else []
     return ", ".join(named[:MOST_COMMON] + rest)
-
-
-def tab_separated(columns: Iterable[str], rows: Iterable[tuple[object, ...]]) -> Iterable[str]:
-    """The lines of a table with a header; nothing stands for None."""
-    yield "\t".join(columns)
-    for row in rows:
-        yield "\t".join(_text(value) for value in row)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:.6f}".rstrip("0").rstrip(".")
-    return "" if value is None else str(value)

@@ -1,0 +1,58 @@
+"""Writes the table of a probed collection, as tab-separated text or Parquet."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from vfx.formats import parquet
+from vfx.probing.record import COLUMNS, Record
+from vfx.system.files import replace_durably, write_error
+
+
+def write_table(records: Iterable[Record], path: Path) -> None:
+    """Write records as they come. The file has its name when all of it is on the disk.
+
+    Args:
+        records: one a row.
+        path: `.parquet`, or any other suffix for text.
+
+    Raises:
+        OutputError: The disk refuses.
+        UsageError: Parquet needs pyarrow, which is not installed.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    rows = (record.values() for record in records)
+    try:
+        if path.suffix == ".parquet":
+            parquet.write_records(rows, temporary, COLUMNS)
+        else:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.writelines(f"{line}\n" for line in tab_separated(COLUMNS, rows))
+        replace_durably(temporary, path)
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed runs left."""
+    for temporary in folder.glob(".probe.*.tmp"):
+        temporary.unlink()
+
+
+def tab_separated(columns: Iterable[str], rows: Iterable[tuple[object, ...]]) -> Iterator[str]:
+    """The lines of a table with a header; None is an empty cell."""
+    yield "\t".join(columns)
+    for row in rows:
+        yield "\t".join(_text(value) for value in row)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6f}".rstrip("0").rstrip(".")
+    return "" if value is None else str(value)
