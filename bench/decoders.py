@@ -1,14 +1,14 @@
-"""Processor time of each decoder by codec, size and sampling rate, and whether its frames are those asked for.
+"""CPU time of each decoder by codec, size and sampling rate, and whether its frames are those asked for.
 
     python bench/decoders.py [--rounds 3] [--seconds 20] [--sizes 640x360 1280x720] [--decord2 DIR] [--folder DIR]
 
-Clips of one scene are made in each codec first, a key frame every 4 s, B-frames where the codec has them. Each library
-has a process of its own, in which one thread decodes; the libraries take turns, and the least of the rounds counts,
-which other programs disturb least. What is timed is opening, finding and decoding the sampled frames, as RGB arrays of
-native size: `vfx` is what a run does (PyAV over the packets' times, everything checked); `pyav`, the plain loop over
-all frames; the others by their own call for a list of frames, in ascending lists of 16. Frames are compared with those
-of the plain loop over all frames: `n wrong` counts those that are none of its own (in brackets: how far off at most,
-in levels). decord2 lies under the name of decord, so it wants a folder of its own:
+Clips of one scene are made in each codec first, with a key frame every 4 s, and B-frames where the codec has them. Each
+library decodes in a process of its own, with one thread; the libraries take turns, and the minimum of the rounds
+counts, which other programs disturb least. The time is that of opening a file, and finding and decoding the sampled
+frames as RGB arrays of native size. `vfx` is what a run does (PyAV and the packets' times, everything checked); `pyav`
+is the plain loop over all frames; the others use their own call for a list of frames, 16 at once. Frames are compared
+with those of the plain loop: `n wrong` counts those that differ (in brackets: the largest difference, in levels).
+decord2 has the import name of decord, so it needs a folder of its own:
 
     pip install --target DIR --no-deps decord2
 """
@@ -36,7 +36,7 @@ from vfx.benchmark import synthetic_videos
 from vfx.text import table
 
 KEY_SECONDS = 4
-# Encoder, its options, bits as a part of those that H.264 has, container
+# Encoder, its options, bits as a share of those for H.264, container
 CODECS: dict[str, tuple[str, dict[str, str], float, str]] = {
     "H.264": ("libx264", {"preset": "fast", "bf": "3", "threads": "2", "x264-params": "log-level=error"}, 1.0, "mp4"),
     "HEVC": ("libx265", {"preset": "fast", "x265-params": "log-level=error:pools=2"}, 0.7, "mp4"),
@@ -44,12 +44,12 @@ CODECS: dict[str, tuple[str, dict[str, str], float, str]] = {
     "AV1": ("libsvtav1", {"preset": "9", "svtav1-params": "lp=2"}, 0.6, "mp4"),
     "MPEG-4": ("mpeg4", {"bf": "2"}, 2.0, "mp4"),
 }
-BITS = 2.5  # a second and pixel, of H.264
+BITS = 2.5  # per second and pixel, for H.264
 SAMPLING = {
     "all": Fraction(synthetic_videos.RATE),
-    "2 a second": Fraction(2),
+    "2 per second": Fraction(2),
     "1 in 10 s": Fraction(1, 10),
-}  # frames a second
+}  # frames per second
 LIST = 16  # frames asked for at once
 Frames = Iterator[NDArray[np.uint8]]
 
@@ -66,10 +66,8 @@ def encoded(
         encoder, options, share, _ = CODECS[codec]
         stream = streams[codec] = containers[codec].add_stream(encoder, rate=synthetic_videos.RATE, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.bit_rate, stream.codec_context.gop_size = (
-            int(share * BITS * width * height),
-            KEY_SECONDS * synthetic_videos.RATE,
-        )
+        stream.bit_rate = int(share * BITS * width * height)
+        stream.codec_context.gop_size = KEY_SECONDS * synthetic_videos.RATE
     for number, pixels in enumerate(synthetic_videos.scene(width, height, frames, seed=0)):
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
         frame.time_base = Fraction(1, synthetic_videos.RATE)
@@ -79,7 +77,7 @@ def encoded(
     for codec, stream in streams.items():
         containers[codec].mux(stream.encode(None))
         containers[codec].close()
-    if hasattr(os, "sched_setscheduler"):  # run by root, SVT-AV1 has this process overrule all others from then on
+    if hasattr(os, "sched_setscheduler"):  # run by root, SVT-AV1 gives this process real-time priority
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return paths
 
@@ -87,11 +85,11 @@ def encoded(
 def by_vfx(path: str, indices: list[int]) -> Frames:
     from vfx.decoding import VideoReader
 
-    reading = VideoReader(path, lambda timeline: np.array(indices))
-    for frame in reading:
+    reader = VideoReader(path, lambda timeline: np.array(indices))
+    for frame in reader:
         yield frame.pixels
-    if reading.problem:
-        raise RuntimeError(reading.problem)
+    if reader.problem:
+        raise RuntimeError(reader.problem)
 
 
 def by_pyav(path: str, indices: list[int]) -> Frames:
@@ -127,7 +125,7 @@ READERS: dict[str, Callable[[str, list[int]], Frames]] = {
 
 
 def timed(name: str, path: str, indices: list[int]) -> float | str:
-    """Processor seconds of all threads, or what the library said."""
+    """CPU seconds of all threads, or the library's error."""
     start = time.process_time()
     try:
         for _ in READERS[name](path, indices):
@@ -138,7 +136,7 @@ def timed(name: str, path: str, indices: list[int]) -> float | str:
 
 
 def compared(name: str, path: str, indices: list[int]) -> tuple[int, int]:
-    """How many frames differ from those of the plain loop, or are not there; how far a level is off at most."""
+    """How many frames differ from those of the plain loop or are missing, and the largest difference in levels."""
     wrong = most = got = 0
     for mine, true in zip(READERS[name](path, indices), by_pyav(path, indices), strict=False):
         got += 1
@@ -159,7 +157,7 @@ def cell(seconds: list[float | str], wrong: int, most: int) -> str:
 
 
 def begin(name: str, folder: str | None) -> None:
-    """Import a library in a process of its own, so that this is no part of what is timed."""
+    """Import a library before anything is timed."""
     import torch
 
     torch.set_num_threads(1)
@@ -203,14 +201,14 @@ def main() -> None:
             clips = encoded(Path(folder), (width, height), frames)
             for codec, path in clips.items():
                 for name, pool in readers.items():
-                    pool.apply(timed, (name, str(path), [0]))  # what is set up at the first use is no part of it
+                    pool.apply(timed, (name, str(path), [0]))  # the first use sets up things that are not to be timed
                 for rate in SAMPLING.values():
                     every = synthetic_videos.RATE / rate
                     indices = [int(every * n) for n in range(frames) if every * n < frames]
                     taken = measure(readers, path, indices, chosen.rounds)
                     rows.append((codec, f"{width}x{height}", f"{len(indices)} of {frames}", *taken))
                     print(*rows[-1], file=sys.stderr)
-    print("processor milliseconds, the least of", chosen.rounds)
+    print("CPU milliseconds, minimum of", chosen.rounds)
     print("\n".join(table(rows, align="<<<>")))
     for pool in readers.values():
         pool.terminate()

@@ -1,12 +1,12 @@
-"""Decoding on a GPU (NVDEC, through torchcodec) beside decoding on all cores as a run does it, in turns.
+"""Frames per second that are decoded by a GPU (NVDEC, with torchcodec) and by all CPU cores as a run does it.
 
     python bench/nvdec.py [--rounds 3] [--seconds 20] [--clips N] [--sizes 640x360 1280x720 1920x1080] [--folder DIR]
 
-A clip of one scene is made in each codec and size, a key frame every 4 s, B-frames where the codec has them; it is read
-`clips` times over. `cores`: as many processes as there are cores, each with PyAV as a run reads; the frames go nowhere.
-`nvdec n`: a thread for each of n decoders, `VideoDecoder(path, device="cuda")`, whose frames stay on the GPU. What is
-timed is opening, finding and decoding the sampled frames, as RGB of native size. Frames of the two are compared:
-`off by` is the mean and the largest difference in levels, since a GPU has another conversion of colours.
+A clip of one scene is made in each codec and size, with a key frame every 4 s, and B-frames where the codec has them.
+It is read `clips` times. `cores`: as many processes as there are cores, each with PyAV as in a run; frames are dropped.
+`nvdec n`: n threads, each with a `VideoDecoder(path, device="cuda")`, whose frames stay on the GPU. The time is that of
+opening files, and finding and decoding the sampled frames as RGB of native size. The two take turns. `off by` is the
+mean and the largest difference of their frames in levels, since GPUs convert colours differently.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from vfx.system.cpu_count import cores
 from vfx.text import table
 
 CODECS = ("H.264", "HEVC")
-SAMPLING = {"all": Fraction(synthetic_videos.RATE), "2 a second": Fraction(2)}  # frames a second
+SAMPLING = {"all": Fraction(synthetic_videos.RATE), "2 per second": Fraction(2)}  # frames per second
 DECODERS = (1, 4, 8)  # at once
 
 
@@ -43,7 +43,7 @@ def read(path: str, indices: list[int]) -> int:
 
 
 def on_gpu(path: str, indices: list[int]) -> int:
-    """The frames that were decoded by the GPU itself; raises RuntimeError where torchcodec fell back to the cores."""
+    """Decode on the GPU and count the frames; raises RuntimeError if torchcodec fell back to the CPU."""
     from torchcodec.decoders import VideoDecoder
 
     decoder = VideoDecoder(path, device="cuda", dimension_order="NHWC")
@@ -61,7 +61,7 @@ def at_once(executor: ThreadPoolExecutor, path: str, indices: list[int], clips: 
 
 
 def timed(work: Callable[[], list[int]], frames: int) -> float:
-    """Frames a second."""
+    """Frames per second."""
     start = time.perf_counter()
     counts = work()
     taken = time.perf_counter() - start
@@ -103,7 +103,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--seconds", type=int, default=20)
     options.add_argument(
-        "--clips", type=int, default=2 * cores(), help="how often each is read (default: twice a core)"
+        "--clips", type=int, default=2 * cores(), help="how often each is read (default: twice per core)"
     )
     options.add_argument("--sizes", nargs="+", default=["640x360", "1280x720", "1920x1080"])
     options.add_argument("--folder", help="where the clips are made, or were before (default: a temporary folder)")
@@ -123,7 +123,7 @@ def main() -> None:
             if not all(path.is_file() for path in clips.values()):
                 clips = encoded(folder, (width, height), frames, codecs=CODECS)
             for codec, path in clips.items():
-                on_gpu(str(path), [0])  # what is set up at the first use is no part of it
+                on_gpu(str(path), [0])  # the first use sets up things that are not to be timed
                 pool.starmap(read, [(str(path), [0])] * cores(), chunksize=1)
                 for rate in SAMPLING.values():
                     every = synthetic_videos.RATE / rate
