@@ -86,7 +86,7 @@ def test_two_recipes(toy_features: FeatureFile, others: FeatureFile, capsys: pyt
     ]
     assert "seconds differ in 0 of them" in lines
     found = compared(toy_features.path, others.path, "subset=true")
-    assert list(found.pairing.a) == [i for i, id in enumerate(toy_features.ids) if id in set(others.ids)]
+    assert list(found.matched.a) == [i for i, id in enumerate(toy_features.ids) if id in set(others.ids)]
     x, y = toy_features["cat_0"].astype("f8"), others["cat_0"].astype("f8")
     at = list(others.ids).index("cat_0")
     assert found.cosine[at] == pytest.approx(x @ y / np.linalg.norm(x) / np.linalg.norm(y), abs=1e-12)
@@ -151,7 +151,7 @@ def test_ten_crops_in_two_types(tmp_path: Path) -> None:
     found = compared(a, b)
     np.testing.assert_array_equal(found.difference, np.abs(rows - rows.astype("f2")).max(axis=(1, 2)))
     assert found.hints == ["one is the other rounded to float16: they are equal once both are"]
-    assert (found.sides[0].shape, found.sides[1].dtype) == ((20, 10, 16), "float16")
+    assert (found.inputs[0].shape, found.inputs[1].dtype) == ((20, 10, 16), "float16")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Whether two features are the same, and if not, where they differ and what may be the reason."""
+"""Compares two features: whether they are the same, and if not, where they differ and what would explain it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from tqdm import tqdm
 from vfx import validation
 from vfx.cli import command
 from vfx.comparison import compare_rows
-from vfx.comparison.compare_rows import Block, Comparison
-from vfx.comparison.inputs import opened
-from vfx.comparison.text_report import report
+from vfx.comparison.compare_rows import Comparison
+from vfx.comparison.inputs import open_input
+from vfx.comparison.row_measures import MeasuredBlock
+from vfx.comparison.text_report import text_report
 from vfx.errors import DifferenceError, UsageError
 from vfx.system.files import remove_abandoned, replace_durably, working_folder, write_error
 
@@ -26,39 +27,47 @@ WORK = ".compare."
 def main(*overrides: str) -> Path | Comparison:
     """Compare as the command line does, `main("a=...", "b=...")`, and print the report.
 
-    Returns what the command line prints last: with `output=` the table's path, else the Comparison, whose text is one
-    line of numbers. Raises DifferenceError where the two differ by more than is allowed, and UsageError where they
-    cannot be compared; `vfx.comparison.compare` returns whatever it finds.
+    Args:
+        overrides: Of conf/compare.yaml.
+
+    Returns:
+        What the command line prints last: with `output=` the path of the table, else the Comparison, whose text is one
+        line.
+
+    Raises:
+        DifferenceError: The two differ by more than is allowed. `vfx.comparison.compare_rows.compare` returns whatever
+            it finds.
+        UsageError: They cannot be compared.
     """
     return command.call(compare, "compare", overrides)
 
 
 def compare(config: DictConfig) -> Path | Comparison:
-    """Compare as a resolved config of conf/compare.yaml says; returns and raises what `main` does."""
+    """Compare as a resolved config of conf/compare.yaml says. Returns and raises what `main` does."""
     cosine, difference = _number(config, "cosine"), _number(config, "difference")
     if cosine is None or cosine > 1:
         raise UsageError(f"cosine ({config.cosine}) must be a number, at most 1")
     output = None if config.output is None else Path(config.output).expanduser()
     with contextlib.ExitStack() as stack:
-        a, b = (stack.enter_context(opened(Path(config[side]).expanduser())) for side in "ab")
+        a, b = (stack.enter_context(open_input(Path(config[name]).expanduser())) for name in "ab")
         add_rows = stack.enter_context(_table(output, overwrite=config.overwrite)) if output else None
         bar = stack.enter_context(tqdm(total=min(a.shape[0], b.shape[0]), unit=" rows", disable=None, leave=False))
 
-        def on_block(block: Block) -> None:
+        def on_block(block: MeasuredBlock) -> None:
             if add_rows is not None:
                 add_rows(block)
             bar.update(len(block.ids))
 
         found = compare_rows.compare(a, b, on_block=on_block)
-    print(report(found), end="\n\n")
+    print(text_report(found), end="\n\n")
     if problems := found.problems(cosine=cosine, difference=difference, subset=config.subset):
         raise DifferenceError(f"a and b differ: {'; '.join(problems)}")
     return output or found
 
 
 @contextlib.contextmanager
-def _table(path: Path, *, overwrite: bool) -> Iterator[Callable[[Block], None]]:
-    """Adds blocks to a table that takes its name when it is whole."""
+def _table(path: Path, *, overwrite: bool) -> Iterator[Callable[[MeasuredBlock], None]]:
+    """A function that adds blocks of rows to a table, which appears once it is complete."""
     if path.exists() and not overwrite:
         raise UsageError(f"output ({path}) is there already; overwrite=true replaces it")
     try:

@@ -1,1 +1,1 @@
-"""How far two features agree, row by row."""
+"""Compares two features row by row."""

@@ -1,58 +1,35 @@
-"""Two features compared: how alike the rows of one id are, what one side alone has, and what would explain it."""
+"""Compares two features: the rows that share an id, times, failures and recipes."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vfx.comparison.hints import find_hints
 from vfx.comparison.inputs import ComparisonInput
-from vfx.comparison.match_ids import Listed, Pairing, pair, picked, shift
+from vfx.comparison.match_ids import CountedIds, MatchedRows, ids_at, match_ids
+from vfx.comparison.row_measures import MeasuredBlock, MeasuredRow, RowSummary
 from vfx.errors import UsageError
 from vfx.features.rows import Failure
 from vfx.outputs.recipe import Difference, differences
 
 BLOCK_BYTES = 8 << 20  # of rows as float64
-SHOWN = 5  # how many rows are named
-ALIKE = 0.9999  # the least cosine of rows that a hint calls the same
-EVEN = 1e-3  # by how much lengths may vary that a hint calls equal
-TRIED = 256  # rows that a hint about their order is tried on
 SAME_TIME = 1e-6  # s
 
 
-class Numbers(NamedTuple):
-    """How alike rows are, (n,) float64 each: cosine, largest absolute difference, and the lengths on either side.
+class TimeDifferences(NamedTuple):
+    """How the presentation times of matched rows differ.
 
-    A row that holds NaN or infinity on either side has NaN for cosine and difference. Two rows of zeros have cosine
-    1, and one beside another row 0.
+    Args:
+        differing: The number of rows with different times.
+        largest: The largest difference, in seconds.
+        unknown: The number of rows with a time in one feature alone.
     """
-
-    cosine: NDArray[np.float64]
-    difference: NDArray[np.float64]
-    length_a: NDArray[np.float64]
-    length_b: NDArray[np.float64]
-
-
-class Row(NamedTuple):
-    id: str
-    cosine: float
-    difference: float
-
-
-class Block(NamedTuple):
-    """Rows that follow each other: ids, cosines (n,) and largest absolute differences (n,)."""
-
-    ids: list[str]
-    cosine: NDArray[np.float64]
-    difference: NDArray[np.float64]
-
-
-class Times(NamedTuple):
-    """How many rows differ in `seconds`, by how much at most, and how many have them on one side alone."""
 
     differing: int
     largest: float
@@ -61,22 +38,30 @@ class Times(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What was found. As text it is one line; `report` of vfx/comparison/text_report.py tells all.
+    """The result of a comparison. As text it is one line; `text_report` has all of it.
 
-    `sides`: a and b, closed by now. `cosine`, `difference`: (n,) float64, of the rows that both have, in the order of
-    a, see Numbers. `worst`: those of the least cosine, from the least; `farthest`: that of the largest difference.
-    `damaged`: rows of a and of b with NaN or infinity. `times` and `recipe` (key, value in a, value in b) are None
-    where a side does not tell. `failures`: those that a alone has, and b alone.
+    Args:
+        inputs: `a` and `b`, which are closed by now.
+        matched: Which rows share an id.
+        cosine: (n,) float64, of the matched rows in the order of `a`, see RowMeasures.
+        difference: (n,) float64, their largest absolute differences.
+        worst: The few rows with the least cosine, from the least.
+        farthest: The row with the largest difference.
+        not_finite: The rows of `a` and of `b` with NaN or infinity.
+        times: None where an input has no times.
+        failures: Those that only `a` has, and those that only `b` has.
+        recipe: In what the provenances differ; None where an input has none.
+        hints: What would explain the differences.
     """
 
-    sides: tuple[ComparisonInput, ComparisonInput]
-    pairing: Pairing
+    inputs: tuple[ComparisonInput, ComparisonInput]
+    matched: MatchedRows
     cosine: NDArray[np.float64]
     difference: NDArray[np.float64]
-    worst: list[Row]
-    farthest: Row | None
-    damaged: tuple[Listed, Listed]
-    times: Times | None
+    worst: list[MeasuredRow]
+    farthest: MeasuredRow | None
+    not_finite: tuple[CountedIds, CountedIds]
+    times: TimeDifferences | None
     failures: tuple[list[Failure], list[Failure]]
     recipe: list[Difference] | None
     hints: list[str]
@@ -90,20 +75,25 @@ class Comparison:
         )
 
     def problems(self, *, cosine: float, difference: float | None = None, subset: bool = False) -> list[str]:
-        """What is beyond tolerance; nothing if all is within.
+        """What exceeds the tolerances.
 
-        `cosine`: the least that a row may have. `difference`: the largest that a value may have; None: any. `subset`:
-        ids that one side alone has are no problem, as long as there are some that both have.
+        Args:
+            cosine: The least cosine that a row may have.
+            difference: The largest absolute difference that a value may have; None for any.
+            subset: Allow ids that only one of the two has, as long as they share some.
+
+        Returns:
+            A sentence for each problem, [] if there is none.
         """
         found = []
-        alone = {"a": self.pairing.only_a, "b": self.pairing.only_b}
+        unmatched = {"a": self.matched.only_a, "b": self.matched.only_b}
         if not len(self.cosine):
-            found.append("they share no id: " + ", ".join(f"{side} has {ids}" for side, ids in alone.items()))
-        elif not subset and any(ids.count for ids in alone.values()):
-            told = [f"{ids} only in {side}" for side, ids in alone.items() if ids.count]
-            found.append(f"ids: {', '.join(told)}; subset=true compares what both have")
-        damaged = zip("ab", self.damaged, strict=True)
-        found += [f"rows of {side} with NaN or infinity: {ids}" for side, ids in damaged if ids.count]
+            found.append("they share no id: " + ", ".join(f"{name} has {ids}" for name, ids in unmatched.items()))
+        elif not subset and any(ids.count for ids in unmatched.values()):
+            only = [f"{ids} only in {name}" for name, ids in unmatched.items() if ids.count]
+            found.append(f"ids: {', '.join(only)}; subset=true compares what both have")
+        not_finite = zip("ab", self.not_finite, strict=True)
+        found += [f"rows of {name} with NaN or infinity: {ids}" for name, ids in not_finite if ids.count]
         if self.worst and self.worst[0].cosine < cosine:
             low = int((self.cosine < cosine).sum())
             found.append(
@@ -120,118 +110,46 @@ class Comparison:
 
 
 def compare(
-    a: ComparisonInput, b: ComparisonInput, *, on_block: Callable[[Block], None] = lambda block: None
+    a: ComparisonInput,
+    b: ComparisonInput,
+    *,
+    on_block: Callable[[MeasuredBlock], None] = lambda block: None,
+    block_bytes: int = BLOCK_BYTES,
 ) -> Comparison:
-    """Compare the rows that two features have under one id, (D,) or all of (10,D) as one.
+    """Compare two features. Rows are read in blocks, and only a few numbers for each stay in memory.
 
-    They are read in blocks; what stays in memory is some numbers a row. `on_block` is handed each block of rows, in
-    the order of `a`. Raises UsageError where levels or shapes cannot be compared.
+    Args:
+        a: One feature.
+        b: The other.
+        on_block: Gets each block of measured rows, in the order of `a`.
+        block_bytes: The size of a block of rows as float64.
+
+    Raises:
+        UsageError: The levels or the shapes of rows differ.
+        OutputError: An input is damaged.
     """
     _check(a, b)
-    pairing = pair(a.ids, b.ids, (a.shape[0], b.shape[0]))
-    ids = picked(a.ids, pairing.a, a.shape[0])
-    meter = _Meter(len(pairing.a))
-    size = max(1, BLOCK_BYTES // (8 * int(np.prod(a.shape[1:]))))
-    for start in range(0, len(pairing.a), size):
+    matched = match_ids(a.ids, b.ids, (a.shape[0], b.shape[0]))
+    ids = ids_at(a.ids, matched.a, a.shape[0])
+    summary = RowSummary(len(matched.a))
+    size = max(1, block_bytes // (8 * int(np.prod(a.shape[1:]))))
+    for start in range(0, len(matched.a), size):
         part = slice(start, start + size)
-        rows_a, rows_b = a.read(pairing.a[part]), b.read(pairing.b[part])
-        on_block(meter.add(list(itertools.islice(ids, len(rows_a))), rows_a, rows_b))
+        rows_a, rows_b = a.read(matched.a[part]), b.read(matched.b[part])
+        on_block(summary.add(list(itertools.islice(ids, len(rows_a))), rows_a, rows_b))
     return Comparison(
-        sides=(a, b),
-        pairing=pairing,
-        cosine=meter.cosine,
-        difference=meter.difference,
-        worst=meter.worst,
-        farthest=meter.farthest,
-        damaged=(meter.damaged[0], meter.damaged[1]),
-        times=_times(a, b, pairing),
+        inputs=(a, b),
+        matched=matched,
+        cosine=summary.cosine,
+        difference=summary.difference,
+        worst=summary.worst,
+        farthest=summary.farthest,
+        not_finite=(summary.not_finite[0], summary.not_finite[1]),
+        times=_time_differences(a, b, matched),
         failures=_failures(a, b),
         recipe=None if a.provenance is None or b.provenance is None else differences(a.provenance, b.provenance),
-        hints=[*meter.hints(), *_hints_of_order(a, b, pairing, meter)],
+        hints=find_hints(a, b, matched, summary),
     )
-
-
-def numbers(a: NDArray[Any], b: NDArray[Any]) -> Numbers:
-    """`a`, `b`: (n,D) or (n,10,D), of any floating type. Sums are float64."""
-    x, y = (rows.reshape(len(rows), -1).astype(np.float64) for rows in (a, b))
-    with np.errstate(invalid="ignore"):  # infinity minus itself, and times 0
-        xx, yy, xy = (np.einsum("nd,nd->n", *pair) for pair in ((x, x), (y, y), (x, y)))
-        lengths = np.sqrt(xx * yy)
-        cosine = np.divide(xy, lengths, out=(xx == yy).astype(np.float64), where=lengths != 0)
-        difference = np.abs(x - y).max(axis=1)
-    damaged = ~np.isfinite(xx + yy)
-    cosine[damaged] = difference[damaged] = np.nan
-    return Numbers(cosine.clip(-1, 1), difference, np.sqrt(xx), np.sqrt(yy))
-
-
-class _Meter:
-    """Takes the rows of both sides block by block, and keeps what is told of them in the end."""
-
-    def __init__(self, rows: int) -> None:
-        self.cosine = np.empty(rows)
-        self.difference = np.empty(rows)
-        self.worst: list[Row] = []
-        self.farthest: Row | None = None
-        self.damaged = [Listed(), Listed()]
-        self._at = 0
-        # least and largest length in a, in b, and of b's in a's
-        self._least, self._largest = np.full(3, np.inf), np.full(3, -np.inf)
-        self._halved = True  # whether they are equal as float16, of two types
-
-    def add(self, ids: list[str], a: NDArray[Any], b: NDArray[Any]) -> Block:
-        found = numbers(a, b)
-        part = slice(self._at, self._at + len(ids))
-        self._at = part.stop
-        self.cosine[part], self.difference[part] = found.cosine, found.difference
-        self._rank(ids, found)
-        for side, lengths in enumerate((found.length_a, found.length_b)):
-            at = np.flatnonzero(~np.isfinite(lengths))
-            self.damaged[side] = self.damaged[side].and_then([ids[i] for i in at])
-        self._measure(found)
-        with np.errstate(over="ignore"):
-            self._halved &= a.dtype != b.dtype and np.array_equal(a.astype(np.float16), b.astype(np.float16))
-        return Block(ids, found.cosine, found.difference)
-
-    def _rank(self, ids: list[str], found: Numbers) -> None:
-        order = np.lexsort((-found.difference, found.cosine))  # NaN comes last
-        order = order[: np.count_nonzero(np.isfinite(found.cosine))]
-        if not len(order):
-            return
-        rows = [Row(ids[i], float(found.cosine[i]), float(found.difference[i])) for i in order[:SHOWN]]
-        self.worst = sorted([*self.worst, *rows], key=lambda row: (row.cosine, -row.difference))[:SHOWN]
-        i = int(np.nanargmax(found.difference))
-        if self.farthest is None or found.difference[i] > self.farthest.difference:
-            self.farthest = Row(ids[i], float(found.cosine[i]), float(found.difference[i]))
-
-    def _measure(self, found: Numbers) -> None:
-        kept = np.isfinite(found.cosine) & (found.length_a > 0) & (found.length_b > 0)
-        if kept.any():
-            a, b = found.length_a[kept], found.length_b[kept]
-            lengths = np.stack([a, b, b / a])
-            self._least = np.minimum(self._least, lengths.min(axis=1))
-            self._largest = np.maximum(self._largest, lengths.max(axis=1))
-
-    @property
-    def alike(self) -> bool:
-        """Whether every row has the direction of its other."""
-        return bool(len(self.cosine) and (self.cosine >= ALIKE).all())
-
-    def hints(self) -> list[str]:
-        """What holds for every row that was compared, and tells where the differences come from."""
-        if not self.alike or not self.farthest or not self.farthest.difference:
-            return []
-        found = ["one is the other rounded to float16: they are equal once both are"] if self._halved else []
-        if np.isinf(self._least).any():  # rows of zeros alone
-            return found
-        told = f"(least cosine {self.cosine.min():.6f})"
-        ones = (np.abs(self._least - 1) <= EVEN) & (np.abs(self._largest - 1) <= EVEN)
-        if ones[0] != ones[1]:
-            one, other = "ab" if ones[0] else "ba"
-            found.append(f"rows of {one} have length 1, rows of {other} have not; brought to it they agree {told}")
-        elif not ones[2] and self._largest[2] - self._least[2] <= EVEN * self._least[2]:
-            scale = self._largest[2] / 2 + self._least[2] / 2
-            found.append(f"every row of b is {scale:.6g} times that of a, and so they agree {told}")
-        return found
 
 
 def _check(a: ComparisonInput, b: ComparisonInput) -> None:
@@ -241,7 +159,7 @@ def _check(a: ComparisonInput, b: ComparisonInput) -> None:
             " the frame level first (python -m vfx.pool)"
         )
     if a.shape[1:] != b.shape[1:]:
-        shapes = [" x ".join(map(str, side.shape[1:])) for side in (a, b)]
+        shapes = [" x ".join(map(str, each.shape[1:])) for each in (a, b)]
         crops = "; one keeps ten crops apart, and the other does not" if len(a.shape) != len(b.shape) else ""
         raise UsageError(
             f"rows of a ({a.path}) have {shapes[0]} values, and rows of b ({b.path}) {shapes[1]}{crops}:"
@@ -249,12 +167,12 @@ def _check(a: ComparisonInput, b: ComparisonInput) -> None:
         )
 
 
-def _times(a: ComparisonInput, b: ComparisonInput, pairing: Pairing) -> Times | None:
+def _time_differences(a: ComparisonInput, b: ComparisonInput, matched: MatchedRows) -> TimeDifferences | None:
     if a.seconds is None or b.seconds is None:
         return None
-    x, y = a.seconds[pairing.a], b.seconds[pairing.b]
+    x, y = a.seconds[matched.a], b.seconds[matched.b]
     apart = np.abs(x - y)
-    return Times(
+    return TimeDifferences(
         int((apart > SAME_TIME).sum()),
         float(np.fmax.reduce(apart, initial=0)),
         int((np.isnan(x) != np.isnan(y)).sum()),
@@ -266,19 +184,3 @@ def _failures(a: ComparisonInput, b: ComparisonInput) -> tuple[list[Failure], li
         return [], []
     x, y = set(a.failures), set(b.failures)
     return sorted(x - y), sorted(y - x)
-
-
-def _hints_of_order(a: ComparisonInput, b: ComparisonInput, pairing: Pairing, meter: _Meter) -> list[str]:
-    """Whether the rows agree where they stand, when under their ids they do not."""
-    rows = a.shape[0]
-    if not rows or rows != b.shape[0] or (meter.alike and len(pairing.a) == rows):
-        return []
-    tried = np.unique(np.linspace(0, rows - 1, TRIED).astype(np.int64))
-    least = numbers(a.read(tried), b.read(tried)).cosine.min()
-    if not least >= ALIKE:
-        return []
-    told = f"taken in the order of the files, rows agree ({len(tried)} tried, least cosine {least:.6f})"
-    by = shift(a.ids, b.ids)
-    if by is None:
-        return [f"{told}: their ids are others, or in another order"]
-    return [f"{told}: every frame index of b is {abs(by)} {'above' if by > 0 else 'below'} that of a"]

@@ -1,4 +1,4 @@
-"""What two sides of a comparison have in common: rows under ids, be they in a feature file, a BigFile or a text."""
+"""What is compared: a feature file, a BigFile or a text, each opened as rows with ids."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.errors import UsageError
-from vfx.features.feature_file import FeatureFile
+from vfx.features.reader import FeatureReader
 from vfx.features.rows import Failure
 from vfx.features.schema import Level
 from vfx.formats import bigfile, id_feature_txt
@@ -23,11 +23,20 @@ from vfx.formats.lineage_source import find_source
 
 @dataclass(frozen=True)
 class ComparisonInput:
-    """One feature, open. What a BigFile and a text do not tell is None, or empty.
+    """An open feature. What a BigFile or a text does not have is None or "".
 
-    `shape` (N,D) or (N,10,D). `ids` goes through the N ids in the order of the rows, anew at each call; those of frame
-    level are `<video id>_<index>`. `read` takes positions (n,) int64 in any order and gives these rows, (n,D) or
-    (n,10,D). `seconds`: (N,) float64, frame level.
+    Args:
+        path: Of the file or folder.
+        form: `vfx`, `BigFile` or `text`.
+        shape: (N, D) or (N, 10, D).
+        dtype: Of the stored rows.
+        ids: Goes through the N ids in the order of the rows, anew at each call. Frames are `<video id>_<index>`.
+        read: Reads the rows at positions (n,) int64, in any order.
+        feature: The name of the feature.
+        level: Its level.
+        seconds: (N,) float64, at frame level.
+        failures: What could not be read completely.
+        provenance: Where the numbers come from.
     """
 
     path: Path
@@ -44,13 +53,18 @@ class ComparisonInput:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[ComparisonInput]:
-    """A feature file, a BigFile or a text of the lineage, each by its path or by its folder's.
+def open_input(path: Path) -> Iterator[ComparisonInput]:
+    """Open a feature.
 
-    Raises UsageError where there is none of them, and OutputError where it is damaged.
+    Args:
+        path: A feature file, a BigFile or a text of video-cnn-feat, or the folder that holds one.
+
+    Raises:
+        UsageError: There is none of them.
+        OutputError: It is damaged.
     """
     if path.suffix == ".h5" or (path / "features.h5").is_file():
-        with FeatureFile(path) as file:
+        with FeatureReader(path) as file:
             yield _feature_file(file)
         return
     if not path.is_file() and not any((path / name).is_file() for name in ("feature.bin", id_feature_txt.NAME)):
@@ -70,7 +84,7 @@ def opened(path: Path) -> Iterator[ComparisonInput]:
         )
 
 
-def _feature_file(file: FeatureFile) -> ComparisonInput:
+def _feature_file(file: FeatureReader) -> ComparisonInput:
     frames = file.level == "frame"
     return ComparisonInput(
         file.path,
@@ -88,7 +102,7 @@ def _feature_file(file: FeatureFile) -> ComparisonInput:
 
 
 def _rows(data: Any, positions: NDArray[np.int64]) -> NDArray[Any]:
-    """Rows of a dataset, those that follow each other in one go: HDF5 is slow at single ones."""
+    """Rows of a dataset. Consecutive rows are read at once, since HDF5 is slow at single ones."""
     order = np.argsort(positions)
     rows = np.empty((len(positions), *data.shape[1:]), data.dtype)
     for run in np.split(order, np.flatnonzero(np.diff(positions[order]) != 1) + 1):

@@ -1,4 +1,4 @@
-"""Which rows of two features belong together: those of one id, wherever they stand."""
+"""Matches the rows of two features by their ids."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.collection.ids import split_frame_id
+from vfx.text import SHOWN
 
-SHOWN = 5  # how many ids are named
-
-Ids = Callable[[], Iterator[str]]
+Ids = Callable[[], Iterator[str]]  # goes through all ids, anew at each call
 
 
 @dataclass(frozen=True)
-class Listed:
-    """Ids: how many, and the first few."""
+class CountedIds:
+    """How many ids there are, and the first few of them."""
 
     count: int = 0
     first: tuple[str, ...] = ()
 
-    def and_then(self, ids: list[str]) -> Listed:
-        return Listed(self.count + len(ids), (*self.first, *ids)[:SHOWN])
+    def with_more(self, ids: list[str]) -> CountedIds:
+        return CountedIds(self.count + len(ids), (*self.first, *ids)[:SHOWN])
 
     def __str__(self) -> str:
         more = ", ..." if self.count > len(self.first) else ""
@@ -33,53 +32,65 @@ class Listed:
 
 
 @dataclass(frozen=True, eq=False)
-class Pairing:
-    """The positions of the rows that have an id on both sides, (n,) int64 each, ascending in `a`.
+class MatchedRows:
+    """Which rows of two features have the same id.
 
-    `repeated`: how many rows of either side have an id that one before them has; the first one counts, as in the
-    lineage.
+    Args:
+        a: (n,) int64, the positions of the matched rows in `a`, ascending.
+        b: (n,) int64, their positions in `b`.
+        only_a: The ids that only `a` has.
+        only_b: The ids that only `b` has.
+        repeated: In each feature, the number of rows with the id of an earlier row. The first row counts, as in
+            video-cnn-feat.
     """
 
     a: NDArray[np.int64]
     b: NDArray[np.int64]
-    only_a: Listed = Listed()
-    only_b: Listed = Listed()
+    only_a: CountedIds = CountedIds()
+    only_b: CountedIds = CountedIds()
     repeated: tuple[int, int] = (0, 0)
 
     @property
-    def in_order(self) -> bool:
-        """Whether the ids of both sides come in one order."""
+    def same_order(self) -> bool:
+        """Whether the ids have the same order in both features."""
         return bool((np.diff(self.b) > 0).all())
 
 
-def pair(a: Ids, b: Ids, rows: tuple[int, int]) -> Pairing:
-    """Find the rows of one id. `a`, `b`: go through the ids of a side; `rows`: how many there are."""
+def match_ids(a: Ids, b: Ids, rows: tuple[int, int]) -> MatchedRows:
+    """Match rows by id.
+
+    Args:
+        a: The ids of one feature.
+        b: The ids of the other.
+        rows: How many they are.
+    """
     if rows[0] == rows[1] and all(x == y for x, y in zip(a(), b(), strict=True)):
-        return Pairing(np.arange(rows[0]), np.arange(rows[0]))
-    known_a, first_a = np.unique(_digests(a, rows[0]), return_index=True)
-    known_b, first_b = np.unique(_digests(b, rows[1]), return_index=True)
-    _, both_a, both_b = np.intersect1d(known_a, known_b, assume_unique=True, return_indices=True)
+        return MatchedRows(np.arange(rows[0]), np.arange(rows[0]))
+    unique_a, first_a = np.unique(_digests(a, rows[0]), return_index=True)
+    unique_b, first_b = np.unique(_digests(b, rows[1]), return_index=True)
+    _, both_a, both_b = np.intersect1d(unique_a, unique_b, assume_unique=True, return_indices=True)
     order = np.argsort(first_a[both_a])
-    return Pairing(
+    return MatchedRows(
         first_a[both_a][order],
         first_b[both_b][order],
-        _listed(a, np.delete(first_a, both_a)),
-        _listed(b, np.delete(first_b, both_b)),
-        (rows[0] - len(known_a), rows[1] - len(known_b)),
+        _counted(a, np.delete(first_a, both_a)),
+        _counted(b, np.delete(first_b, both_b)),
+        (rows[0] - len(unique_a), rows[1] - len(unique_b)),
     )
 
 
-def picked(ids: Ids, positions: NDArray[np.int64], rows: int) -> Iterator[str]:
-    """The ids at ascending positions, of all `rows`."""
+def ids_at(ids: Ids, positions: NDArray[np.int64], rows: int) -> Iterator[str]:
+    """The ids at ascending positions, of `rows` ids."""
     wanted = np.zeros(rows, bool)
     wanted[positions] = True
     return itertools.compress(ids(), wanted)
 
 
-def shift(a: Ids, b: Ids) -> int | None:
-    """By how much every frame index of `b` is above that of `a`, row by row; None if that is not one number, or 0.
+def index_offset(a: Ids, b: Ids) -> int | None:
+    """How much larger each frame index of `b` is than that of `a`, row by row. Both have equally many rows.
 
-    Both have as many rows.
+    Returns:
+        None if this is not one number for all rows, or 0, or the ids are not those of the same videos' frames.
     """
     found = 0
     for x, y in zip(a(), b(), strict=True):
@@ -98,7 +109,7 @@ def _digests(ids: Ids, rows: int) -> NDArray[np.bytes_]:
     return np.fromiter((blake2b(id.encode(), digest_size=16).digest() for id in ids()), "S16", rows)
 
 
-def _listed(ids: Ids, positions: NDArray[np.int64]) -> Listed:
+def _counted(ids: Ids, positions: NDArray[np.int64]) -> CountedIds:
     positions.sort()
     first = positions[:SHOWN]
-    return Listed(len(positions), tuple(picked(ids, first, int(first[-1]) + 1)) if len(first) else ())
+    return CountedIds(len(positions), tuple(ids_at(ids, first, int(first[-1]) + 1)) if len(first) else ())

@@ -1,4 +1,4 @@
-"""A comparison as text for a terminal: tables in columns, then what would explain them."""
+"""Writes a comparison as text for a terminal."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from vfx.text import SHOWN, table
 QUANTILES = {"least": 0.0, "1 %": 0.01, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "99 %": 0.99, "largest": 1.0}
 
 
-def report(found: Comparison) -> str:
-    """All that a comparison found, several lines."""
-    parts = [_sides(found), _rows(found), _numbers(found), _worst(found), _recipe(found), _hints(found)]
+def text_report(found: Comparison) -> str:
+    """All that a comparison found, in several lines."""
+    parts = [_inputs(found), _rows(found), _quantiles(found), _worst(found), _recipe(found), _hints(found)]
     return "\n\n".join("\n".join(lines) for part in parts if (lines := list(part)))
 
 
-def _sides(found: Comparison) -> Iterator[str]:
-    a, b = found.sides
+def _inputs(found: Comparison) -> Iterator[str]:
+    a, b = found.inputs
     yield f"a  {a.path}"
     yield f"b  {b.path}"
     yield ""
@@ -29,9 +29,9 @@ def _sides(found: Comparison) -> Iterator[str]:
         "level": (a.level or "", b.level or ""),
         "rows": (" x ".join(map(str, a.shape)), " x ".join(map(str, b.shape))),
         "type": (a.dtype, b.dtype),
-        "ids only here": (found.pairing.only_a.count, found.pairing.only_b.count),
-        "ids repeated": found.pairing.repeated,
-        "NaN or infinity": (found.damaged[0].count, found.damaged[1].count),
+        "ids only here": (found.matched.only_a.count, found.matched.only_b.count),
+        "ids repeated": found.matched.repeated,
+        "NaN or infinity": (found.not_finite[0].count, found.not_finite[1].count),
         "failures only here": (len(found.failures[0]), len(found.failures[1])),
     }
     yield from table([("", "a", "b"), *([key, *map(str, values)] for key, values in facts.items())])
@@ -39,7 +39,7 @@ def _sides(found: Comparison) -> Iterator[str]:
 
 def _rows(found: Comparison) -> Iterator[str]:
     rows = f"{len(found.cosine)} rows in both"
-    yield rows if not len(found.cosine) else f"{rows}, in {'the same' if found.pairing.in_order else 'another'} order"
+    yield rows if not len(found.cosine) else f"{rows}, in {'the same' if found.matched.same_order else 'another'} order"
     if found.times is not None:
         times = found.times
         line = f"seconds differ in {times.differing} of them"
@@ -48,20 +48,20 @@ def _rows(found: Comparison) -> Iterator[str]:
             + (f", at most by {times.largest:.6g}" if times.differing else "")
             + (f"; {times.unknown} have them on one side alone" if times.unknown else "")
         )
-    for side, ids in zip("ab", (found.pairing.only_a, found.pairing.only_b), strict=True):
+    for name, ids in zip("ab", (found.matched.only_a, found.matched.only_b), strict=True):
         if ids.count:
-            yield f"only in {side}: {ids}"
-    for side, ids in zip("ab", found.damaged, strict=True):
+            yield f"only in {name}: {ids}"
+    for name, ids in zip("ab", found.not_finite, strict=True):
         if ids.count:
-            yield f"NaN or infinity in {side}: {ids}"
-    for side, failures in zip("ab", found.failures, strict=True):
+            yield f"NaN or infinity in {name}: {ids}"
+    for name, failures in zip("ab", found.failures, strict=True):
         for failure in failures[:SHOWN]:
-            yield f"failed in {side} only: {': '.join(failure)}"
+            yield f"failed in {name} only: {': '.join(failure)}"
         if len(failures) > SHOWN:
-            yield f"failed in {side} only: {len(failures) - SHOWN} more"
+            yield f"failed in {name} only: {len(failures) - SHOWN} more"
 
 
-def _numbers(found: Comparison) -> Iterator[str]:
+def _quantiles(found: Comparison) -> Iterator[str]:
     if not found.worst:
         return
     rows = [("", *QUANTILES, "mean")]
@@ -86,9 +86,9 @@ def _recipe(found: Comparison) -> Iterator[str]:
         yield from table([("differs", "a", "b"), *((key, str(x), str(y)) for key, x, y in found.recipe)])
     elif found.recipe is not None:
         yield "weights, versions and recipe: the same"
-    for name, side in zip("ab", found.sides, strict=True):
-        if side.provenance is None:
-            yield f"recipe: {name} is a {side.form}, which keeps none"
+    for name, each in zip("ab", found.inputs, strict=True):
+        if each.provenance is None:
+            yield f"recipe: {name} is a {each.form}, which keeps none"
 
 
 def _hints(found: Comparison) -> Iterator[str]:
