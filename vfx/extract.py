@@ -86,7 +86,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
     counters = RunCounters()
     interruption = Interruption(
         follow=launch_environment.PARENT
-        if launch_environment.is_launched_by_first_rank() or job_records.is_apart()
+        if launch_environment.is_launched_by_first_rank() or job_records.is_job_process()
         else None
     )
     trainer = build(config.trainer)  # before anything is read or written, as it may refuse
@@ -145,7 +145,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
             if nothing and (shard is not None or all(output.is_complete() for output in outputs)):
                 failed = _failed(outputs)
                 stack.close()
-                job_records.tell(state="nothing to do")
+                job_records.update_current(state="nothing to do")
                 return _finish(outputs, sources, failed, config.strict)
             for output, carried in zip(outputs, attributes, strict=True):
                 output.check_locked()
@@ -160,7 +160,7 @@ def extract(config: DictConfig) -> Path | list[Path]:
         if not lead:
             return _one_or_all([output.features for output in outputs])
         seconds = time.monotonic() - start
-        job_records.tell(rate=writer.total.frames / seconds)
+        job_records.update_current(rate=writer.total.frames / seconds)
         log.info("%s", summary(writer.total, seconds, ranks=trainer.world_size))
         failed = _failed(outputs)
     return _finish(outputs, sources, failed, config.strict)

@@ -128,7 +128,7 @@ def _state(found: int, plan: CutPlan) -> str:
 def _cut(todo: Sequence[VideoSource], cut: CutAll, cutter: Cutter) -> list[Cut]:
     """Cut videos, and show the progress and a summary."""
     if not todo:
-        job_records.tell(state="nothing to do")
+        job_records.update_current(state="nothing to do")
         return []
     start = time.monotonic()
     cuts = list(_watched(cut(todo, cutter), todo))

@@ -46,7 +46,7 @@ def merge(config: DictConfig) -> Path:
     with output.locked():
         if output.is_complete():
             log.info("%s is whole, nothing to do", output.features)
-            job_records.tell(state="nothing to do")
+            job_records.update_current(state="nothing to do")
         else:
             sources = collection.frame_folders() if recipe["dataset"] == "frame" else collection.videos()
             missing = output.missing([source.id for source in sources])

@@ -20,10 +20,7 @@ from tests.conftest import ROOT, TOYDATA
 from tests.test_kills import session
 from vfx import extract
 from vfx.cli.overrides import quote
-from vfx.errors import Interrupted, UsageError
 from vfx.features.feature_file import FeatureFile
-from vfx.sweeps import job_records
-from vfx.sweeps.job_records import Job, Written
 
 FEATURE = "test_resnet,pre_logits"
 MODEL = ("model=timm", "model.name=test_resnet", "model.weights=random")
@@ -163,55 +160,6 @@ def test_a_sweep_that_cannot_take_notes_does_not_begin(root: Path) -> None:
     assert (code, out) == (1, [])
     assert err.startswith(f"error: {root.parent}/out/.multirun could not be written: Not a directory")
     assert err.count("\n") == 1
-
-
-def test_what_is_told_of_files_that_are_there(toy_features: FeatureFile) -> None:
-    folder = toy_features.path.parent
-    assert [line.split() for line in job_records.table([folder, toy_features.path])] == [
-        ["collection", "feature", "rows", "dims", "failures"],
-        *[["toydata", "efficientnet_lite0,avgpool", "59", "1280", "0"]] * 2,
-    ]
-
-
-def test_the_table_of_jobs() -> None:
-    wrote = Written("f.h5", "a", "f,os", 1234567, "10x1280", 3)
-    jobs = [
-        Job(0, ["collection=a", "oversample=keep"], "a", "f,oskeep", "done", rate=61.25, written=[wrote]),
-        Job(1, ["collection=b", "oversample=keep"], "b", "", "failed", reason="no such thing"),
-    ]
-    assert list(job_records.lines(jobs)) == [
-        "job  collection  feature  state      rows     dims  frames/s  failures",
-        "0    a           f,os     done    1234567  10x1280      61.2         3",
-        "1    b           -        failed        -        -         -         -",
-        "job 1 failed (collection=b): no such thing",
-    ]
-    assert job_records.own(jobs[0], jobs[:1]) == ["collection=a", "oversample=keep"]
-
-
-def test_records_outlive_their_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_records, "_at_work", None)
-    sweep = job_records.Sweep(tmp_path / "notes")
-    job_records.begin(sweep.folder, 1, overrides=["a=1"])
-    assert job_records.at_work() is not None and not job_records.at_work().stopped
-    other = job_records.begin(sweep.folder, 0, overrides=["a=0"])
-    job_records.tell(rate=3.0)
-    other.fail(UsageError("a (0)\n  is wrong"))
-    other = job_records.begin(sweep.folder, 2)
-    other.fail(Interrupted(signal.SIGTERM))
-    other.stop_sweep(signal.SIGTERM)
-    assert other.stopped == sweep.stopped == signal.SIGTERM
-    told = [(job.number, job.state, job.reason, job.rate) for job in sweep.close()]
-    assert told[0] == (0, "failed", "a (0) is wrong", 3.0)
-    assert told[1] == (1, "ended", "", None)
-    assert told[2][:2] == (2, "ended")
-    assert list((tmp_path / "notes").iterdir()) == []
-
-
-def test_a_job_that_left_no_word_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_records, "_at_work", None)
-    sweep = job_records.Sweep(tmp_path)
-    job_records.begin(sweep.folder, 0)
-    assert [(job.state, job.reason) for job in sweep.close()] == [("failed", "it ended without a word")]
 
 
 @pytest.mark.slow

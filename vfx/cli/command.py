@@ -135,7 +135,7 @@ class _Command:
         if sweep_callback.is_job():
             return  # the launcher goes on with the sweep
         self._code = code
-        if results and launch_environment.is_first_rank() and not job_records.is_apart():
+        if results and launch_environment.is_first_rank() and not job_records.is_job_process():
             _print(results)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
@@ -149,7 +149,7 @@ class _Command:
 
 def run_job(app: App[Any], name: str, config: DictConfig) -> tuple[int, list[Any]]:
     """Run an app on a composed config, alone or as a job of a sweep; returns the exit code and the app's results."""
-    job, in_sweep = job_records.at_work(), sweep_callback.is_job()
+    job, in_sweep = job_records.current_job(), sweep_callback.is_job()
     if job is not None and in_sweep:
         if job.stopped:
             job.change(state="not begun")
@@ -181,7 +181,7 @@ def _results(app: App[Any], name: str, config: DictConfig) -> list[Any]:
     return result if isinstance(result, list) else [result]
 
 
-def _end_by_error(job: job_records.AtWork | None, error: VfxError) -> int:
+def _end_by_error(job: job_records.CurrentJob | None, error: VfxError) -> int:
     """Log an error of vfx, and record it; returns the exit code. A signal to one job's own process ends that."""
     if job is None or not job.has_ended:  # else a process of its own has logged it
         log.error("error: %s", error)
@@ -196,7 +196,7 @@ def _end_by_error(job: job_records.AtWork | None, error: VfxError) -> int:
     return 0 if launch_environment.is_launched_by_first_rank() else 128 + error.signal
 
 
-def _end_by_ctrl_c(job: job_records.AtWork | None, ended: BaseException) -> int:
+def _end_by_ctrl_c(job: job_records.CurrentJob | None, ended: BaseException) -> int:
     """Record that Ctrl-C ended a job here, and the sweep with it; returns the exit code."""
     in_sweep = sweep_callback.is_job()
     if in_sweep and not sweep_callback.runs_here():
@@ -209,7 +209,7 @@ def _end_by_ctrl_c(job: job_records.AtWork | None, ended: BaseException) -> int:
     return 128 + signal.SIGINT
 
 
-def _end_by_bug(job: job_records.AtWork, error: Exception) -> int:
+def _end_by_bug(job: job_records.CurrentJob, error: Exception) -> int:
     """Log in one line an error that is not vfx's own, as other jobs may fail alike; returns the exit code."""
     full = os.environ.get(FULL_ERROR) == "1"
     hint = "" if full else f" ({FULL_ERROR}=1 shows where)"

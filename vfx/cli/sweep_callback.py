@@ -18,13 +18,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vfx.errors import OutputError
-from vfx.sweeps import job_process, job_records
+from vfx.sweeps import job_process, job_records, job_table
 from vfx.system import launch_environment
 
 log = logging.getLogger(__name__)
 HERE = ("basic", "joblib")  # launchers whose jobs are below the process that the user started, and end with it
 
-_sweep: job_records.Sweep | None = None
+_sweep: job_records.SweepRecords | None = None
 
 
 class Records(Callback):
@@ -40,7 +40,9 @@ class Records(Callback):
         global _sweep
         launcher = config.hydra.runtime.choices["hydra/launcher"]
         try:
-            _sweep = job_records.Sweep(Path(str(config.hydra.sweep.dir)).absolute(), outlived=launcher not in HERE)
+            _sweep = job_records.SweepRecords(
+                Path(str(config.hydra.sweep.dir)).absolute(), outlived=launcher not in HERE
+            )
         except OutputError as error:
             log.error("error: %s", error)
             sys.exit(1)
@@ -60,7 +62,7 @@ class Records(Callback):
                 collection, feature = Path(_known(config, "collection")).name, _known(config, "feature")
                 number = int(config.hydra.job.num)
                 job_records.begin(self._folder, number, overrides=overrides, collection=collection, feature=feature)
-            elif job_records.is_apart():
+            elif job_records.is_job_process():
                 job_records.take_over()
         except OutputError as error:
             log.error("error: %s", error)
@@ -94,7 +96,7 @@ def runs_here() -> bool:
 
 def run_in_own_process(name: str, config: DictConfig) -> list[Path]:
     """Run this job, of app `name`, in a process of its own; the paths that it wrote. Raises as job_process.run."""
-    job = job_records.at_work()
+    job = job_records.current_job()
     assert job is not None
     plain: Any = OmegaConf.to_container(config)
     return job_process.run(job, ["-m", f"vfx.{name}"], plain, follow=launcher() == "joblib")
@@ -107,8 +109,8 @@ def end() -> int:
     number = _sweep.stopped
     jobs = _sweep.close()
     if jobs:
-        log.info("%s", "\n".join(job_records.lines(jobs)))
-    failed = [str(job.number) for job in jobs if job.state not in (*job_records.WELL, "begun")]
+        log.info("%s", "\n".join(job_table.lines(jobs)))
+    failed = [str(job.number) for job in jobs if job.state not in (*job_records.SUCCESSFUL, "begun")]
     if failed and not number:
         log.error("error: %d of %d jobs failed: %s", len(failed), len(jobs), ", ".join(failed))
     for job in jobs:

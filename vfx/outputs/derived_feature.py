@@ -37,7 +37,7 @@ def is_made(output: OutputFolder, recipe: Recipe, *, overwrite: bool) -> bool:
     made = not overwrite and output.check_recipe(recipe)
     if made:
         log.info("%s is done, nothing to do (overwrite=true writes it again)", output.features)
-        job_records.tell(state="nothing to do")
+        job_records.update_current(state="nothing to do")
     return made
 
 

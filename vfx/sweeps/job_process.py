@@ -1,4 +1,4 @@
-"""A resolved config handed to a process of its own, and a job of a sweep run that way."""
+"""Runs a command on a resolved config in a process of its own, as a job of a sweep or alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from vfx.errors import ExtractionError, Interrupted
-from vfx.sweeps.job_records import RECORD, AtWork
+from vfx.sweeps.job_records import RECORD, CurrentJob
 
 # Hydra's part of a config that is handed over in a file
 DEFAULTS = ["_self_", {"hydra": "app"}, {"override hydra/job_logging": "none"}]
@@ -24,28 +24,45 @@ TICK_SECONDS = 1
 
 
 def command(program: Sequence[str], config: Mapping[str, Any], file: Path) -> list[str]:
-    """The command that runs a program of this Python on a resolved config, which is written to `file`, a .yaml."""
+    """The command that runs a program of this Python on a resolved config.
+
+    Args:
+        program: arguments of Python, as `-m vfx.extract`.
+        config: resolved; written to the file.
+        file: to be made, a .yaml.
+    """
     file.write_text(json.dumps({"defaults": DEFAULTS, **config}))
     return [sys.executable, *program, "--config-dir", str(file.parent), "--config-name", file.stem]
 
 
-def run(job: AtWork, program: Sequence[str], config: Mapping[str, Any], *, follow: bool) -> list[Path]:
-    """Run the job at work in a process of its own, with as many ranks as it likes; what it wrote.
+def run(job: CurrentJob, program: Sequence[str], config: Mapping[str, Any], *, follow: bool) -> list[Path]:
+    """Run the current job in a process of its own, with any number of ranks.
 
-    What dies there, dies alone: Lightning kills the first rank where another is lost. A signal is passed on, and ends
-    the sweep. `follow`: end this process and that one when the parent of this is gone, whose worker it is.
-    Raises Interrupted upon a signal, and ExtractionError where the job fails, which then is in its record already if it
-    could say so itself.
+    What kills that process leaves this one: Lightning kills the first rank where another is lost. A signal to this
+    process is forwarded, and ends the sweep.
+
+    Args:
+        job: the current job.
+        program: arguments of Python, as `-m vfx.extract`.
+        config: of the job, resolved.
+        follow: end both processes when the parent of this one is gone, whose worker it is.
+
+    Returns:
+        The paths that it wrote.
+
+    Raises:
+        Interrupted: A signal ended it.
+        ExtractionError: It failed. If it could say so itself, the error is in its record.
     """
     line = command(program, config, job.record.with_suffix(".yaml"))
-    passing = _PassingOn(follow=follow)
+    process = _SignalForwarder(follow=follow)
     try:
-        code = passing.run(line, os.environ | {RECORD: str(job.record)})
+        code = process.run(line, os.environ | {RECORD: str(job.record)})
     finally:
-        passing.close()
-    done = job.look_again()
-    if passing.signal:
-        job.stop_sweep(passing.signal)
+        process.close()
+    done = job.reload()
+    if process.signal:
+        job.stop_sweep(process.signal)
     if done.written:
         return [Path(each.path) for each in done.written]
     if job.stopped:
@@ -60,8 +77,8 @@ def run(job: AtWork, program: Sequence[str], config: Mapping[str, Any], *, follo
     raise ExtractionError("its process ended without a word; what was finished is kept: run the same command again")
 
 
-class _PassingOn:
-    """Signals that come meanwhile go to the process that is waited for, which ends in its own time."""
+class _SignalForwarder:
+    """Waits for a process, and forwards signals to it; it ends in its own time."""
 
     def __init__(self, *, follow: bool) -> None:
         self.signal = 0

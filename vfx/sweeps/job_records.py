@@ -1,4 +1,4 @@
-"""What became of the jobs of a sweep: each leaves a record, wherever it runs, and there is a table at the end."""
+"""What becomes of the jobs of a sweep: each leaves a record, wherever it runs."""
 
 from __future__ import annotations
 
@@ -6,57 +6,39 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vfx import text
 from vfx.errors import Interrupted, OutputError
+from vfx.sweeps.written import Written
 from vfx.system.files import make_folder, remove_abandoned, working_folder, write_text, writing
 
 PREFIX = "sweep-"
 STOP = "stop"  # beside the records: the number of the signal that ended the sweep; no job begins any more
 RECORD = "VFX_RECORD"  # in the environment of a process that was started for one job: where its record is
-WELL = ("done", "nothing to do")
-ENDED = ("failed", "ended")
-HEAD = ("job", "collection", "feature", "state", "rows", "dims", "frames/s", "failures")
-ALIGN = "<<<<>"
-
-
-@dataclass(frozen=True)
-class Written:
-    """What a job wrote; `rows` and what follows where it is a feature file. `dims`: of a row, as 1280 or 10x1280."""
-
-    path: str
-    collection: str = ""
-    feature: str = ""
-    rows: int | None = None
-    dims: str = ""
-    failures: int | None = None
-
-    @classmethod
-    def of(cls, result: object) -> Written:
-        """Of what an app returned; of all but a feature file there is no more to say than its text."""
-        is_file = isinstance(result, Path) and result.suffix == ".h5" and result.is_file()
-        return cls.of_file(str(result)) if is_file else cls(str(result))
-
-    @classmethod
-    def of_file(cls, path: str | Path) -> Written:
-        """Of a feature file or its folder. Raises OutputError where it is not one."""
-        from vfx.features.feature_file import FeatureFile  # late: jobs that fail early need none of it
-
-        with FeatureFile(path) as file:
-            rows, *dims = file.features.shape
-            named = file.attributes["collection"], file.attributes["feature"]
-            return cls(str(path), *named, rows, "x".join(map(str, dims)), len(file.failures))
+SUCCESSFUL = ("done", "nothing to do")
+UNSUCCESSFUL = ("failed", "ended")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a sweep. `state`: begun, done, nothing to do, failed, ended (by a signal) or not begun; `reason` of
-    those that came to nothing. `rate`: frames/s from start to end. `process`, `host`: where it is at work."""
+    """One job of a sweep.
+
+    Args:
+        number: Hydra's, from 0.
+        overrides: of the command line.
+        collection: its name, "" if not known.
+        feature: the feature's name, "" if not known.
+        state: begun, done, nothing to do, failed, or ended (by a signal).
+        reason: why it failed.
+        rate: frames a second from start to end.
+        written: what it wrote.
+        process: id of the process that runs it.
+        host: name of the machine that runs it.
+    """
 
     number: int
     overrides: Sequence[str] = ()
@@ -75,8 +57,13 @@ class Job:
         return cls(**known | {"written": [Written(**each) for each in known["written"]]})
 
 
-class AtWork:
-    """The job that this process is at; every change of it is recorded."""
+class CurrentJob:
+    """The job that this process runs; every change of it is recorded.
+
+    Attributes:
+        job: as it is recorded.
+        record: the file of its record.
+    """
 
     def __init__(self, job: Job, record: Path) -> None:
         self.job = job
@@ -84,27 +71,28 @@ class AtWork:
         self.change()
 
     def change(self, **facts: Any) -> None:
+        """Record new values of fields of the job."""
         self.job = replace(self.job, **facts)
         make_folder(self.record.parent)  # it is gone where a job of a cluster outlives the sweep that it is of
         write_text(self.record, json.dumps(asdict(self.job)))
 
-    def look_again(self) -> Job:
+    def reload(self) -> Job:
         """What another process has recorded of it."""
         self.job = Job.read(self.record)
         return self.job
 
     def finish(self, paths: Iterable[object]) -> None:
-        """It has written these, or found them."""
+        """Record that it has written these, or found them."""
         state = "done" if self.job.state == "begun" else self.job.state
         self.change(state=state, written=[Written.of(path) for path in paths])
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is known to have failed, or to have been ended."""
-        return self.job.state in ENDED
+        """Whether it is recorded as failed or ended."""
+        return self.job.state in UNSUCCESSFUL
 
     def fail(self, error: BaseException) -> None:
-        """This has ended it, if nothing has before."""
+        """Record the error that ended it, if none is recorded yet."""
         if self.has_ended:
             return
         name = "" if type(error).__module__.startswith("vfx.") else f"{type(error).__name__}: "
@@ -122,14 +110,18 @@ class AtWork:
         return _stopped(self.record.parent)
 
 
-class Sweep:
-    """The records of a sweep, in a folder that all its jobs see; held by the process that the user started."""
+class SweepRecords:
+    """The records of a sweep's jobs, in a folder that all jobs see. The process that the user started holds it.
+
+    Args:
+        parent: where the folder is made.
+        outlived: whether jobs may go on when that process has ended.
+
+    Raises:
+        OutputError: The folder cannot be made.
+    """
 
     def __init__(self, parent: Path, *, outlived: bool = False) -> None:
-        """`outlived`: its jobs may go on when it has ended.
-
-        Raises OutputError where there can be no such folder below `parent`.
-        """
         self.outlived = outlived
         self._stack = ExitStack()
         with writing(parent):
@@ -138,11 +130,15 @@ class Sweep:
             self.folder = self._stack.enter_context(working_folder(parent, PREFIX))
 
     def jobs(self) -> list[Job]:
-        """What is recorded so far, by number."""
+        """The jobs recorded so far, by number."""
         return sorted((Job.read(path) for path in self.folder.glob("*.json")), key=lambda job: job.number)
 
     def stop(self, number: int) -> None:
-        """Let no other job begin, and have those that are at work on this machine end as by SIGTERM."""
+        """Let no other job begin, and end those that run on this machine by SIGTERM.
+
+        Args:
+            number: of the signal that ended the sweep.
+        """
         _stop(self.folder, number)
         for job in self.jobs():
             if job.state == "begun" and job.host == socket.gethostname() and job.process != os.getpid():
@@ -155,7 +151,7 @@ class Sweep:
         return _stopped(self.folder)
 
     def close(self) -> list[Job]:
-        """The jobs, when none is at work any more; their records are gone then."""
+        """Remove the records when no job runs any more, and return the jobs."""
         jobs = self.jobs()
         state, reason = ("ended", "") if self.stopped else ("failed", "it ended without a word")
         if self.outlived:
@@ -174,72 +170,42 @@ def _stopped(folder: Path) -> int:
     return 0
 
 
-_at_work: AtWork | None = None  # a process is at one job at a time
+_current: CurrentJob | None = None  # a process runs one job at a time
 
 
-def begin(folder: Path, number: int, **facts: Any) -> AtWork:
-    """This process begins a job of the sweep whose records are in `folder`."""
-    global _at_work
-    _at_work = None
-    _at_work = AtWork(Job(number, **facts), folder / f"{number}.json")
-    return _at_work
+def begin(folder: Path, number: int, **facts: Any) -> CurrentJob:
+    """Record that this process begins a job.
+
+    Args:
+        folder: of the sweep's records.
+        number: of the job.
+        facts: more fields of `Job`.
+    """
+    global _current
+    _current = None
+    _current = CurrentJob(Job(number, **facts), folder / f"{number}.json")
+    return _current
 
 
-def take_over() -> AtWork:
-    """This process was started for a job, and goes on with its record."""
-    global _at_work
+def take_over() -> CurrentJob:
+    """Go on with the record of the job that this process was started for."""
+    global _current
     record = Path(os.environ[RECORD])
-    _at_work = AtWork(replace(Job.read(record), process=os.getpid(), host=socket.gethostname()), record)
-    return _at_work
+    _current = CurrentJob(replace(Job.read(record), process=os.getpid(), host=socket.gethostname()), record)
+    return _current
 
 
-def is_apart() -> bool:
+def is_job_process() -> bool:
     """Whether this process, or the first rank of its run, was started for one job of a sweep."""
     return RECORD in os.environ
 
 
-def at_work() -> AtWork | None:
-    """The job of a sweep that this process is at, if it is."""
-    return _at_work
+def current_job() -> CurrentJob | None:
+    """The job of a sweep that this process runs, if it does."""
+    return _current
 
 
-def tell(**facts: Any) -> None:
-    """Record `state` or `rate` of the job at work; outside of a sweep nobody listens."""
-    if _at_work is not None:
-        _at_work.change(**facts)
-
-
-def lines(jobs: Sequence[Job]) -> Iterator[str]:
-    """The table of a sweep, a line for each file that a job wrote, and below it why jobs came to nothing."""
-    yield from _table(_cells(written, job) for job in jobs for written in job.written or [Written("")])
-    for job in jobs:
-        if job.reason:
-            yield f"job {job.number} {job.state} ({' '.join(own(job, jobs))}): {job.reason}"
-
-
-def table(features: Iterable[str | Path]) -> Iterator[str]:
-    """The same table of feature files, or their folders, that are there. Raises OutputError where one is not."""
-    return _table(_cells(Written.of_file(path)) for path in features)
-
-
-def own(job: Job, jobs: Sequence[Job]) -> list[str]:
-    """The overrides of a job that not all jobs of the sweep have; of the only one, all."""
-    common = set.intersection(*(set(each.overrides) for each in jobs)) if len(jobs) > 1 else set()
-    return [override for override in job.overrides if override not in common]
-
-
-def _cells(written: Written, job: Job | None = None) -> tuple[str, ...]:
-    return (
-        "" if job is None else str(job.number),
-        written.collection or (job.collection if job else ""),
-        written.feature or (job.feature if job else ""),
-        "" if job is None else job.state,
-        "" if written.rows is None else str(written.rows),
-        written.dims,
-        "" if job is None or job.rate is None else f"{job.rate:.1f}",
-        "" if written.failures is None else str(written.failures),
-    )
-
-
-def _table(rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    return text.table([HEAD, *rows], align=ALIGN, skip_empty=True, empty="-")
+def update_current(**facts: Any) -> None:
+    """Record `state` or `rate` of the current job; without a sweep this does nothing."""
+    if _current is not None:
+        _current.change(**facts)
