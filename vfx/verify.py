@@ -14,7 +14,7 @@ from vfx.cli import command
 from vfx.collection.collection import collection_name
 from vfx.errors import IntegrityError, OutputError, UsageError
 from vfx.features import schema
-from vfx.features.integrity import survey
+from vfx.features.integrity import examine_files
 from vfx.outputs.find import find_file
 from vfx.outputs.output_folder import OutputFolder
 
@@ -36,7 +36,7 @@ def verify(config: DictConfig) -> Path:
     size = sum(path.stat().st_size for path in paths)
     wrong: set[Path] = set()
     with tqdm(total=size, unit="B", unit_scale=True, disable=None) as bar, logging_redirect_tqdm([log.parent or log]):
-        for path, finding in survey(paths, on_read=bar.update):
+        for path, finding in examine_files(paths, on_read=bar.update):
             log.info("%s: %s", path, finding.text)
             if finding.wrong:
                 wrong.add(path)

@@ -17,8 +17,8 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.features.test_schema import ATTRIBUTES, HOSTILE, attribute, put
-from vfx.features import integrity
-from vfx.features.integrity import Finding, examine, survey
+from vfx.features.examination import Finding
+from vfx.features.integrity import examine, examine_files
 from vfx.features.rows import Failure, Rows
 from vfx.features.writer import FeatureFileWriter
 
@@ -43,8 +43,8 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def problems(path: Path) -> list[str]:
-    return [item.text for item in examine(path) if isinstance(item, Finding) and item.wrong]
+def problems(path: Path, **options: int) -> list[str]:
+    return [item.text for item in examine(path, **options) if isinstance(item, Finding) and item.wrong]
 
 
 def content(path: Path) -> str:
@@ -76,7 +76,7 @@ def test_nothing_is_wrong_with_what_was_written(good: Path, tmp_path: Path, leve
         with FeatureFileWriter(path, level=level, shape=(10, 3), dtype="float16", attributes=ATTRIBUTES) as writer:  # type: ignore[arg-type]
             writer.add_rows(["b", "a_1", "c"], np.ones((3, 10, 3)))
     assert [item for item in examine(path) if isinstance(item, Finding)] == []
-    assert list(survey([path])) == []
+    assert list(examine_files([path])) == []
 
 
 def test_a_part_without_rows_is_whole(tmp_path: Path) -> None:
@@ -85,9 +85,8 @@ def test_a_part_without_rows_is_whole(tmp_path: Path) -> None:
     assert problems(tmp_path / "f.h5") == []
 
 
-def test_blocks_change_nothing(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(integrity, "BLOCK_ROWS", 3)
-    assert problems(good) == []
+def test_blocks_change_nothing(good: Path) -> None:
+    assert problems(good, block_rows=3) == []
 
 
 @pytest.mark.dear
@@ -97,7 +96,7 @@ def test_every_flip_is_found_or_harmless(good: Path, tmp_path: Path) -> None:
     data = np.frombuffer(good.read_bytes(), np.uint8)
     places = [*random.integers(0, len(data), 30), *random.choice(np.flatnonzero(data), 60)]
     paths = [flipped(good, tmp_path / f"{n}.h5", int(at), 1 << n % 8) for n, at in enumerate(places)]
-    found = {path for path, finding in survey(paths, patience=3) if finding.wrong}
+    found = {path for path, finding in examine_files(paths, patience=3) if finding.wrong}
     assert len(found) > 30
     want = content(good)
     assert [str(path) for path in paths if path not in found and content(path) != want] == []
@@ -230,14 +229,10 @@ def test_a_breach_is_named(good: Path, tmp_path: Path, change: Change, messages:
         assert any(re.match(message, line) for line in found), (message, found)
 
 
-def test_a_breach_is_named_once_whatever_the_blocks(
-    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(integrity, "BLOCK_ROWS", 1)
-    found = {name: problems(copied(good, tmp_path / "f.h5", change)) for name, (change, _) in BREACHES.items()}
-    monkeypatch.undo()
-    for name, (change, _) in BREACHES.items():
-        assert sorted(found[name]) == sorted(problems(copied(good, tmp_path / "f.h5", change)))
+def test_a_breach_is_named_once_whatever_the_blocks(good: Path, tmp_path: Path) -> None:
+    for change, _ in BREACHES.values():
+        path = copied(good, tmp_path / "f.h5", change)
+        assert sorted(problems(path, block_rows=1)) == sorted(problems(path))
 
 
 def test_many_of_a_kind_are_counted(good: Path, tmp_path: Path) -> None:
@@ -306,13 +301,10 @@ def crashing(path: Path) -> Iterator[Finding | int]:
 
 
 @pytest.mark.dear
-def test_files_that_take_their_reader_down_are_findings(
-    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(integrity, "examine", crashing)
+def test_files_that_take_their_reader_down_are_findings(good: Path, tmp_path: Path) -> None:
     nan = copied(good, tmp_path / "nan.h5", set_row("features", 1, np.nan))
     paths = [tmp_path / "crash.h5", good, tmp_path / "hang.h5", nan]
-    found = list(survey(paths, patience=1))
+    found = list(examine_files(paths, crashing, patience=1))
     assert {(path.name, finding.text) for path, finding in found if "sha256" not in finding.text} == {
         ("crash.h5", "damaged: HDF5 crashes reading it"),
         ("hang.h5", "damaged: HDF5 hangs reading it"),
@@ -321,14 +313,13 @@ def test_files_that_take_their_reader_down_are_findings(
     assert len(found) == 4
 
 
-def test_memory_does_not_grow_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     """160 MB are read by a process that may take 64 MB."""
-    monkeypatch.setattr(integrity, "MEMORY", 64 << 20)
     block = np.random.default_rng(0).random((400, 1000), "f4")
     with FeatureFileWriter(tmp_path / "f.h5", level="frame", shape=(1000,), attributes=ATTRIBUTES) as writer:
         for v in range(100):
             writer.add_video(f"v{v:03d}", iter([Rows(block, np.arange(400), np.arange(400) / 25)]))
     read: list[int] = []
-    assert list(survey([tmp_path / "f.h5"], on_read=read.append)) == []
+    assert list(examine_files([tmp_path / "f.h5"], memory=64 << 20, on_read=read.append)) == []
     assert sum(read) > 160_000_000
     assert json.loads(h5py.File(tmp_path / "f.h5").attrs["digests"]).keys() == {*COLUMNS, "attributes"}

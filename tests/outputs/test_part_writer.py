@@ -138,7 +138,7 @@ def test_a_part_with_chunks_is_a_feature_file_that_says_so(output: OutputFolder)
         assert list(file.ids) == ["a_6", "a_7", "a_8"]
         assert file.failures == []
         assert file.chunks == {"a": Chunk(2, 3, 3)}
-    assert [f for _, f in integrity.survey([part])] == []
+    assert [f for _, f in integrity.examine_files([part])] == []
 
 
 @pytest.mark.parametrize("chunk", [Chunk(2, 2, 3), Chunk(2, 4, 3), Chunk(-1, 1, 3)])
@@ -146,7 +146,7 @@ def test_a_chunk_that_cannot_be_is_found(output: OutputFolder, chunk: Chunk) -> 
     writer = parts(output)
     put_chunk(writer, "a", chunk, range(1, 4))
     writer.close()
-    findings = [finding.text for _, finding in integrity.survey(output.part_paths())]
+    findings = [finding.text for _, finding in integrity.examine_files(output.part_paths())]
     assert findings == ["chunks, row 0: not a range of its total"]
 
 
@@ -161,7 +161,7 @@ def test_a_chunk_that_was_changed_is_found(output: OutputFolder, change: str) ->
             del file["chunks"]
         else:
             file["chunks"][0] = ("a", 0, 2, 3)
-    (finding,) = [finding.text for _, finding in integrity.survey([part])]
+    (finding,) = [finding.text for _, finding in integrity.examine_files([part])]
     assert finding.startswith("chunks: not what was written" if change == "units" else "attribute digests: 'chunks'")
     output.prepare(RECIPE, overwrite=False)
     assert output.chunks() == set()  # the part is set aside

@@ -1,6 +1,7 @@
-"""Digests of what a feature file holds, column by column: the same for every copy, however its bytes are laid out.
+"""SHA-256 digests of the columns and attributes of a feature file. Copies that store the same rows have the same
+digests, however HDF5 lays them out.
 
-How each is made stands in docs/schema.md, so that other programs can make them too.
+docs/schema.md defines them, so that other programs can compute them too.
 """
 
 from __future__ import annotations
@@ -15,21 +16,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-NAME = "digests"  # of the attribute that holds them, as JSON: the path of a dataset, or `attributes` -> sha256
+NAME = "digests"  # the attribute that holds them: a JSON object from the path of a dataset, or ATTRIBUTES, to SHA-256
 ATTRIBUTES = "attributes"
 
 
 class ColumnDigest:
-    """The sha256 of a column, given its rows in order, in blocks of any size.
+    """The SHA-256 of a column, computed block by block.
 
-    Numbers count as their little-endian bytes, text as UTF-8 with a NUL after each, a record as its fields in turn.
+    Numbers are hashed as little-endian bytes, a text as UTF-8 with a NUL after it, a record as its fields in turn.
     """
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
 
     def update(self, rows: NDArray[Any]) -> None:
-        """`rows`: numbers of any shape, or (n,) str or bytes, or (n,) records of these and of int64."""
+        """Add rows, in their order, in blocks of any size.
+
+        Args:
+            rows: Numbers of any shape, or (n,) str or bytes, or (n,) records of these and of int64.
+        """
         if rows.dtype.kind in "fiu":
             plain = np.ascontiguousarray(rows, rows.dtype.newbyteorder("<"))
             self._hash.update(plain.reshape(-1).view(np.uint8).data)
@@ -37,17 +42,18 @@ class ColumnDigest:
             self._hash.update(b"".join(map(_encoded, _values(rows))))
 
     def hexdigest(self) -> str:
+        """The digest of the rows so far, in hexadecimal."""
         return self._hash.hexdigest()
 
 
 def attributes_digest(attributes: Mapping[str, str]) -> str:
-    """The sha256 of all attributes but the digests themselves, as JSON sorted by name, all ASCII."""
+    """The SHA-256 of all attributes except the digests, as JSON in ASCII, sorted by name."""
     others = {name: value for name, value in attributes.items() if name != NAME}
     return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
 
 
 def parsed(text: str) -> dict[str, Any]:
-    """The JSON object of an attribute; empty where it is none."""
+    """The JSON object in a text; empty where there is none."""
     with contextlib.suppress(ValueError, RecursionError):
         value = json.loads(text)
         if isinstance(value, dict):

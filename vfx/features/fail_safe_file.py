@@ -1,7 +1,7 @@
-"""A new file for HDF5 to write to, by which the library never meets a disk that refuses.
+"""A file for HDF5 to write to, which keeps the errors of the disk from the HDF5 library.
 
-Once a write has failed under HDF5 2.0, what it has open can be neither written nor closed: errors come that are no
-OSError, and the process dies of SIGSEGV at its end. Here the refusal is kept, and what would follow it is dropped.
+After a failed write, HDF5 2.0 can neither write nor close what it has open: it raises errors other than OSError, and
+the process crashes (SIGSEGV) when it ends. FailSafeFile keeps the first error, and drops all that is written after it.
 """
 
 from __future__ import annotations
@@ -12,35 +12,45 @@ from typing import Any
 
 
 class FailSafeFile(FileIO):
-    """A file object for h5py. Raises OSError where the file cannot be made.
+    """A new file, as a file object for h5py.
 
-    To be used in a thread that is not the main one: a signal that breaks in on a write there would be a refusal too.
+    Use it in a thread other than the main one, where a signal handler that raises would count as a failed write.
+
+    Args:
+        path: The file, which must not exist.
+
+    Raises:
+        OSError: It could not be created.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "x+")
-        self._refusal: OSError | None = None
+        self._error: OSError | None = None
 
     def check(self) -> None:
-        """Raises OSError if the disk has refused anything of the file."""
-        if self._refusal is not None:
-            raise self._refusal
+        """Raise the first error of a write.
+
+        Raises:
+            OSError: A write failed.
+        """
+        if self._error is not None:
+            raise self._error
 
     def write(self, data: Any) -> int:
-        """All of it, or so it seems."""
+        """Write all data, unless a write has failed. Never raises OSError."""
         rest = memoryview(data).cast("B")
         size = len(rest)
         try:
-            while self._refusal is None and rest:
+            while self._error is None and rest:
                 rest = rest[super().write(rest) :]
         except OSError as error:
-            self._refusal = error
+            self._error = error
         return size
 
     def truncate(self, size: int | None = None) -> int:
-        """To a size in bytes, or so it seems."""
+        """Set the size in bytes. Never raises OSError."""
         try:
             return super().truncate(size)
         except OSError as error:
-            self._refusal = self._refusal or error
+            self._error = self._error or error
             return self.tell() if size is None else size

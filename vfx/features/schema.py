@@ -1,7 +1,7 @@
-"""HDF5 as vfx uses it: the columns of a feature file, and which files are taken for one.
+"""The HDF5 schema of feature files, and the check that a file keeps it. The only module that imports h5py.
 
-This is the only module that knows h5py. A file may come from anywhere, so nothing of it is followed to another file,
-no filter is loaded for it, and no claim that it makes about its own size is believed.
+A file may come from anywhere. So links to other files are not followed, no filter plugins are loaded, and the sizes
+that a file claims are compared with its own.
 """
 
 from __future__ import annotations
@@ -27,21 +27,27 @@ ATTRIBUTES = ("schema", "level", "feature", "collection", "created", "config", "
 TEXT = h5py.string_dtype()
 FAILURE = np.dtype([("id", TEXT), ("stage", TEXT), ("error", TEXT)])
 CHUNK = np.dtype([("id", TEXT), ("begin", "<i8"), ("end", "<i8"), ("total", "<i8")])
-# Those that come with h5py itself; any other would be looked for among the plugins of this machine.
+# The filters that come with h5py. For any other HDF5 would look for a plugin on this machine.
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
-MOST_COMPRESSED = 100  # times the size of its file that a column may claim, if it is compressed
-MOST_CHUNK_BYTES = 256 << 20  # of a compressed chunk, which is unpacked whole for any row in it
+MOST_COMPRESSED = 100  # how many times the size of its file a compressed column may claim
+MOST_CHUNK_BYTES = 256 << 20  # of a compressed chunk, which is decompressed completely for any row in it
 SHOWN = 3
 REMEDY = "copy it again, or make it again with overwrite=true"  # for a file that cannot be used
 # What h5py raises for a damaged file, besides OSError.
-LIBRARY_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError, SystemError)
+H5PY_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError, SystemError)
 
 File: TypeAlias = h5py.File
 Dataset: TypeAlias = h5py.Dataset
 
 
 class Column(NamedTuple):
-    """What the schema says of a dataset. `per`: of what it has a row each, and how many more than those."""
+    """What the schema says of a dataset.
+
+    Args:
+        dtypes: The types that it may have.
+        axes: The numbers of axes that it may have.
+        per: Another dataset, and how many rows more than that it has.
+    """
 
     dtypes: tuple[np.dtype[Any], ...]
     axes: tuple[int, ...] = (1,)
@@ -61,28 +67,32 @@ FRAME_COLUMNS: Mapping[str, Column] = {
     "videos/offsets": Column((np.dtype("<i8"),), per=("videos/ids", 1)),
     "videos/decoder": Column(_TEXTS, per=("videos/ids", 0)),
 }
-# Frame level: what only parts of an unfinished output have, if they hold chunks of videos.
+# Frame level: only in parts of an unfinished output, if they hold chunks of videos.
 PART_COLUMNS: Mapping[str, Column] = {"chunks": Column((CHUNK,))}
 
 
 def columns(file: File, level: str) -> Mapping[str, Column]:
-    """The datasets that this file must have, being of this level."""
+    """The datasets that a file of this level must have."""
     if level != "frame":
         return COLUMNS
     return {**COLUMNS, **FRAME_COLUMNS, **{name: column for name, column in PART_COLUMNS.items() if name in file}}
 
 
-def create(sink: FailSafeFile) -> File:
-    """A new file, open for writing."""
-    return h5py.File(sink, "w")
+def create(target: FailSafeFile) -> File:
+    """Create an HDF5 file, open for writing."""
+    return h5py.File(target, "w")
 
 
 def open_checked(path: Path) -> File:
-    """A feature file, open for reading. Raises OutputError that says why it is not one; reads no row of it."""
-    file = open_any(path)
+    """Open a feature file for reading, and check its structure. No row is read.
+
+    Raises:
+        OutputError: It is missing or no feature file, and why.
+    """
+    file = open_hdf5(path)
     try:
         with reading(path):
-            found = [*breaches(file)]
+            found = [*problems(file)]
         if found:
             more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
             raise OutputError(
@@ -94,46 +104,50 @@ def open_checked(path: Path) -> File:
     return file
 
 
-def open_any(path: Path) -> File:
-    """An HDF5 file of whatever content, open for reading. Raises OutputError where it is none."""
+def open_hdf5(path: Path) -> File:
+    """Open an HDF5 file for reading, whatever it holds.
+
+    Raises:
+        OutputError: It is missing or no HDF5 file.
+    """
     if not path.is_file():
         raise OutputError(f"no feature file {path}; `python -m vfx.extract` makes them")
     try:
         # Without a cache of chunks, HDF5 reads the rows that are asked for, not all the chunks that they lie in.
         return h5py.File(path, "r", rdcc_nbytes=0)
-    except LIBRARY_ERRORS as error:
+    except H5PY_ERRORS as error:
         raise OutputError(f"{path} is not a readable HDF5 file: {error}; {REMEDY}") from error
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """What the library raises inside for a damaged file becomes an OutputError."""
+    """Turn what h5py raises inside the block for a damaged file into an OutputError."""
     try:
         yield
-    except LIBRARY_ERRORS as error:
+    except H5PY_ERRORS as error:
         raise OutputError(f"{path} is damaged: {error}; python -m vfx.verify file=... says where") from error
 
 
 def attributes(file: File) -> dict[str, str]:
-    """The attributes that are text, as all of the schema are; others are not read, whatever their size."""
+    """The attributes that are text, which all of the schema are. Others are not read, whatever their size."""
     found = {}
     for name in file.attrs:
-        with contextlib.suppress(*LIBRARY_ERRORS):  # damaged, or of a type that numpy does not know
+        with contextlib.suppress(*H5PY_ERRORS):  # damaged, or of a type that numpy does not know
             attribute = file.attrs.get_id(name)
-            if attribute.shape == () and _is_varying(attribute.dtype):
+            if attribute.shape == () and _is_variable_length(attribute.dtype):
                 found[name] = file.attrs[name]
     return found
 
 
 def datasets(file: File) -> list[str]:
-    """The paths of all that is linked in the file as a feature file has it: at the root and in `videos`."""
+    """The paths of all members of the root and of the group `videos`."""
     names = [name for name in file if name != "videos"]
-    inside = _linked(file, "videos")
+    inside = _follow(file, "videos")
     return [*names, *(f"videos/{name}" for name in (inside if isinstance(inside, h5py.Group) else ()))]
 
 
-def breaches(file: File) -> Iterator[str]:
-    """What an open file lacks to be taken for a feature file. Looks at its structure alone, at no row."""
+def problems(file: File) -> Iterator[str]:
+    """Say in what the structure of an open file differs from the schema. No row is read."""
     names = set(file.attrs)
     texts = attributes(file)
     if texts.get("schema") != SCHEMA:
@@ -162,15 +176,16 @@ def breaches(file: File) -> Iterator[str]:
 
 
 def column_problem(file: File, name: str) -> str | None:
-    """Why a dataset is not the column that the schema has, as the end of a sentence, or None. Reads no row."""
+    """Say why a dataset is not the column that the schema has, as the end of a sentence; None if it is. No row is
+    read."""
     try:
         return _problem(file, name, {**COLUMNS, **FRAME_COLUMNS, **PART_COLUMNS}[name])
-    except LIBRARY_ERRORS as error:
+    except H5PY_ERRORS as error:
         return f"cannot be opened: {error}"
 
 
 def _problem(file: File, name: str, column: Column) -> str | None:
-    dataset = _linked(file, name)
+    dataset = _follow(file, name)
     if isinstance(dataset, str):
         return dataset
     if not isinstance(dataset, h5py.Dataset):
@@ -180,8 +195,8 @@ def _problem(file: File, name: str, column: Column) -> str | None:
     if dataset.external:
         return f"keeps its rows in another file ({dataset.external[0][0]}): copy it with its rows"
     dtype = dataset.dtype
-    if not any(_is_same(dtype, wanted) for wanted in column.dtypes):
-        return f"is of {_told(dtype)}, wanted {' or '.join(map(_told, column.dtypes))}"
+    if not any(_is_same_dtype(dtype, wanted) for wanted in column.dtypes):
+        return f"is of {_dtype_name(dtype)}, wanted {' or '.join(map(_dtype_name, column.dtypes))}"
     shape = dataset.shape
     if shape is None or len(shape) not in column.axes or 0 in shape[1:]:
         return f"has the shape {shape}, wanted {' or '.join(map(str, column.axes))} axes"
@@ -199,8 +214,8 @@ def _problem(file: File, name: str, column: Column) -> str | None:
     return None
 
 
-def _linked(file: File, name: str) -> Any:
-    """What a path leads to by links within the file, or why it leads nowhere."""
+def _follow(file: File, name: str) -> Any:
+    """The member at a path, or a text that says why there is none."""
     node: Any = file
     for part in name.split("/"):
         if not isinstance(node, h5py.Group):
@@ -214,21 +229,21 @@ def _linked(file: File, name: str) -> Any:
     return node
 
 
-def _is_same(dtype: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
+def _is_same_dtype(dtype: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
     if wanted.fields is not None:
-        return dtype.names == wanted.names and all(_is_same(dtype[n], wanted[n]) for n in wanted.names or ())
+        return dtype.names == wanted.names and all(_is_same_dtype(dtype[n], wanted[n]) for n in wanted.names or ())
     if dtype.kind == "O":
-        return _is_varying(dtype) and wanted.kind == "O"
+        return _is_variable_length(dtype) and wanted.kind == "O"
     return dtype == wanted
 
 
-def _is_varying(dtype: np.dtype[Any]) -> bool:
-    """Whether it is text of any length, as HDF5 has it."""
+def _is_variable_length(dtype: np.dtype[Any]) -> bool:
+    """Whether it is a string of variable length."""
     info = h5py.check_string_dtype(dtype)
     return info is not None and info.length is None
 
 
-def _told(dtype: np.dtype[Any]) -> str:
+def _dtype_name(dtype: np.dtype[Any]) -> str:
     if dtype.names is not None:
         return f"records of {', '.join(dtype.names)}"
-    return "text" if _is_varying(dtype) else str(dtype)
+    return "text" if _is_variable_length(dtype) else str(dtype)

@@ -1,4 +1,4 @@
-"""Feature files as they are written: whole or not at all, in the schema that `vfx.features.reader` reads."""
+"""Writes feature files, completely or not at all."""
 
 from __future__ import annotations
 
@@ -23,15 +23,28 @@ from vfx.features.rows import BLOCK_BYTES, Failure, Rows
 from vfx.features.schema import CHUNK, FAILURE, SCHEMA, TEXT, Dataset, Level
 from vfx.system.files import replace_durably, write_error, writing
 
-CHUNK_BYTES = 128 << 10  # a chunk is read whole for one row and written whole for one video
+CHUNK_BYTES = 128 << 10  # other programs read a whole chunk for one row
+CHUNK_ROWS = 4096  # of the other columns
+BUFFER_ROWS = 16384  # of the other columns
 T = TypeVar("T")
 
 
 class FeatureFileWriter:
-    """Writes one feature file: under another name while it is open, under its own when all is on the disk.
+    """Writes a feature file, as a context manager. The file appears at `path` when the block has ended without an
+    exception; until then it has a temporary name.
 
-    Use as a context manager; an exception inside leaves no file. Rows come a video (frame level) or a block
-    (other levels) at a time, in the order in which they shall stand. `shape`: of one row, (D,) or (10, D).
+    Args:
+        path: The file.
+        level: What a row is of. At frame level call `add_video`, else `add_rows`.
+        shape: Of a row: (D,), or (10, D) with ten crops kept apart.
+        dtype: "float32" or "float16".
+        attributes: The text attributes `feature`, `collection`, `config` and `provenance`, and any others.
+
+    Attributes:
+        attributes: All attributes. They may be changed until the block ends.
+
+    Raises:
+        OutputError: The disk refuses the file, or the file does not read back.
     """
 
     def __init__(
@@ -46,23 +59,22 @@ class FeatureFileWriter:
         self.path = path
         self._temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
         with writing(path):
-            self._sink = FailSafeFile(self._temporary)
-        self._aside = ThreadPoolExecutor(1)  # where HDF5 writes, while digests are made here
-        self._file = self._do(schema.create, self._sink)
+            self._target = FailSafeFile(self._temporary)
+        self._thread = ThreadPoolExecutor(1)  # in which HDF5 writes, while this one computes digests
+        self._file = self._in_thread(schema.create, self._target)
         self._columns: dict[str, _Column] = {}
         row_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        self._features = self._column(
-            "features", np.dtype(dtype), shape, max(1, CHUNK_BYTES // row_bytes), max(1, BLOCK_BYTES // row_bytes)
-        )
-        self._ids = self._column("ids", TEXT)
-        self._failures = self._column("failures", FAILURE)
+        chunk, buffer = (max(1, size // row_bytes) for size in (CHUNK_BYTES, BLOCK_BYTES))
+        self._create("features", np.dtype(dtype), shape, chunk=chunk, buffer=buffer)
+        self._create("ids", TEXT)
+        self._create("failures", FAILURE)
         if level == "frame":
-            self._index = self._column("index", np.dtype(np.int64))
-            self._seconds = self._column("seconds", np.dtype(np.float64))
-            self._videos = self._column("videos/ids", TEXT)
-            self._offsets = self._column("videos/offsets", np.dtype(np.int64))
-            self._decoders = self._column("videos/decoder", TEXT)
-            self._offsets.append([0])
+            self._create("index", np.dtype(np.int64))
+            self._create("seconds", np.dtype(np.float64))
+            self._create("videos/ids", TEXT)
+            self._create("videos/offsets", np.dtype(np.int64))
+            self._create("videos/decoder", TEXT)
+            self._append("videos/offsets", [0])
         self.attributes: dict[str, str] = {
             "schema": SCHEMA,
             "level": level,
@@ -70,46 +82,42 @@ class FeatureFileWriter:
             **attributes,
         }
 
-    def _column(
-        self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...] = (), chunk: int = 4096, block: int = 16384
-    ) -> _Column:
-        data = self._do(
-            self._file.create_dataset, name, (0, *shape), dtype, maxshape=(None, *shape), chunks=(chunk, *shape)
-        )
-        self._columns[name] = _Column(data, dtype, block, self._aside, self._sink)
-        return self._columns[name]
-
-    def _do(self, work: Callable[..., T], *arguments: Any, **options: Any) -> T:
-        return self._aside.submit(work, *arguments, **options).result()
-
     @property
     def rows(self) -> int:
-        return self._features.length
+        """The number of rows so far."""
+        return self._columns["features"].length
 
     def add_video(self, id: str, blocks: Iterator[Rows], *, decoder: str = "") -> None:
-        """Append the rows of one video, in blocks of any size. Videos come sorted by id, rows by index."""
+        """Frame level: add the rows of a video. Call it for videos in ascending order of their ids.
+
+        Args:
+            id: The id of the video.
+            blocks: Its rows by ascending index, in blocks of any size.
+            decoder: The decoder that read it.
+        """
         for block in blocks:
-            self._features.append(block.features)
-            self._index.append(block.index)
-            self._seconds.append(block.seconds)
-            self._ids.append([f"{id}_{i}" for i in block.index])
-        self._videos.append([id])
-        self._decoders.append([decoder])
-        self._offsets.append([self.rows])
+            self._append("features", block.features)
+            self._append("index", block.index)
+            self._append("seconds", block.seconds)
+            self._append("ids", [f"{id}_{i}" for i in block.index])
+        self._append("videos/ids", [id])
+        self._append("videos/decoder", [decoder])
+        self._append("videos/offsets", [self.rows])
 
     def add_rows(self, ids: Sequence[str], features: NDArray[Any]) -> None:
-        """Append a block of rows at video or segment level, in the order in which they shall stand."""
-        self._ids.append(ids)
-        self._features.append(features)
+        """Video or segment level: add rows, (n, D) or (n, 10, D), with their ids."""
+        self._append("ids", ids)
+        self._append("features", features)
 
     def add_chunk(self, id: str, chunk: Chunk) -> None:
-        """Say that the file holds this chunk of a video alone, as only a part of an unfinished output may."""
+        """Say that the file holds only this chunk of a video. Only parts of an unfinished output may."""
         if "chunks" not in self._columns:
-            self._column("chunks", CHUNK, chunk=64)
-        self._columns["chunks"].append([(id, *chunk)])
+            self._create("chunks", CHUNK, chunk=64)
+        self._append("chunks", [(id, *chunk)])
 
     def add_failures(self, failures: list[Failure]) -> None:
-        self._failures.append([tuple(map(_storable, failure)) for failure in failures])
+        """Add what could not be read completely."""
+        self._append("failures", [tuple(map(_storable, failure)) for failure in failures])
 
     def __enter__(self) -> FeatureFileWriter:
         return self
@@ -123,27 +131,47 @@ class FeatureFileWriter:
                 replace_durably(self._temporary, self.path)
             elif isinstance(error, OSError):
                 raise error
-        except OSError as refusal:
-            raise write_error(self.path, refusal) from refusal
+        except OSError as os_error:
+            raise write_error(self.path, os_error) from os_error
         finally:
-            self._aside.submit(self._file.close)
-            self._aside.shutdown()
+            self._thread.submit(self._file.close)
+            self._thread.shutdown()
             with contextlib.suppress(OSError):
-                self._sink.close()
+                self._target.close()
             with contextlib.suppress(OSError):
                 self._temporary.unlink(missing_ok=True)
 
+    def _create(
+        self,
+        name: str,
+        dtype: np.dtype[Any],
+        shape: tuple[int, ...] = (),
+        *,
+        chunk: int = CHUNK_ROWS,
+        buffer: int = BUFFER_ROWS,
+    ) -> None:
+        """Create a column; `chunk` and `buffer` are rows."""
+        options = {"maxshape": (None, *shape), "chunks": (chunk, *shape)}
+        data = self._in_thread(self._file.create_dataset, name, (0, *shape), dtype, **options)
+        self._columns[name] = _Column(data, dtype, buffer, self._thread, self._target)
+
+    def _append(self, name: str, values: Any) -> None:
+        self._columns[name].append(values)
+
+    def _in_thread(self, work: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        return self._thread.submit(work, *arguments, **options).result()
+
     def _complete(self) -> None:
-        found = {}
+        digests = {}
         for name, column in self._columns.items():
             column.flush()
-            found[name] = column.digest.hexdigest()
-        found[checksums.ATTRIBUTES] = checksums.attributes_digest(self.attributes)
-        self._do(self._file.attrs.update, {**self.attributes, checksums.NAME: json.dumps(found)})
-        self._do(self._file.close)
-        self._sink.check()
-        self._sink.close()
-        with schema.open_checked(self._temporary) as again:  # what cannot be opened must not take the final name
+            digests[name] = column.digest.hexdigest()
+        digests[checksums.ATTRIBUTES] = checksums.attributes_digest(self.attributes)
+        self._in_thread(self._file.attrs.update, {**self.attributes, checksums.NAME: json.dumps(digests)})
+        self._in_thread(self._file.close)
+        self._target.check()
+        self._target.close()
+        with schema.open_checked(self._temporary) as again:  # a file that cannot be opened must not appear at `path`
             if again["features"].shape[0] != self.rows:
                 raise OutputError(
                     f"{self._temporary} does not read back as it was written: is the disk sound? Write to"
@@ -152,46 +180,46 @@ class FeatureFileWriter:
 
 
 def _storable(text: str) -> str:
-    """Text as HDF5 takes it: names of files may hold bytes that are no UTF-8, messages of libraries a NUL."""
+    """Escape what HDF5 cannot store: bytes in file names that are not UTF-8, and NUL in messages."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
 class _Column:
-    """A dataset that grows at its end, in blocks large enough for HDF5 to be fast, and the digest of its rows."""
+    """A dataset that rows are appended to, and its digest. Rows are collected in a buffer, as HDF5 is slow with few."""
 
     def __init__(
-        self, data: Dataset, dtype: np.dtype[Any], block: int, aside: ThreadPoolExecutor, sink: FailSafeFile
+        self, data: Dataset, dtype: np.dtype[Any], buffer: int, thread: ThreadPoolExecutor, target: FailSafeFile
     ) -> None:
         self._data = data
-        # text and records become arrays of objects, which h5py turns into HDF5's own
+        # Texts and records are arrays of objects in memory, which h5py converts.
         memory = dtype if dtype.kind in "fiu" else np.dtype(object) if dtype.fields is None else dtype
-        self._block = np.empty((block, *data.shape[1:]), memory)
-        self._waiting = 0
-        self._aside = aside
-        self._sink = sink
+        self._buffer = np.empty((buffer, *data.shape[1:]), memory)
+        self._filled = 0
+        self._thread = thread
+        self._target = target
         self.digest = checksums.ColumnDigest()
         self.length = 0
 
     def append(self, values: Any) -> None:
-        rows = np.asarray(values, self._block.dtype).reshape(-1, *self._block.shape[1:])
+        rows = np.asarray(values, self._buffer.dtype).reshape(-1, *self._buffer.shape[1:])
         self.length += len(rows)
         while len(rows):
-            room = min(len(rows), len(self._block) - self._waiting)
-            self._block[self._waiting : self._waiting + room] = rows[:room]
-            self._waiting += room
+            room = min(len(rows), len(self._buffer) - self._filled)
+            self._buffer[self._filled : self._filled + room] = rows[:room]
+            self._filled += room
             rows = rows[room:]
-            if self._waiting == len(self._block):
+            if self._filled == len(self._buffer):
                 self.flush()
 
     def flush(self) -> None:
-        if not self._waiting:
+        if not self._filled:
             return
-        rows = self._block[: self._waiting]
-        storing = self._aside.submit(self._store, rows)
-        self.digest.update(rows)  # hashlib lets go of the interpreter, as HDF5 does
-        storing.result()
-        self._sink.check()
-        self._waiting = 0
+        rows = self._buffer[: self._filled]
+        stored = self._thread.submit(self._store, rows)
+        self.digest.update(rows)  # in parallel, as hashlib and HDF5 release the GIL
+        stored.result()
+        self._target.check()
+        self._filled = 0
 
     def _store(self, rows: NDArray[Any]) -> None:
         start = len(self._data)

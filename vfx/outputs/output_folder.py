@@ -113,7 +113,7 @@ class OutputFolder:
         paths = self.part_paths()
         for path in paths:
             path.open("rb").close()  # a part that may not be read is not damaged
-        for path, finding in integrity.survey(paths, look=integrity.altered):
+        for path, finding in integrity.examine_files(paths, integrity.examine_digests):
             if path.exists():  # this is its first finding
                 self._set_aside(path, finding.text)
 
