@@ -123,7 +123,7 @@ class FeatureWriter(BasePredictionWriter):
             self._counters.failures.update(failure.stage for failure in set().union(*found))
         self._counters.frames += len(batch)
         if self._recorder is not None:
-            self._recorder.note()
+            self._recorder.sample()
 
     def _add(self, batch: Batch, parts: PartWriter, rows: NDArray[np.float32]) -> list[list[Failure]]:
         """Give one encoder's rows to its parts; returns the failures of each video that ends in the batch."""

@@ -1,4 +1,4 @@
-"""What a run counts and times, so that its user sees where the time goes."""
+"""Counts and times of a run, which show its bottleneck."""
 
 from __future__ import annotations
 
@@ -11,8 +11,18 @@ from dataclasses import dataclass, field, fields
 
 @dataclass
 class RunCounters:
-    """Counts and seconds of one rank. `decode`, `threads`: seconds that workers read and threads ran networks, which
-    they do beside the rest; `waiting` (for frames), `network` (for features), `writing`: of the main process, in turn.
+    """Counts and times of one rank. Times are in seconds.
+
+    Args:
+        videos: Videos that were read.
+        frames: Frames whose features were written.
+        done_cost: The cost of what was read, in the unit of VideoSource.cost.
+        failures: Failures by stage.
+        decode: Decoding, summed over workers.
+        threads: Inference, summed over threads.
+        waiting: The main process waited for frames.
+        network: The main process waited for features.
+        writing: The main process wrote.
     """
 
     videos: int = 0

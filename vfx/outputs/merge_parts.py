@@ -22,11 +22,11 @@ from vfx.errors import ExtractionError, OutputError
 from vfx.features.reader import FeatureReader
 from vfx.features.rows import Failure, Rows
 from vfx.features.writer import FeatureFileWriter
+from vfx.text import SHOWN
 
 MAX_OPEN_FILES = 200  # the usual limit of a process is 1024
 BLOCK_ROWS = 4096
 NETWORK = "network"  # the stage at which rows turn out not to be finite
-SHOWN = 5  # how many failures an error names
 
 
 class DamagedPartError(OutputError):

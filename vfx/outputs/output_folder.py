@@ -208,8 +208,8 @@ class OutputFolder:
                 raise
             self._set_aside(damaged.path, str(damaged))
             raise ExtractionError(f"{damaged}; run the same command again, which reads its videos again") from damaged
-        pieces = [*self.parts.glob(throughput.PIECES), *self.shards.glob(f"*/parts/{throughput.PIECES}")]
-        throughput.keep(self.folder, pieces)
+        recorded = [*self.parts.glob(throughput.PATTERN), *self.shards.glob(f"*/parts/{throughput.PATTERN}")]
+        throughput.merge(self.folder, recorded)
         shutil.rmtree(self.parts, ignore_errors=True)
         shutil.rmtree(self.shards, ignore_errors=True)
 

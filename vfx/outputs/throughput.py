@@ -1,9 +1,8 @@
-"""How the work on an output went over time: what was done and where the time went, in a bounded number of intervals.
+"""Throughput over time: what a run did and where its time went, in a limited number of intervals.
 
-Each process at work keeps a course of its own beside its parts, `parts/throughput-*.tsv`, so that a kill loses the last
-seconds of it alone. When the parts become `features.h5`, all of them, those of earlier runs, of other ranks and of
-shards too, are added up in `throughput.tsv`. It is a picture of the work, and no part of the result: where a disk
-refuses it, or it is damaged, there is none.
+Each process records its own intervals beside its parts, in `parts/throughput-*.tsv`, so that a kill loses the last
+seconds alone. When the parts become `features.h5`, all these files, also of earlier runs, other ranks and shards, are
+added up in `throughput.tsv`. It is not part of the result: if the disk refuses it or it is damaged, there is none.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ from vfx.outputs.counters import RunCounters
 from vfx.system.files import write_text
 
 NAME = "throughput.tsv"
-PIECES = "throughput-*.tsv"
+PATTERN = "throughput-*.tsv"  # of the files beside the parts
 LIMIT = 256  # intervals, however long the work
-FIRST_STEP = 0.5  # seconds between two marks, until there are too many
+FIRST_STEP = 0.5  # seconds between two samples, until there are too many
 WRITE_SECONDS = 30.0
 COUNTERS = ("videos", "frames", "failures", "waiting", "network", "writing", "decode", "threads")
 
@@ -36,8 +35,14 @@ log = logging.getLogger(__name__)
 
 
 class Interval(NamedTuple):
-    """What was done from `begin` to `end`, seconds since 1970. Somebody was at work for `seconds` of it, all processes
-    together for `work`, and the others are what a RunCounters counts, of all of them.
+    """What was done in some time.
+
+    Args:
+        begin: Seconds since 1970.
+        end: Seconds since 1970.
+        seconds: For how much of it any process was working.
+        work: The working time of all processes together, in seconds.
+        videos, frames, failures, waiting, network, writing, decode, threads: As in RunCounters, summed over processes.
     """
 
     begin: float
@@ -55,88 +60,102 @@ class Interval(NamedTuple):
 
 
 class Recorder:
-    """Marks now and then what a process has counted, and keeps that in each of `folders`, those of its parts."""
+    """Samples the counters of a process over time, and writes the intervals between samples to files.
+
+    Args:
+        counters: Of the process.
+        folders: The folders of its parts, each of which gets a file.
+        limit: How many intervals there are at most.
+        step: Seconds between two samples. It doubles whenever there are too many.
+    """
 
     def __init__(
         self, counters: RunCounters, folders: Sequence[Path], *, limit: int = LIMIT, step: float = FIRST_STEP
     ) -> None:
         self._counters = counters
-        name = PIECES.replace("*", uuid.uuid4().hex[:12])
+        name = PATTERN.replace("*", uuid.uuid4().hex[:12])
         self._paths = [folder / name for folder in folders]
         self._limit, self._step = limit, step
         self._offset = time.time() - time.monotonic()  # a clock that is set meanwhile changes nothing
-        self._marks = [self._mark()]
+        self._samples = [self._now()]
         self._written = time.monotonic()
 
-    def note(self) -> None:
-        """To be called often: marks where it is time, and writes where that was long ago."""
+    def sample(self) -> None:
+        """Take a sample and write the file if it is time to. Call this often."""
         now = time.monotonic()
-        if now - self._marks[-1][0] >= self._step:
-            self._marks.append(self._mark())
-            if len(self._marks) > self._limit + 1:  # marks count from the beginning, so any may be left out
-                self._marks = self._marks[::2]
+        if now - self._samples[-1][0] >= self._step:
+            self._samples.append(self._now())
+            if len(self._samples) > self._limit + 1:  # samples count from the beginning, so any may be left out
+                self._samples = self._samples[::2]
                 self._step *= 2
         if now - self._written >= WRITE_SECONDS:
             self._written = now
-            self._write(self.course())
+            self._write(self.intervals())
 
     def close(self) -> None:
-        """Write all up to now."""
-        self._write(self.course())
+        """Write what has happened up to now."""
+        self._write(self.intervals())
 
-    def course(self) -> list[Interval]:
-        """What happened between the marks, and since the last."""
-        marks = [*self._marks, self._mark()]
-        if len(marks) > 2 and marks[-1][0] - marks[-2][0] < self._step / 2:  # no interval of an instant
-            del marks[-2]
+    def intervals(self) -> list[Interval]:
+        """What happened between the samples, and since the last one."""
+        samples = [*self._samples, self._now()]
+        if len(samples) > 2 and samples[-1][0] - samples[-2][0] < self._step / 2:  # no interval of an instant
+            del samples[-2]
         rows = []
-        for before, after in itertools.pairwise(np.array(marks)):
+        for before, after in itertools.pairwise(np.array(samples)):
             length = float(after[0] - before[0])
             if length > 0:
                 begin, end = before[0] + self._offset, after[0] + self._offset
                 rows.append(Interval(begin, end, length, length, *(after[1:] - before[1:]).tolist()))
         return rows
 
-    def _mark(self) -> tuple[float, ...]:
+    def _now(self) -> tuple[float, ...]:
         counters = self._counters
         counts = [counters.failures.total() if name == "failures" else getattr(counters, name) for name in COUNTERS]
         return (time.monotonic(), *map(float, counts))
 
-    def _write(self, course: list[Interval]) -> None:
+    def _write(self, intervals: list[Interval]) -> None:
         for path in self._paths:
-            if path.parent.is_dir():  # one that was removed stays so
-                write(path, course)
+            if path.parent.is_dir():  # a folder that was removed is not made again
+                write(path, intervals)
 
 
-def keep(folder: Path, pieces: Iterable[Path]) -> None:
-    """Add courses to the one of an output's folder, which then holds them, and remove them."""
-    there = sorted(pieces)
-    if there and write(folder / NAME, added_up([read(path) for path in (folder / NAME, *there)])):
-        for path in there:
+def merge(folder: Path, paths: Iterable[Path]) -> None:
+    """Add up files of intervals in `throughput.tsv` of a folder, with what it holds already, and remove them."""
+    files = sorted(paths)
+    if files and write(folder / NAME, add_up([read(path) for path in (folder / NAME, *files)])):
+        for path in files:
             path.unlink(missing_ok=True)
 
 
 def compact(parts: Path) -> None:
-    """Make one of the courses that earlier runs have left among their parts: there may be many."""
-    there = sorted(parts.glob(PIECES))
-    if len(there) > 1 and write(there[0], added_up([read(path) for path in there])):
-        for path in there[1:]:
+    """Add up the files that earlier runs left beside the parts in one of them, since there may be many."""
+    files = sorted(parts.glob(PATTERN))
+    if len(files) > 1 and write(files[0], add_up([read(path) for path in files])):
+        for path in files[1:]:
             path.unlink(missing_ok=True)
 
 
-def added_up(courses: Iterable[list[Interval]], *, limit: int = LIMIT) -> list[Interval]:
-    """All that was done in several courses, at once or one after the other, in at most `limit` intervals.
+def add_up(recordings: Iterable[list[Interval]], *, limit: int = LIMIT) -> list[Interval]:
+    """Add up what several processes did, at the same time or one after the other.
 
-    What was counted in an interval is taken to have come evenly. Where there would be more intervals, they are joined
-    so that each holds about as much work; time in which nobody worked has none.
+    What was counted in an interval is spread evenly over it. If there would be too many intervals, they are joined so
+    that each holds about the same work.
+
+    Args:
+        recordings: The intervals of each process.
+        limit: How many intervals there may be.
+
+    Returns:
+        The intervals in which any process was working.
     """
-    tables = [np.array(course, np.float64) for course in courses if course]
+    tables = [np.array(recording, np.float64) for recording in recordings if recording]
     if not tables:
         return []
     edges = np.unique(np.concatenate([table[:, :2].ravel() for table in tables]))
-    counted = sum(_counted(table, edges) for table in tables)  # (edges, quantities), each from 0 up
+    counted = sum(_totals_at(edges, table) for table in tables)  # (edges, quantities), each from 0 up
     assert not isinstance(counted, int)
-    # of those who worked at once, the seconds count once
+    # the seconds of processes that worked at the same time count once
     seconds = np.minimum(np.diff(counted[:, 0]), np.diff(edges))
     counted[:, 0] = np.concatenate([[0.0], np.cumsum(seconds)])
     work = counted[:, 1]
@@ -151,8 +170,8 @@ def added_up(courses: Iterable[list[Interval]], *, limit: int = LIMIT) -> list[I
     ]
 
 
-def _counted(table: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How much of each quantity of a course has been counted at given times."""
+def _totals_at(edges: NDArray[np.float64], table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How much of each quantity of some intervals has been counted at given times."""
     times = table[:, :2].ravel()
     totals = np.cumsum(table[:, 2:], axis=0)
     at_ends = np.repeat(totals, 2, axis=0)
@@ -160,10 +179,10 @@ def _counted(table: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[
     return np.stack([np.interp(edges, times, column) for column in at_ends.T], axis=1)
 
 
-def write(path: Path, course: list[Interval]) -> bool:
-    """Write a course, tab separated, times in UTC; whether the disk took it."""
+def write(path: Path, intervals: list[Interval]) -> bool:
+    """Write intervals as a table, tab separated, with times in UTC. Returns whether the disk took it."""
     lines = ["\t".join(Interval._fields)]
-    for row in course:
+    for row in intervals:
         lines.append("\t".join([_stamp(row.begin), _stamp(row.end), *(f"{value:.6g}" for value in row[2:])]))
     try:
         write_text(path, "\n".join(lines) + "\n")
@@ -174,7 +193,7 @@ def write(path: Path, course: list[Interval]) -> bool:
 
 
 def read(path: Path) -> list[Interval]:
-    """A course as `write` left it; none where there is no such file, or it is not one."""
+    """Read intervals that `write` wrote. [] if there is no such file or it is damaged, which is logged."""
     try:
         head, *lines = path.read_text(encoding="utf-8").splitlines()
         if head.split("\t") != list(Interval._fields) or len(lines) > 100 * LIMIT:
