@@ -71,6 +71,7 @@ def check(environments: Iterable[str]) -> None:
     Raises:
         UsageError: it does not, or the launcher's options do not suit it.
     """
+    environments = set(environments)
     wanted = next((name for name, (environment, _) in LAUNCHERS.items() if environment in environments), "")
     found = launcher()
     if wanted and wanted != found:
