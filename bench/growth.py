@@ -98,7 +98,7 @@ def main() -> None:
     if chosen.folder:
         Path(chosen.folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=chosen.folder) as work:
-        clips = synthetic_videos.made(Path(work), formats=[TINY], frames=FRAMES)
+        clips = synthetic_videos.make_collection(Path(work), formats=[TINY], frames=FRAMES)
         one = None
         for videos in chosen.videos:
             link(clips, Path(work) / f"n{videos}", videos)

@@ -44,7 +44,7 @@ def made(folder: Path, *, minutes: int, short: int) -> list[VideoSource]:
     sources = []
     for name, clips, seconds in (("long", 1, 60 * minutes), ("short", short, 10)):
         at = folder / f"{name}_{clips}_{seconds}"
-        synthetic_videos.made(
+        synthetic_videos.make_collection(
             at,
             formats=[synthetic_videos.Format(name, clips, *SIZE)],
             frames=synthetic_videos.RATE * seconds,

@@ -1,93 +1,12 @@
-"""The bench's arithmetic: turns, medians, what is ideal, and the table."""
+"""The tables of a benchmark, and its JSON."""
 
 from __future__ import annotations
 
 import json
 
-import pytest
-
-from vfx.benchmark.results import (
-    Cost,
-    Efficiency,
-    Name,
-    Result,
-    Stage,
-    Timing,
-    Utilization,
-    efficiencies,
-    ideal,
-    in_turns,
-    utilizations,
-)  # fmt: skip
-
-
-def timing(name: Name, variant: str, wall: float, processor: float, frames: int = 100) -> Timing:
-    """Three rounds around a median."""
-    return Timing(name, variant, [Cost(wall * f, processor * f, frames) for f in (2.0, 0.5, 1.0)])
-
-
-DECODE = timing("decode", "auto, 1 worker", 6.0, 6.0)
-NETWORK = timing("network", "32-true, channels_last", 20.0, 34.0)
-TIMINGS = [
-    DECODE,
-    timing("decode", "auto, 2 workers", 3.5, 7.0),
-    NETWORK,
-    timing("network", "32-true, contiguous", 30.0, 60.0),
-    timing("start-up", "one frame", 5.0, 6.0),
-    timing("extract", "32-true", 30.0, 56.0),
-    timing("extract", "bf16-mixed", 15.0, 26.0),
-    Timing("replaced", "32-true", [Cost(65.0, 90.0, 100, steps={"network": 60.0, "mean": 5.0})] * 3),
-]
-WAYS = {"32-true": "32-true, channels_last", "bf16-mixed": "bf16-mixed, channels_last"}
-
-
-def test_stages_are_measured_in_turns_that_go_back_and_forth() -> None:
-    order: list[str] = []
-
-    def stage(name: Name) -> Stage:
-        def run() -> Cost:
-            order.append(name)
-            return Cost(len(order), 10 * len(order), 7)
-
-        return Stage(name, "x", run)
-
-    said: list[str] = []
-    timings = in_turns([stage("decode"), stage("network"), stage("write")], rounds=3, tell=said.append)
-    assert order == ["decode", "network", "write", "write", "network", "decode", "decode", "network", "write"]
-    assert [[cost.wall for cost in t.costs] for t in timings] == [[1, 6, 7], [2, 5, 8], [3, 4, 9]]
-    assert [(t.wall, t.processor, t.frames) for t in timings] == [(6, 60, 7), (5, 50, 7), (4, 40, 7)]
-    assert said[3] == "round 2 of 3: write x: 4.00 s"
-
-
-@pytest.mark.parametrize(
-    ("cores", "on_device", "seconds"),
-    [
-        (1, False, 40.0),  # 6 + 34 processor seconds
-        (2, False, 20.0),
-        (1, True, 20.0),  # the device works for 20 s while the core decodes for 6 s
-        (16, True, 20.0),
-    ],
-)
-def test_what_would_be_ideal(cores: int, on_device: bool, seconds: float) -> None:
-    assert ideal(DECODE, NETWORK, cores=cores, on_device=on_device) == seconds
-
-
-def test_a_device_that_waits_for_the_cores_is_no_faster_than_they_are() -> None:
-    slow = timing("decode", "auto, 1 worker", 90.0, 90.0)
-    assert ideal(slow, NETWORK, cores=2, on_device=True) == 45.0
-
-
-def test_efficiency_is_ideal_over_measured_with_and_without_start_up() -> None:
-    (found,) = efficiencies(TIMINGS, decode="auto, 1 worker", network=WAYS, cores=2, on_device=False)
-    assert found == Efficiency("32-true", ideal=20.0, measured=30.0, start_up=5.0, needed=40.0, taken=50.0)
-    assert (found.whole, found.running, found.processor) == (pytest.approx(2 / 3), 0.8, 0.8)
-    assert Efficiency("x", 1.0, measured=4.0, start_up=4.0, needed=1.0, taken=0.0).running is None
-
-
-@pytest.mark.parametrize("without", ["decode", "network", "start-up", "extract"])
-def test_there_is_none_without_all_its_stages(without: str) -> None:
-    some = [t for t in TIMINGS if t.name != without]
-    assert efficiencies(some, decode="auto, 1 worker", network=WAYS, cores=2, on_device=False) == []
+from tests.benchmark.examples import TIMINGS, WAYS, timing
+from vfx.benchmark.efficiency import efficiencies, utilizations
+from vfx.benchmark.results import Result
 
 
 def test_the_table_has_a_line_for_each_stage_and_for_each_efficiency() -> None:
@@ -122,14 +41,9 @@ def test_the_table_has_a_line_for_each_stage_and_for_each_efficiency() -> None:
     assert [len(stage["rounds"]) for stage in plain["stages"]] == [3] * len(TIMINGS)
 
 
-def test_rates_are_compared_with_those_of_images_that_are_ready() -> None:
+def test_rates_have_a_table_too() -> None:
     timings = [*TIMINGS, timing("ready", WAYS["32-true"], 16.0, 32.0)]
     found = utilizations(timings, network=WAYS, crops=10, operations=10**12, peak={"32-true": 1e15, "bf16-mixed": 4e15})
-    network, whole = found  # bf16-mixed was not measured with ready images
-    assert network == Utilization("network 32-true, channels_last", 1000 / 20, 1000 / 16, 10**12, 1e15)
-    assert (network.share, network.of_peak) == (0.8, 0.05)
-    assert whole.stage == "extract 32-true"
-    assert (whole.images, whole.share) == (1000 / 25, 0.64)  # beyond the 5 s of start-up
     result = Result({"cores": 2}, {}, {}, 3, timings, [], found, {})
     lines = list(result.lines())
     assert lines[lines.index("") :][-5:-2] == [
@@ -138,7 +52,3 @@ def test_rates_are_compared_with_those_of_images_that_are_ready() -> None:
         "extract 32-true                     40.0            62.5  0.640    40.00  1000.00    0.040",
     ]
     assert json.loads(json.dumps(result.json()))["utilizations"][1]["of peak"] == 0.04
-
-
-def test_without_ready_images_no_rates_are_compared() -> None:
-    assert utilizations(TIMINGS, network=WAYS, crops=1, operations=1, peak={"32-true": 1.0, "bf16-mixed": 1.0}) == []

@@ -6,7 +6,7 @@ import av
 import pytest
 
 from tests.conftest import LIMITS
-from vfx.benchmark.synthetic_videos import Format, made
+from vfx.benchmark.synthetic_videos import Format, make_collection
 from vfx.decoding import VideoReader, demux, headers
 from vfx.sampling.samplers import all_frames
 
@@ -15,7 +15,7 @@ FORMATS = [Format("small", 2, 96, 64, 60_000), Format("large", 1, 128, 80, 90_00
 
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made(tmp_path_factory.mktemp("bench"), formats=FORMATS, frames=70)
+    return make_collection(tmp_path_factory.mktemp("bench"), formats=FORMATS, frames=70)
 
 
 def test_clips_are_what_they_should_be(footage: Path) -> None:
@@ -43,13 +43,13 @@ def test_frames_are_decoded_in_another_order_than_they_are_shown(footage: Path) 
 def test_it_is_made_once_and_the_same_whatever_the_number_of_jobs(footage: Path, tmp_path: Path) -> None:
     one = footage / "VideoData" / "small_00.mp4"
     before = one.stat().st_mtime_ns
-    assert made(footage.parent, formats=FORMATS, frames=70) == footage
+    assert make_collection(footage.parent, formats=FORMATS, frames=70) == footage
     assert one.stat().st_mtime_ns == before
-    again = made(tmp_path, formats=FORMATS, frames=70, jobs=3)
+    again = make_collection(tmp_path, formats=FORMATS, frames=70, jobs=3)
     assert (again / "VideoData" / "small_00.mp4").read_bytes() == one.read_bytes()
 
 
 def test_nothing_is_left_of_one_that_could_not_be_made(tmp_path: Path) -> None:
     with pytest.raises(av.error.FFmpegError):  # H.264 with half the colours has no odd sizes
-        made(tmp_path, formats=[FORMATS[0], Format("odd", 1, 97, 63, 0)], frames=3)
+        make_collection(tmp_path, formats=[FORMATS[0], Format("odd", 1, 97, 63, 0)], frames=3)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The bench's own collection: clips that cost about what footage of their size costs to decode, made once."""
+"""The benchmark's own collection: synthetic clips that decode about as fast as real videos of their size."""
 
 from __future__ import annotations
 
@@ -16,30 +16,44 @@ from vfx.system.files import make_folder, remove_abandoned, working_folder
 
 RATE = 25  # frames a second
 SECONDS = 20
-SHOT_FRAMES = (60, 170)  # [least, most) of a shot, upon which the camera looks elsewhere
-GRAIN = 2.5  # levels, as a sensor's in a lit room; without it clips would be half as large and faster to decode
+SHOT_FRAMES = (60, 170)  # of a shot, [min, max)
+GRAIN = 2.5  # standard deviation of the noise of a sensor in a lit room; without it clips decode faster
 WORK = ".footage."
 
 
 class Format(NamedTuple):
-    """`bits`: a second, which x264 holds on average."""
+    """Clips of one size; `bit_rate`: bits per second on average."""
 
     name: str
     clips: int
     width: int
     height: int
-    bits: int
+    bit_rate: int
 
 
 ONE = Format("one", 1, 64, 48, 100_000)
 FORMATS = (Format("360p", 24, 640, 360, 600_000), Format("720p", 6, 1280, 720, 2_000_000))
 
 
-def made(folder: Path, *, formats: Sequence[Format] = FORMATS, frames: int = RATE * SECONDS, jobs: int = 1) -> Path:
-    """The collection `<folder>/footage`; made there by `jobs` threads if it is not there yet.
+def make_collection(
+    folder: Path, *, formats: Sequence[Format] = FORMATS, frames: int = RATE * SECONDS, jobs: int = 1
+) -> Path:
+    """Make the collection `<folder>/footage` if it is not there yet.
 
-    It appears whole, by rename: H.264 with three B-frames in a row and a key frame at least every 10 s, the same bytes
-    from the same version of x264. Raises OSError where the folder cannot be written.
+    The clips are H.264 with three B-frames in a row and a key frame at least every 10 s; the same version of x264 makes
+    the same bytes. The collection appears by rename when it is complete.
+
+    Args:
+        folder: is made with its parents.
+        formats: of the clips.
+        frames: of each clip.
+        jobs: threads that make clips.
+
+    Returns:
+        The folder of the collection.
+
+    Raises:
+        OSError: the folder cannot be written.
     """
     root = folder / "footage"
     if root.is_dir():
@@ -61,7 +75,7 @@ def _write(path: Path, form: Format, seed: int, *, frames: int) -> None:
     options = {"preset": "medium", "bf": "3", "threads": "1", "x264-params": "log-level=error"}
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=RATE, options=options)
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = form.width, form.height, "yuv420p", form.bits
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = form.width, form.height, "yuv420p", form.bit_rate
         stream.codec_context.gop_size = 10 * RATE
         for number, pixels in enumerate(scene(form.width, form.height, frames, seed)):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
@@ -71,7 +85,7 @@ def _write(path: Path, form: Format, seed: int, *, frames: int) -> None:
 
 
 def scene(width: int, height: int, frames: int, seed: int) -> Iterator[NDArray[np.uint8]]:
-    """Frames (height, width, 3): something round that moves before a backdrop over which the camera drifts."""
+    """Frames (height, width, 3) of shots: a disc moves before a backdrop over which the camera drifts."""
     rng = np.random.default_rng(seed)
     canvas = _clouds(2 * height, 2 * width, rng)
     grains = np.rint(rng.normal(0, GRAIN, (4, height, width, 1))).astype(np.int16)
@@ -92,7 +106,7 @@ def scene(width: int, height: int, frames: int, seed: int) -> Iterator[NDArray[n
 
 
 def _window(canvas: NDArray[np.uint8], offset: NDArray[np.int_], height: int, width: int) -> NDArray[np.uint8]:
-    """A picture cut from the middle of a canvas of twice its size, `offset` (y, x) away, which it may not leave."""
+    """A picture from a canvas of twice its size, `offset` (y, x) from the middle, clipped to the canvas."""
     spare = np.array([height, width])
     top, left = np.clip(spare // 2 + offset, 0, spare)
     return canvas[top : top + height, left : left + width]
