@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from tests.models.conftest import same, toy
 from vfx.errors import WeightsError
+from vfx.models.checkpoint import module_versions, read_checkpoint
 from vfx.models.network import Weights
 from vfx.models.published_weights import Published, download
 from vfx.models.weights import construct, load, read
@@ -40,6 +42,19 @@ def test_weights_are_read_from_every_form_and_wrapping(tmp_path: Path, form: str
     loaded = load(network, str(path), None, head="3")
     assert same(network.state_dict(), state)
     assert loaded == Weights(str(path), "unknown (a local file)", hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+@pytest.mark.dear  # torch imports its compiler
+def test_the_prefixes_of_compile_and_data_parallel_are_removed(tmp_path: Path) -> None:
+    for n, network in enumerate((torch.compile(toy()), nn.DataParallel(torch.compile(toy())))):
+        torch.save(network.state_dict(), tmp_path / f"{n}.pth")
+        assert list(read_checkpoint(tmp_path / f"{n}.pth")) == list(toy().state_dict())
+
+
+def test_a_checkpoint_keeps_the_versions_of_its_modules(tmp_path: Path) -> None:
+    state = toy().state_dict()
+    torch.save(state, tmp_path / "w.pth")
+    assert module_versions(read_checkpoint(tmp_path / "w.pth")) == module_versions(state) != {}
 
 
 class Payload:
