@@ -1,4 +1,4 @@
-"""Step 4: several features of one level side by side, in the order of the first."""
+"""Step 4: concatenates several features of one level, row by row."""
 
 from __future__ import annotations
 
@@ -21,15 +21,22 @@ log = logging.getLogger("vfx.concat")  # not __name__, which is __main__ when ru
 
 
 def main(*overrides: str) -> Path:
-    """Concatenate as the command line does, `main("collection=toydata", "features=A+B")`; returns the file.
+    """Concatenate as the command line does: `main("collection=toydata", "features=A+B")`.
 
-    Raises VfxError and its kin, see vfx/errors.py.
+    Args:
+        overrides: Of conf/concat.yaml.
+
+    Returns:
+        The feature file.
+
+    Raises:
+        VfxError: One of its kinds, see vfx/errors.py.
     """
     return command.call(concat, "concat", overrides)
 
 
 def concat(config: DictConfig) -> Path:
-    """Write `features.h5` of the joint feature as a resolved config of conf/concat.yaml says; returns its path."""
+    """Concatenate as a resolved config of conf/concat.yaml says. Returns the feature file."""
     if config.normalize not in (None, "l2"):
         raise UsageError(f"normalize ({config.normalize}) must be null or l2")
     folder = Path(config.output_dir) / collection_name(config.collection)

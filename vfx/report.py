@@ -32,19 +32,22 @@ MOST_FEATURES = 6
 
 
 def main(*overrides: str) -> Path:
-    """Do what the command line does with these overrides: `main("collection=toydata", "feature=...")`.
+    """Report as the command line does: `main("collection=toydata", "feature=...")`.
+
+    Args:
+        overrides: Of conf/report.yaml.
 
     Returns:
         The page.
 
     Raises:
-        VfxError: One of vfx/errors.py.
+        VfxError: One of its kinds, see vfx/errors.py.
     """
     return command.call(report, "report", overrides)
 
 
 def report(config: DictConfig) -> Path:
-    """Write the page that a resolved config of conf/report.yaml asks for; returns its path."""
+    """Write the page that a resolved config of conf/report.yaml asks for. Returns the page."""
     from vfx.reporting.html_page import render
     from vfx.reporting.study import Options, study
 

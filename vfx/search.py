@@ -39,19 +39,22 @@ MOST = 1000
 
 
 def main(*overrides: str) -> Path:
-    """Do what the command line does with these overrides: `main("collection=toydata", "feature=...", "image=a.jpg")`.
+    """Search as the command line does: `main("collection=toydata", "feature=...", "image=a.jpg")`.
+
+    Args:
+        overrides: Of conf/search.yaml.
 
     Returns:
         The contact sheet.
 
     Raises:
-        VfxError: One of vfx/errors.py.
+        VfxError: One of its kinds, see vfx/errors.py.
     """
     return command.call(search, "search", overrides)
 
 
 def search(config: DictConfig) -> Path:
-    """Search as a resolved config of conf/search.yaml says, and draw the contact sheet; returns its path."""
+    """Search as a resolved config of conf/search.yaml says, and draw the contact sheet. Returns the sheet."""
     from vfx.retrieval.contact_sheet import save
     from vfx.retrieval.results import find_nearest, to_text
 

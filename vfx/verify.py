@@ -1,4 +1,4 @@
-"""Whether feature files hold what was written to them, and keep the schema."""
+"""Verifies that feature files hold what was written to them, and keep the schema."""
 
 from __future__ import annotations
 
@@ -22,15 +22,23 @@ log = logging.getLogger("vfx.verify")  # not __name__, which is __main__ when ru
 
 
 def main(*overrides: str) -> Path:
-    """Verify as the command line does, `main("collection=toydata", "feature=...")`; returns what was looked at.
+    """Verify as the command line does: `main("collection=toydata", "feature=...")`.
 
-    Raises IntegrityError where anything is wrong, each of which is logged, and UsageError where there is nothing.
+    Args:
+        overrides: Of conf/verify.yaml.
+
+    Returns:
+        The file that was verified, or the folder that holds the files.
+
+    Raises:
+        IntegrityError: Something is wrong; the log says what.
+        VfxError: One of its kinds, see vfx/errors.py.
     """
     return command.call(verify, "verify", overrides)
 
 
 def verify(config: DictConfig) -> Path:
-    """Verify what a resolved config of conf/verify.yaml names; returns the file, or the folder that holds them."""
+    """Verify what a resolved config of conf/verify.yaml names. Returns the file, or the folder of the files."""
     asked, paths = _files(config)
     start = time.monotonic()
     size = sum(path.stat().st_size for path in paths)
@@ -40,17 +48,17 @@ def verify(config: DictConfig) -> Path:
             log.info("%s: %s", path, finding.text)
             if finding.wrong:
                 wrong.add(path)
-    looked_at = f"{len(paths)} file{'s' * (len(paths) > 1)}"
+    checked = f"{len(paths)} file{'s' * (len(paths) > 1)}"
     if bad := sorted(wrong):
         raise IntegrityError(
-            f"{len(bad)} of {looked_at} not as it should be, such as {bad[0]}; see above; {schema.REMEDY}"
+            f"{len(bad)} of {checked} not as it should be, such as {bad[0]}; see above; {schema.REMEDY}"
         )
-    log.info("%s, %.1f MB in %.1f s: nothing is wrong", looked_at, size / 1e6, time.monotonic() - start)
+    log.info("%s, %.1f MB in %.1f s: nothing is wrong", checked, size / 1e6, time.monotonic() - start)
     return asked
 
 
 def _files(config: DictConfig) -> tuple[Path, list[Path]]:
-    """What was asked for, and the feature files of it. Raises UsageError or OutputError where there are none."""
+    """The file or folder that the config names, and the feature files there."""
     if (config.file is None) == (config.collection is None):
         raise UsageError("give either collection=... or file=... (see --help)")
     if config.file is not None:
@@ -59,7 +67,7 @@ def _files(config: DictConfig) -> tuple[Path, list[Path]]:
         path = find_file(config.file)
         return path, [path]
     collection = Path(config.output_dir) / collection_name(config.collection)
-    features = {folder.name: _of(folder) for folder in sorted(collection.glob("*"))}
+    features = {folder.name: _feature_files(folder) for folder in sorted(collection.glob("*"))}
     there = [name for name, paths in features.items() if paths]
     if not there or config.feature not in (None, *there):
         raise OutputError(
@@ -71,8 +79,8 @@ def _files(config: DictConfig) -> tuple[Path, list[Path]]:
     return collection / config.feature, features[config.feature]
 
 
-def _of(folder: Path) -> list[Path]:
-    """The finished file of a feature, and the parts of an unfinished one."""
+def _feature_files(folder: Path) -> list[Path]:
+    """The finished file of a feature, or the parts of an unfinished one, if there are any."""
     output = OutputFolder(folder)
     return [path for path in (output.features, *output.part_paths()) if path.is_file()]
 

@@ -12,8 +12,8 @@ from vfx.errors import UsageError
 from vfx.features.reader import FeatureReader
 from vfx.features.rows import BlockReader, Rows
 from vfx.features.writer import FeatureFileWriter
+from vfx.text import first_few
 
-SHOWN = 5
 BLOCK_ROWS = 1024
 INDEX_BLOCK = 1 << 20  # frames whose index is compared at once
 
@@ -122,4 +122,4 @@ def _same_index(first: FeatureReader, other: FeatureReader) -> bool:
 
 
 def _shown(ids: list[str]) -> str:
-    return f"{len(ids)} ({', '.join(ids[:SHOWN])}{', ...' if len(ids) > SHOWN else ''})" if ids else "none"
+    return f"{len(ids)} ({first_few(ids)})" if ids else "none"

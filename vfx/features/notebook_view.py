@@ -1,4 +1,4 @@
-"""What a notebook shows of a feature file: a table of facts that reads on a light ground and on a dark one."""
+"""What a notebook shows of a feature file: a table, for light and dark themes."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from html import escape
 from typing import Any
 
 from vfx.features.reader import FeatureReader
+from vfx.text import SHOWN
 
-SHOWN = 5  # videos, rows or failures that are named
 LONGEST = 160  # characters of what is named
-# No colour is set: a notebook's own are right on its ground. Labels stand back by being half transparent.
+# No colour is set, so that the theme's own apply. Labels are half transparent.
 TABLE = "border-collapse:collapse;font-size:0.92em;color:inherit"
 NAME = "text-align:left;vertical-align:top;white-space:nowrap;font-weight:normal;opacity:0.65;padding:0.15em 1.2em 0 0"
 VALUE = "text-align:left;vertical-align:top;white-space:normal;overflow-wrap:anywhere;padding:0.15em 0"
 
 
 def html(file: FeatureReader) -> str:
-    """The feature, its shape, what it is of and where it comes from. Reads a few rows, however many there are.
+    """The table, as HTML. It reads a few rows of the file only, and escapes all text, which may come from anywhere.
 
-    All text is escaped: ids, messages and attributes may come with a file from elsewhere.
+    Raises:
+        OutputError: The file cannot be read.
     """
     facts = [
         ("feature", f"<b>{_text(file.feature)}</b>"),
@@ -38,7 +39,7 @@ def html(file: FeatureReader) -> str:
 
 
 def refusal(message: str) -> str:
-    """The same where the file cannot be read."""
+    """What is shown in place of the table of a file that cannot be read."""
     return f"<b>FeatureFile</b>: {escape(message)}"
 
 
@@ -47,7 +48,7 @@ def _text(text: str) -> str:
 
 
 def _contents(file: FeatureReader) -> tuple[int, list[str]]:
-    """How many videos, or rows of another level, and the first of them."""
+    """The number of videos, or of rows at another level, and the first of them."""
     if file.level != "frame":
         ids, total = file.peek("ids", SHOWN)
         return total, [_text(id) for id in ids]
@@ -67,14 +68,14 @@ def _failures(file: FeatureReader) -> tuple[int, list[str]]:
 
 
 def _lines(total: int, shown: Iterable[str]) -> str:
-    """A count and what is shown of what is counted; nothing of nothing."""
+    """A count, the items shown, and how many more there are; empty for a count of 0."""
     shown = list(shown)
     more = [f"and {total - len(shown):,} more"] if total > len(shown) else []
     return "<br>".join([f"{total:,}", *shown, *more]) if total else ""
 
 
 def _all_weights(provenance: dict[str, Any]) -> str:
-    """Those of the network, or of each feature that a concatenation joins. The provenance may hold anything."""
+    """The weights of the network, or of each part of a concatenation. The provenance may hold anything."""
     parts = provenance.get("parts")
     if not isinstance(parts, dict):
         return _weights(provenance.get("weights"))
@@ -83,7 +84,7 @@ def _all_weights(provenance: dict[str, Any]) -> str:
 
 
 def _weights(weights: Any) -> str:
-    """Their source, as a link where it is one of the web, and licence."""
+    """Their source, as a link if it is a URL, and their licence."""
     if not isinstance(weights, dict):
         return "not stated"
     source = str(weights.get("source"))

@@ -22,10 +22,10 @@ from vfx.features import checksums, schema
 from vfx.features.rows import WINDOW_BYTES, BlockReader, Failure, Rows
 from vfx.features.schema import Dataset, Level
 
-CHUNK_STAGE = "piece"  # in parts of earlier versions, the stage of a failure that names the chunk of a video
-
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+CHUNK_STAGE = "piece"  # in parts of earlier versions, the stage of a failure that names the chunk of a video
 
 
 class FeatureReader(Mapping[str, NDArray[Any]]):

@@ -31,7 +31,7 @@ CHUNK = np.dtype([("id", TEXT), ("begin", "<i8"), ("end", "<i8"), ("total", "<i8
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
 MOST_COMPRESSED = 100  # how many times the size of its file a compressed column may claim
 MOST_CHUNK_BYTES = 256 << 20  # of a compressed chunk, which is decompressed completely for any row in it
-SHOWN = 3
+MOST_PROBLEMS = 3  # that a message names
 REMEDY = "copy it again, or make it again with overwrite=true"  # for a file that cannot be used
 # What h5py raises for a damaged file, besides OSError.
 H5PY_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError, SystemError)
@@ -94,9 +94,9 @@ def open_checked(path: Path) -> File:
         with reading(path):
             found = [*problems(file)]
         if found:
-            more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+            more = f"; and {len(found) - MOST_PROBLEMS} more" if len(found) > MOST_PROBLEMS else ""
             raise OutputError(
-                f"{path} is not a feature file that can be used: {'; '.join(found[:SHOWN])}{more}; {REMEDY}"
+                f"{path} is not a feature file that can be used: {'; '.join(found[:MOST_PROBLEMS])}{more}; {REMEDY}"
             )
     except OutputError:
         file.close()

@@ -1,4 +1,4 @@
-"""The rows of a feature file as a dataset of torch, for a DataLoader with any number of workers."""
+"""The rows of a feature file as a map-style dataset of torch."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ Item: TypeAlias = tuple[torch.Tensor, int]
 
 
 class FeatureRows(torch.utils.data.Dataset[Item]):
-    """Item n is (features of row n, n): what `file.ids`, `file.seconds` or labels of one's own say of it is at n.
+    """Item n is (features of row n, n). `file.ids[n]` is its id, `file.seconds[n]` its time.
 
-    Each worker opens the file for itself, and reads the rows of its batches alone.
+    Each worker of a DataLoader opens the file for itself, and reads only the rows of its batches.
+
+    Args:
+        file: The file.
     """
 
     def __init__(self, file: FeatureReader) -> None:
@@ -26,12 +29,12 @@ class FeatureRows(torch.utils.data.Dataset[Item]):
         return int(self.file.features.shape[0])
 
     def __getitem__(self, row: int) -> Item:
-        """Raises IndexError beyond the last row."""
+        """One item. Raises IndexError for a row that does not exist."""
         return self.__getitems__([range(len(self))[row]])[0]
 
     def __getitems__(self, rows: Sequence[int]) -> list[Item]:
-        """The items of a batch, as DataLoader asks for them: a read for each stretch of rows that lie together."""
+        """The items of a batch, for which DataLoader asks. Rows that follow each other in the file are read at once."""
         wanted, back = np.unique(rows, return_inverse=True)
-        stretches = np.split(wanted, np.flatnonzero(np.diff(wanted) > 1) + 1)
-        found = np.concatenate([self.file.read(int(s[0]), int(s[-1]) + 1) for s in stretches])
+        runs = np.split(wanted, np.flatnonzero(np.diff(wanted) > 1) + 1)
+        found = np.concatenate([self.file.read(int(run[0]), int(run[-1]) + 1) for run in runs])
         return list(zip(torch.from_numpy(found[back]), rows, strict=True))

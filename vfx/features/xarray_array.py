@@ -1,6 +1,6 @@
-"""A feature file as an array of xarray: labelled rows, whose values are read when they are asked for.
+"""A feature file as an xarray DataArray that reads its values when they are asked for. Needs the extra `xarray`.
 
-Needs the extra `xarray`. Source: "How to add a new backend" in xarray's documentation.
+Source: "How to add a new backend" in xarray's documentation.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from vfx.system.optional_imports import need
 
 xarray: Any = need("xarray", extra="xarray", for_="to_xarray")
 indexing: Any = need("xarray.core.indexing", extra="xarray", for_="to_xarray")
-KEPT = ("feature", "level", "collection", "created", "schema")  # attributes; the others are long
+ATTRIBUTES = ("feature", "level", "collection", "created", "schema")  # of the file; the others are long
 
 
 class LazyFeatures(xarray.backends.BackendArray):
-    """The features of a file as xarray reads them: by slices and lists of rows."""
+    """The features of a file as a backend array of xarray, which reads slices and lists of rows."""
 
     def __init__(self, file: FeatureReader) -> None:
         self._file = file
@@ -34,9 +34,11 @@ class LazyFeatures(xarray.backends.BackendArray):
 
 
 def to_data_array(file: FeatureReader) -> Any:
-    """A DataArray (frame, dim), (video, dim) or (segment, dim), with ten crops (frame, crop, dim).
+    """The features as a DataArray.
 
-    Rows are labelled by their ids; at frame level they have the coordinates video, index and seconds too.
+    Returns:
+        (frame, dim), (video, dim) or (segment, dim); with ten crops kept apart (frame, crop, dim) and so on. The
+        coordinate of the rows is their id; at frame level they have the coordinates video, index and seconds too.
     """
     rows = file.level
     dims = (rows, *(["crop"] if file.features.ndim == 3 else []), "dim")
@@ -48,5 +50,5 @@ def to_data_array(file: FeatureReader) -> Any:
         xarray.Variable(dims, indexing.LazilyIndexedArray(LazyFeatures(file))),
         coordinates,
         name="features",
-        attrs={name: file.attributes[name] for name in KEPT},
+        attrs={name: file.attributes[name] for name in ATTRIBUTES},
     )
