@@ -1,4 +1,4 @@
-"""Exports: byte for byte what the lineage writes, read back by a reader that knows nothing of vfx."""
+"""Exports: byte for byte what video-cnn-feat writes, read back by a reader that knows nothing of vfx."""
 
 import ast
 import logging

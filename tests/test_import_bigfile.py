@@ -1,4 +1,4 @@
-"""Imports: features of the lineage as features.h5, in its order, with what was dropped counted."""
+"""Imports: features of video-cnn-feat as features.h5, in its order, with what was dropped counted."""
 
 import hashlib
 import json

@@ -15,8 +15,8 @@ from vfx.collection.collection import collection_name
 from vfx.errors import OutputError, UsageError
 from vfx.features.schema import LEVELS, Level
 from vfx.formats import bigfile
+from vfx.formats.lineage_input import LineageInput, find_input
 from vfx.formats.lineage_rows import add_frames, add_rows
-from vfx.formats.lineage_source import LineageInput, find_source
 from vfx.outputs.derived_feature import create, is_made
 from vfx.outputs.output_folder import OutputFolder
 from vfx.outputs.provenance import versions
@@ -41,7 +41,7 @@ def main(*overrides: str) -> Path:
 
 def import_bigfile(config: DictConfig) -> Path:
     """Import as a resolved config of conf/import_bigfile.yaml says. Returns the feature file."""
-    source = find_source(Path(config.source).expanduser())
+    source = find_input(Path(config.source).expanduser())
     level = _level(config.level, source)
     name = collection_name(config.collection)
     output = OutputFolder(Path(config.output_dir) / name / config.feature)
@@ -51,7 +51,7 @@ def import_bigfile(config: DictConfig) -> Path:
         if is_made(output, recipe, overwrite=config.overwrite):
             return output.features
         log_to_files(output.folder / "import_bigfile.log")
-        with source.as_bigfile(output.folder) as folder, bigfile.opened(folder) as matrix:
+        with source.as_bigfile(output.folder) as folder, bigfile.open_matrix(folder) as matrix:
             log.info("%s: %d rows of %d values", source.path, matrix.rows, matrix.dims)
             origin = {"source": str(source.path.absolute()), **imported, "rows": matrix.rows}
             with create(

@@ -105,14 +105,14 @@ def test_parts_are_opened_one_after_the_other(output: OutputFolder) -> None:
 def test_chunks_make_the_file_that_complete_videos_make(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     short = [Failure("b", "decode", "file holds 90 of the 99 frames that its header promises")]
-    whole, divided = OutputFolder(tmp_path / "whole"), OutputFolder(tmp_path / "divided")
-    for output in (whole, divided):
+    undivided, divided = OutputFolder(tmp_path / "undivided"), OutputFolder(tmp_path / "divided")
+    for output in (undivided, divided):
         output.prepare(RECIPE, overwrite=False)
-    writer = parts(whole)
+    writer = parts(undivided)
     for video in "abc":
         put_complete(writer, video, range(90), short if video == "b" else None)
     writer.commit()
-    whole.assemble(ATTRIBUTES)
+    undivided.assemble(ATTRIBUTES)
     writers = [parts(divided) for _ in range(3)]
     cuts = [0, *sorted(rng.randrange(90) for _ in range(6)), 90]  # a chunk may have no row
     tasks = [("b", Chunk(n, n + 1, 7)) for n in range(7)] + [("a", Chunk(5 * n, 5 * n + 5, 10)) for n in range(2)]
@@ -130,7 +130,7 @@ def test_chunks_make_the_file_that_complete_videos_make(tmp_path: Path, seed: in
     assert divided.done() == {"a", "b", "c"}
     assert divided.chunks() == set()
     divided.assemble(ATTRIBUTES)
-    assert held(divided) == held(whole)
+    assert held(divided) == held(undivided)
     with FeatureFile(divided.features) as file:
         assert file.provenance["decoders"] == {"pyav": 3}
         assert file.failures == short
@@ -189,7 +189,7 @@ def test_chunks_of_two_divisions_are_not_mixed(output: OutputFolder) -> None:
 def test_the_complete_video_counts_not_its_chunks(output: OutputFolder, late: bool, together: bool) -> None:
     damaged = [Failure("a", "decode", "8 of 9 frames could be decoded: Invalid data found")]
 
-    def whole(writer: PartWriter) -> None:
+    def complete(writer: PartWriter) -> None:
         put_complete(writer, "a", range(1, 9), damaged)
         put_complete(writer, "b", range(0), [Failure("b", "decode", "decoder crashed (SIGSEGV)")])
 
@@ -199,7 +199,7 @@ def test_the_complete_video_counts_not_its_chunks(output: OutputFolder, late: bo
                 put_chunk(writer, video, Chunk(n, n + 1, 3), range(3 * n, 3 * n + 3))
 
     writer = parts(output)
-    for act in (chunks, whole) if late else (whole, chunks):
+    for act in (chunks, complete) if late else (complete, chunks):
         act(writer)
         if not together:
             writer.commit()

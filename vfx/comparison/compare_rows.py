@@ -28,7 +28,7 @@ class TimeDifferences(NamedTuple):
     Args:
         differing: The number of rows with different times.
         largest: The largest difference, in seconds.
-        unknown: The number of rows with a time in one feature alone.
+        unknown: The number of rows with a time in only one feature.
     """
 
     differing: int

@@ -28,7 +28,7 @@ def _value_hints(summary: RowSummary) -> list[str]:
     if not _all_same(summary) or not summary.farthest or not summary.farthest.difference:
         return []
     hints = ["one is the other rounded to float16: they are equal once both are"] if summary.equal_as_float16 else []
-    if np.isinf(summary.least).any():  # rows of zeros alone
+    if np.isinf(summary.least).any():  # only rows of zeros
         return hints
     least_cosine = f"(least cosine {summary.cosine.min():.6f})"
     normalized = (np.abs(summary.least - 1) <= TOLERANCE) & (np.abs(summary.largest - 1) <= TOLERANCE)

@@ -18,7 +18,7 @@ from vfx.features.rows import Failure
 from vfx.features.schema import Level
 from vfx.formats import bigfile, id_feature_txt
 from vfx.formats.base import frame_ids
-from vfx.formats.lineage_source import find_source
+from vfx.formats.lineage_input import find_input
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ def open_input(path: Path) -> Iterator[ComparisonInput]:
             f"{path} holds no feature: neither features.h5, nor feature.bin of a BigFile, nor {id_feature_txt.NAME};"
             " give the file or its folder"
         )
-    source = find_source(path)
-    with source.as_bigfile() as folder, bigfile.opened(folder) as matrix:
+    source = find_input(path)
+    with source.as_bigfile() as folder, bigfile.open_matrix(folder) as matrix:
         yield ComparisonInput(
             source.path,
             {"bigfile": "BigFile", "txt": "text"}[source.format],

@@ -70,7 +70,7 @@ def ranges(file: FeatureReader, start: int, stop: int) -> Iterator[tuple[int, in
 
 
 def frame_ids(file: FeatureReader) -> Iterator[str]:
-    """The ids of a frame-level file. They are made, not read: as text they alone would fill the memory."""
+    """The ids of a frame-level file. They are made, not read: as text they could fill the memory."""
     for _, ids in frames_by_video(file):
         yield from ids
 

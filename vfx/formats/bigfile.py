@@ -92,7 +92,7 @@ def write(file: FeatureReader, target: Path) -> None:
         )
 
 
-def check(folder: Path) -> tuple[int, int]:
+def checked_shape(folder: Path) -> tuple[int, int]:
     """The number of rows and of values in a row of a BigFile.
 
     Raises:
@@ -129,9 +129,9 @@ def check(folder: Path) -> tuple[int, int]:
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[Matrix]:
-    """Open the matrix of a BigFile. Raises what `check` does."""
-    rows, dims = check(folder)
+def open_matrix(folder: Path) -> Iterator[Matrix]:
+    """Open the matrix of a BigFile. Raises what `checked_shape` does."""
+    rows, dims = checked_shape(folder)
     with (folder / "feature.bin").open("rb") as file:
         yield Matrix(file, rows, dims)
 

@@ -40,7 +40,7 @@ def add_frames(writer: FeatureFileWriter, ids: Iterable[str], matrix: Matrix) ->
     Raises:
         OutputError: An id is not `<video id>_<frame index>`.
     """
-    names, video, index = _parsed(ids)
+    names, video, index = _parse_ids(ids)
     ranking = sorted(range(len(names)), key=names.__getitem__)
     ranks = np.empty(len(names), np.int64)
     ranks[ranking] = np.arange(len(names))
@@ -63,7 +63,7 @@ def add_frames(writer: FeatureFileWriter, ids: Iterable[str], matrix: Matrix) ->
     return failures
 
 
-def _parsed(ids: Iterable[str]) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
+def _parse_ids(ids: Iterable[str]) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
     """The videos of frame ids, and for each id its video, as a position in that list, and its index."""
     numbers: dict[str, int] = {}
     videos, index = array("q"), array("q")  # ids as text would take ten times the memory

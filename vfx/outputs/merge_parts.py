@@ -1,6 +1,6 @@
 """Reads the committed files of one output together, and merges them into one feature file.
 
-A part may hold one chunk of a video alone. Once all chunks of a video are there, in whatever parts, it is done.
+A part may hold a single chunk of a video. Once all chunks of a video are there, in whatever parts, it is done.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class CommittedFiles:
 
     def __init__(self, files: Sequence[FeatureReader]) -> None:
         self.files = files
-        self._complete: set[str] = set()  # the videos that one file holds completely
+        self._complete: set[str] = set()  # the videos that some file holds completely
         self._divided: dict[str, dict[Chunk, int]] = {}  # of each other video the chunks, and which file holds them
         for n, file in enumerate(files):
             with file:

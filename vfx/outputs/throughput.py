@@ -1,7 +1,7 @@
 """Throughput over time: what a run did and where its time went, in a limited number of intervals.
 
-Each process records its own intervals beside its parts, in `parts/throughput-*.tsv`, so that a kill loses the last
-seconds alone. When the parts become `features.h5`, all these files, also of earlier runs, other ranks and shards, are
+Each process records its own intervals beside its parts, in `parts/throughput-*.tsv`, so that a kill loses only the
+last seconds. When the parts become `features.h5`, all these files, also of earlier runs, other ranks and shards, are
 added up in `throughput.tsv`. It is not part of the result: if the disk refuses it or it is damaged, there is none.
 """
 

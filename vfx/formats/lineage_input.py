@@ -78,7 +78,7 @@ class LineageInput(NamedTuple):
             yield folder
 
 
-def find_source(path: Path) -> LineageInput:
+def find_input(path: Path) -> LineageInput:
     """The BigFile or text at a path.
 
     Args:
@@ -92,7 +92,7 @@ def find_source(path: Path) -> LineageInput:
     if (folder / id_feature_txt.NAME).is_file() and not (folder / "feature.bin").is_file():
         return LineageInput(folder / id_feature_txt.NAME, "txt")
     if folder.is_dir():
-        bigfile.check(folder)
+        bigfile.checked_shape(folder)
         return LineageInput(folder, "bigfile")
     if path.is_file():
         return LineageInput(path, "txt")
