@@ -2,8 +2,8 @@
 
     python notebooks/run.py
 
-It is run in a new folder that holds nothing but the toy collection, so that it shows what a new user sees; a cell that
-fails leaves the notebook as it was. A cell's id is the name of its figure.
+It runs in a new folder that holds only the toy collection, so that its outputs are what a new user sees. If a cell
+fails, the notebook stays as it was. The id of a cell is the name of its figure.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FIGURES = ("similarity", "map", "neighbours")  # the cells whose figures the doc
 
 
 def execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
-    """Run all cells with a new kernel, as in a checkout at `folder`. Raises CellExecutionError."""
+    """Run all cells with a new kernel, as if `folder` were a checkout. Raises CellExecutionError."""
     for cell in code_cells(notebook):
         cell.outputs, cell.execution_count = [], None
     (folder / "notebooks").mkdir()
@@ -51,12 +51,12 @@ def code_cells(notebook: nbformat.NotebookNode) -> Iterator[nbformat.NotebookNod
 
 
 def sources(notebook: nbformat.NotebookNode) -> str:
-    """The sha256 of the code: outputs that are kept with another are not of this code."""
+    """The SHA-256 of the code. It is kept with the outputs, which so tell whether they are of this code."""
     return hashlib.sha256("\0".join(cell.source for cell in code_cells(notebook)).encode()).hexdigest()
 
 
 def figure(cell: nbformat.NotebookNode) -> bytes:
-    """The PNG that a cell shows."""
+    """The PNG that a cell has shown."""
     (png,) = (output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {}))
     return base64.b64decode(png)
 
