@@ -1,5 +1,5 @@
-"""What mkdocs does beside the pages: those of the repository's own folder join them, the README as the first, and files
-that pages link to outside docs/ go along, so that every link leads somewhere on GitHub and in the site alike."""
+"""Hooks of mkdocs. They add the Markdown pages of the repository's root to the site, the README as its first page, and
+the files outside docs/ that pages link to, so that links work on GitHub and in the site alike."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
-BESIDE = "repository"  # the folder of the site that holds what is neither in docs/ nor a page
+BESIDE = "repository"  # the site's folder of files from outside docs/ that are no pages
 RELATIVE = re.compile(r"\]\((?!\w+:|#|/)")
 OUTSIDE = re.compile(r"\]\(\.\./([^)#\s]+)")
 
@@ -39,6 +39,6 @@ def page_name(name: str) -> str:
 
 
 def place(path: str) -> str:
-    """Where a file of the repository is in the site."""
+    """The path in the site of a file of the repository."""
     is_page = path.endswith(".md") and "/" not in path
     return page_name(path) if is_page else f"{BESIDE}/{path}"

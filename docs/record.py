@@ -1,8 +1,8 @@
 """Records what commands print in a terminal as an SVG that plays itself: `python docs/record.py <file> <command> ...`.
 
-Each line appears when it was printed, but for silences, which are cut to two seconds, and a line that was written over,
-as a progress bar is, changes as it did. Where nothing plays, as on paper, the last state is seen. The commands run for
-real, one after the other, where this is called.
+Each line appears when it was printed. Pauses are cut to two seconds. A line that is overwritten, as a progress bar is,
+changes as it did. Where nothing plays, as on paper, the last state is seen. The commands run one after the other in the
+working directory.
 """
 
 import fcntl
@@ -37,7 +37,7 @@ State = tuple[float, str]  # from this second on, the line is this
 
 
 def output(command: str) -> list[State]:
-    """What a command writes to a terminal, piece by piece, with the seconds since its start."""
+    """What a command writes to a terminal, in pieces, with the seconds since its start; exits where it fails."""
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
     environment = os.environ | {"COLUMNS": str(COLUMNS), "LINES": "40", "TERM": "xterm"}

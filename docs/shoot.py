@@ -1,6 +1,6 @@
-"""Takes the pictures of docs/report.md: extracts the toy collection, reports on it, and opens the page in Chromium.
+"""Takes the screenshots of docs/report.md: extracts the toy collection, reports on it, opens the page in Chromium.
 
-python docs/shoot.py
+python docs/shoot.py [<output_dir that has the features already>]
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def keep(path: Path) -> None:
-    """Make a picture small: 256 colours."""
+    """Make an image file small: 256 colours."""
     with Image.open(path) as image:
         image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path}: {path.stat().st_size // 1000} kB")

@@ -22,7 +22,7 @@ PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
 # Small but clean: `bf` asks for B-frames, whose decode order is not their display order.
 H264 = {"crf": "25", "preset": "slow", "bf": "3", "g": "50"}
 
-# Frames of these are also kept as JPEG, by the rule of the lineage: one has a whole-numbered rate, one not.
+# Frames of these are also kept as JPEG, by the rule of video-cnn-feat: one has a whole-numbered rate, one not.
 CUT_FROM = ("astronaut", "cat")
 
 
@@ -46,10 +46,19 @@ class Shot:
 
 @dataclass(frozen=True)
 class Clip:
-    """One video file; `ticks` are its presentation times in units of `time_base` seconds.
+    """One video file.
 
-    `size` is (width, height) as shown. `rotation`, in degrees counter-clockwise, is what a player must
-    do to the coded frame, so the coded frame is turned by as much the other way.
+    Args:
+        path: below `VideoData`.
+        codec: FFmpeg's name of the encoder.
+        size: (width, height) as shown.
+        time_base: seconds of a tick.
+        ticks: presentation times, ascending.
+        shots: of equal length.
+        pix_fmt: FFmpeg's name of the pixel format.
+        options: of the encoder.
+        rotation: degrees counter-clockwise by which a player must turn the coded frame; it is coded turned the other
+            way.
     """
 
     path: str
@@ -168,7 +177,7 @@ def region(clip: Clip, index: int) -> tuple[str, tuple[float, float, float, floa
 
 
 def picture(clip: Clip, index: int) -> Image.Image:
-    """A frame as it is to be seen, antialiased and placed to a fraction of a pixel."""
+    """A frame as it is to be seen, antialiased, with the camera placed to a fraction of a pixel."""
     name, box = region(clip, index)
     return photograph(name).resize(clip.size, Image.Resampling.BICUBIC, box=box)
 
@@ -179,7 +188,7 @@ def photograph(name: str) -> Image.Image:
 
 
 def coded_frame(clip: Clip, index: int) -> av.VideoFrame:
-    """A frame as it goes to the encoder."""
+    """A frame for the encoder."""
     if clip.pix_fmt == "pal8":
         frame = av.VideoFrame.from_ndarray(paletted(clip, index), format="pal8")
     else:
@@ -225,13 +234,13 @@ def encode(clip: Clip, path: Path) -> None:
 
 
 def lineage_indices(frames: int, rate: Fraction) -> list[int]:
-    """The frames that the lineage keeps: two for each whole-numbered second of frames."""
+    """The frames that video-cnn-feat keeps: two for each whole-numbered second of frames."""
     fps = int(rate)
     return [i for i in range(frames) if i % fps in (0, fps // 2)]
 
 
 def cut_frames(clip: Clip, video: Path, root: Path) -> Iterator[str]:
-    """Writes the kept frames of a video, and yields a line of `id.imagepath.txt` for each."""
+    """Write the kept frames of a video, and yield a line of `id.imagepath.txt` for each."""
     kept = set(lineage_indices(len(clip.ticks), 1 / clip.time_base))
     with av.open(str(video)) as container:
         for index, frame in enumerate(container.decode(video=0)):
@@ -244,7 +253,7 @@ def cut_frames(clip: Clip, video: Path, root: Path) -> Iterator[str]:
 
 
 def main(root: Path = COLLECTION, clips: tuple[Clip, ...] = CLIPS) -> Path:
-    """Writes `clips` and their cut frames below `root`, and returns `root`."""
+    """Write `clips` and their cut frames below `root`, and return `root`."""
     lines: list[str] = []
     for clip in sorted(clips, key=lambda clip: clip.id):
         video = root / "VideoData" / clip.path

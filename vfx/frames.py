@@ -1,4 +1,4 @@
-"""Step 1: the frames of a collection's videos, cut to `ImageData`, and the list files of the lineage."""
+"""Step 1: cut the frames of a collection's videos to `ImageData`, and write the list files of video-cnn-feat."""
 
 from __future__ import annotations
 

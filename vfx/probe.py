@@ -1,4 +1,4 @@
-"""Step 0: what is in a collection, before a long run, and what that run would give."""
+"""Step 0: inspect a collection before a long run, and estimate what that run would give."""
 
 from __future__ import annotations
 

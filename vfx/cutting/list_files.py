@@ -1,10 +1,10 @@
-"""The list files of a collection, which the tools of the lineage read: what videos and frames there are, and where.
+"""The list files of a collection, which the tools of video-cnn-feat read: its videos and frames, and their paths.
 
 id.videopath.txt              <video id> <path>, sorted by id; paths are relative to the collection's folder
 id.videometa.txt              <video id> <whole frames a second> <frames> <width> <height>
 id.imagepath.txt              <frame id> <path>, sorted by video id, then by index
 VideoSets/<collection>.txt    the video ids, one a line, sorted
-ImageSets/<collection>.txt    the frame ids, sorted as text, as the lineage has them
+ImageSets/<collection>.txt    the frame ids, sorted as text, as video-cnn-feat has them
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def check_places(images: Path, ids: Iterable[str]) -> None:
 
 
 def _nested(collection: Collection, images: Path) -> set[str]:
-    """The videos whose frames lie deeper in ImageData than vfx would put them: someone else's, who ordered them so."""
+    """The videos whose frames lie deeper in ImageData than vfx puts them, and so are not vfx's."""
     try:
         folders = collection.frame_folders()
     except NoFramesError:

@@ -40,8 +40,8 @@ class Record:
         decoded: frames that could be decoded.
         rows: how many of them the sampler takes.
         audio: codecs of the audio streams, joined by "+".
-        decoder: who delivered under `decoder=auto`.
-        decoders: all who agree with the packets and gave the first frame, joined by "+".
+        decoder: the backends that delivered under `decoder=auto`, joined by "+".
+        decoders: the backends that agree with the packets and delivered the first frame, joined by "+".
         sha256: of the content, where another file has the same size.
         twin: path of the first file with the same content.
         problem: each a Problem, joined by "+".
