@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vfx.collection.source import VideoSource
 from vfx.cutting.frame_folder import publish, remove, temporary_folder
@@ -18,10 +17,8 @@ from vfx.cutting.image_format import ImageFormat
 from vfx.cutting.record import Cut, file_identity, write_record
 from vfx.decoding import Frame, VideoReader
 from vfx.decoding.limits import Limits
-from vfx.sampling.timeline import Timeline
+from vfx.sampling.timeline import Sampler
 from vfx.system.files import write_error
-
-Sampler = Callable[[Timeline], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)

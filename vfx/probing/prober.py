@@ -5,13 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
 
 from vfx.collection.ids import is_storable
 from vfx.collection.source import VideoSource
@@ -20,14 +17,12 @@ from vfx.decoding.limits import Limits
 from vfx.errors import LimitError, UsageError, VideoError
 from vfx.probing.record import Record
 from vfx.sampling.samplers import all_frames
-from vfx.sampling.timeline import Timeline
+from vfx.sampling.timeline import Sampler, Timeline
 from vfx.system import heartbeat
 from vfx.text import clean
 
 OTHER_DECODERS = ("torchcodec", "decord")  # beside PyAV, which `auto` asks first; last the one that can hang
 BLOCK_BYTES = 1 << 20
-
-Sampler = Callable[[Timeline], NDArray[np.int64]]
 
 
 class Task(NamedTuple):

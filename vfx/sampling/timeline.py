@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,3 +41,6 @@ class Timeline:
 
     def __len__(self) -> int:
         return len(self.seconds)
+
+
+Sampler = Callable[[Timeline], NDArray[np.int64]]  # chooses frame indices (m,), ascending
