@@ -197,6 +197,21 @@ def join(first: Path, second: Path, target: Path) -> Path:
     return target
 
 
+def without_first_group(source: Path, target: Path) -> Path:
+    """A stream copy of `source` from its second key frame on: in HEVC, leading pictures come first, which have packets
+    but cannot be decoded."""
+    with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
+        stream = reader.streams.video[0]
+        copy = writer.add_stream_from_template(stream)
+        keys = 0
+        for packet in reader.demux(stream):
+            keys += packet.is_keyframe
+            if keys >= 2 and packet.dts is not None:
+                packet.stream = copy
+                writer.mux(packet)
+    return target
+
+
 def silence(target: Path) -> Path:
     """Half a second of sound, and no video."""
     with av.open(str(target), "w") as container:

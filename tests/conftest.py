@@ -1,5 +1,6 @@
 """What the tests share: the toy collection, a run of the app, and which of the dear tests are run."""
 
+import os
 import random
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from vfx.features.feature_file import FeatureFile
 
 ROOT = Path(__file__).parent.parent
 TOYDATA = ROOT / "toydata"
+VIDEOS = Path(os.environ.get("VFX_TEST_VIDEOS", ROOT.parent / "shared" / "videos"))  # real videos, optional
 # Those of conf/limits/default.yaml
 LIMITS = Limits(**{k: v for k, v in OmegaConf.load(CONF_DIR / "limits/default.yaml").items() if k != "_target_"})
 

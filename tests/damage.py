@@ -1,4 +1,4 @@
-"""Damages sound videos in seeded ways, and makes files that lie or are no videos; each says what was done to it.
+"""Damages intact videos in seeded ways, and lists what was done to each; adds files that lie or are no videos.
 
     python -m tests.damage <folder> --count 400 --seed 0
 
@@ -9,30 +9,24 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import struct
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import lru_cache, partial
 from pathlib import Path
 from random import Random
 
 import av
 import numpy as np
-from PIL import Image
 
-from tests.clips import CLIPS, silence
-from tests.conftest import LIMITS, ROOT, TOYDATA
+from tests.clips import CLIPS
+from tests.conftest import LIMITS, TOYDATA, VIDEOS
+from tests.hostile_files import Item, impostors, liars
 from vfx.collection.collection import VIDEO_SUFFIXES
 from vfx.decoding import Frame, VideoReader
 from vfx.sampling.samplers import all_frames
 
-VIDEOS = Path(os.environ.get("VFX_TEST_VIDEOS", ROOT.parent / "shared" / "videos"))
-HUGE = 20_000  # pixels, each way: more than FFmpeg can hold
-LARGE = 16_000  # what it can, and limits.pixels does not allow
 MILLION = 1_000_000
 EXACT = {"fflags": "bitexact"}  # or Matroska gives each file a number of its own
 
@@ -51,7 +45,7 @@ class Damaged:
 Mutation = Callable[[Path, Random], tuple[bytes, str] | None]  # the new content and a note; None: not of this file
 
 
-def sound(folder: Path, names: Sequence[str] = tuple(CLIPS)) -> list[Path]:
+def intact(folder: Path, names: Sequence[str] = tuple(CLIPS)) -> list[Path]:
     """The painted clips of these names, written to `folder`, the toy collection, and real videos where there are."""
     real = [VIDEOS / "codecs", VIDEOS / "lineage" / "VideoData"]
     found = [p for root in (TOYDATA / "VideoData", *real) for p in root.rglob("*.*")]
@@ -83,9 +77,6 @@ def damage(folder: Path, sources: Sequence[Path], *, count: int, seed: int, kind
     return made
 
 
-Item = tuple[Path | None, str, bytes, str]  # source, file name, content, note
-
-
 def _of_all(kind: str, mutation: Mutation, sources: Sequence[Path], seed: int) -> Iterator[Item]:
     rng = Random(f"{seed} {kind}")
     for source in rng.sample(sources, len(sources)):
@@ -102,21 +93,23 @@ NEAR = 2.0  # mean difference of pixels, in levels: neighbours of a painted clip
 
 
 def compared(task: tuple[Damaged, str]) -> Iterator[Counter[str]]:
-    """For a damaged clip and a decoder, what each frame is that it delivers: "right": it looks like the frame of its
-    number in the sound clip; "moved": like another, but that is shown at its time, for those before are lost;
-    "repainted": like none; "wrong": like another. And "files" (1), "failed" (1 if it is said that something is
-    missing), and "lost" (frames)."""
+    """Count what a decoder makes of a damaged clip.
+
+    Frames are "right" if they look like the frame of their number in the intact clip; "moved" if they look like the
+    frame of their time, because those before are lost; "repainted" if they look like none; "wrong" if they look like
+    another. Besides, "files" is 1, "failed" is 1 if the reader reports a problem, and "lost" counts missing frames.
+    """
     damaged, decoder = task
     assert damaged.source is not None
-    sound = _delivered(damaged.source, decoder)
-    stack = np.stack([frame.pixels for frame in sound]).astype(np.int16)
-    slack = 1 if damaged.source.suffix == ".mpg" else 2e-3  # seconds: of MPEG-PS, FFmpeg has to guess most
+    intact = _delivered(damaged.source, decoder)
+    stack = np.stack([frame.pixels for frame in intact]).astype(np.int16)
+    tolerance = 1 if damaged.source.suffix == ".mpg" else 2e-3  # seconds; FFmpeg guesses most times of MPEG-PS
     found = Counter(files=1)
     frames: list[Frame] = []
-    reading = VideoReader(damaged.path, all_frames, decoder=decoder, limits=LIMITS)
-    for frame in reading:
+    reader = VideoReader(damaged.path, all_frames, decoder=decoder, limits=LIMITS)
+    for frame in reader:
         frames = [frame] if frame.first else [*frames, frame]
-    for frame in frames[: 0 if reading.discarded else None]:
+    for frame in frames[: 0 if reader.discarded else None]:
         if frame.pixels.shape != stack.shape[1:]:
             found["repainted"] += 1
             continue
@@ -127,9 +120,9 @@ def compared(task: tuple[Damaged, str]) -> Iterator[Counter[str]]:
         elif nearest == frame.index:
             found["right"] += 1
         else:
-            found["moved" if abs(frame.seconds - sound[nearest].seconds) < slack else "wrong"] += 1
-    found["failed"] = int(bool(reading.problem))
-    found["lost"] = max(0, len(sound) - len(frames))
+            found["moved" if abs(frame.seconds - intact[nearest].seconds) < tolerance else "wrong"] += 1
+    found["failed"] = int(bool(reader.problem))
+    found["lost"] = max(0, len(intact) - len(frames))
     yield found
 
 
@@ -147,7 +140,7 @@ def truncated(path: Path, rng: Random, *, tenths: int) -> tuple[bytes, str]:
 
 
 def flipped(path: Path, rng: Random, *, bits: int = 0, share: float = 0) -> tuple[bytes, str]:
-    """`bits` of them, or a `share` of all."""
+    """Flip `bits` of them, or a `share` of all."""
     data = bytearray(path.read_bytes())
     n = bits or round(len(data) * 8 * share)
     for _ in range(n):
@@ -285,178 +278,15 @@ MUTATIONS: dict[str, Mutation] = {
 }
 
 
-# Files that are no videos
-
-
-def a_picture() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (64, 48), "red").save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-def impostors(folder: Path) -> Iterator[Item]:
-    rng = Random(0)
-    ftyp = b"\x00\x00\x00\x1cftypisom\x00\x00\x02\x00isomiso2mp41"
-    sound = silence(folder / "sound.mp4")  # a muxer wants a file
-    contents = {
-        "empty.mp4": (b"", "nothing in it"),
-        "zeros.mp4": (bytes(100_000), "zeros"),
-        "text.mp4": (b"This is not a video.\n" * 500, "a text"),
-        "page.webm": (b"<!DOCTYPE html><html><body>404</body></html>\n" * 20, "a web page"),
-        "list.mp4": (b"#EXTM3U\n#EXTINF:10,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n", "a playlist"),
-        "random.avi": (rng.randbytes(100_000), "random bytes"),
-        "header.mp4": (ftyp + rng.randbytes(100_000), "random bytes behind an MP4 header"),
-        "riff.avi": (b"RIFF\xff\xff\xff\xffAVI " + rng.randbytes(100_000), "random bytes behind an AVI header"),
-        "ebml.mkv": (b"\x1aE\xdf\xa3" + rng.randbytes(100_000), "random bytes behind a Matroska header"),
-        "gif.gif": (b"GIF89a" + rng.randbytes(100_000), "random bytes behind a GIF header"),
-        "sync.ts": (b"".join(b"G" + rng.randbytes(187) for _ in range(500)), "random MPEG-TS packets"),
-        "sound.mp4": (sound.read_bytes(), "sound alone"),
-        "picture.mp4": (a_picture(), "a JPEG"),
-        "box.mp4": (ftyp + b"\xff\xff\xff\xffmoov" + bytes(1000), "a box longer than the file"),
-    }
-    sound.unlink()
-    for name, (content, note) in contents.items():
-        yield None, name, content, note
-
-
-# Files with pictures of 20,000 x 20,000 or 16,000 x 16,000, or that say so
-
-
-def liars(folder: Path) -> Iterator[Item]:
-    for name, content, note in (
-        ("canvas.gif", _huge_gif(), "a GIF whose canvas is huge"),
-        ("bomb.mov", bomb(HUGE), "PNG pictures that are huge, and nearly nothing on the disk"),
-        ("large_bomb.mov", bomb(LARGE), "the same, of 16,000 each way"),
-        ("late_bomb.mov", bomb(HUGE, sound=5), "PNG pictures, huge from the 6th on"),
-        ("late_large_bomb.mov", bomb(LARGE, sound=5), "the same, of 16,000 each way"),
-        ("motion.avi", _mjpeg(folder, begin=0), "JPEG pictures that say that they are huge"),
-        ("late_motion.avi", _mjpeg(folder, begin=20), "JPEG pictures that say so from the 20th on"),
-        ("stream.ts", _h264(folder, begin=0), "an H.264 stream whose parameters say so"),
-        ("late_stream.ts", _h264(folder, begin=20), "an H.264 stream whose parameters say so from the 20th frame on"),
-    ):
-        yield None, name, content, note
-
-
-def _made(folder: Path, name: str) -> bytes:
-    path = CLIPS[name].write(folder)
-    try:
-        return path.read_bytes()
-    finally:
-        path.unlink()
-
-
-def _huge_gif() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("P", (8, 8)).save(buffer, "GIF")
-    data = bytearray(buffer.getvalue())
-    struct.pack_into("<2H", data, 6, HUGE, HUGE)
-    struct.pack_into("<2H", data, data.index(b",") + 5, HUGE, HUGE)
-    return bytes(data)
-
-
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-def _picture(side: int) -> bytes:
-    """A sound PNG of one bit a pixel: of 20,000 each way, 50 MB that deflate to 50 KB."""
-    header = struct.pack(">2I5B", side, side, 1, 0, 0, 0, 0)
-    lines = zlib.compress(bytes((-(-side // 8) + 1) * side))
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", lines) + _chunk(b"IEND", b"")
-
-
-def bomb(side: int, *, sound: int = 0) -> bytes:
-    """A MOV, 25 pictures a second: `sound` of 64 pixels each way, which its header states if there are some, and three
-    of `side`."""
-    pictures = [_picture(64)] * sound + [_picture(side)] * 3
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mov") as container:
-        size = 64 if sound else side
-        stream = container.add_mux_stream("png", rate=25, width=size, height=size)
-        for n, picture in enumerate(pictures):
-            packet = av.Packet(picture)
-            packet.pts = packet.dts = n
-            packet.duration, packet.time_base, packet.is_keyframe, packet.stream = 1, Fraction(1, 25), True, stream
-            container.mux(packet)
-    return buffer.getvalue()
-
-
-def _mjpeg(folder: Path, *, begin: int) -> bytes:
-    """Each picture from `begin` on has its start of frame (FFC0) patched, and all headers if that is the first."""
-    data = bytearray(_made(folder, "mjpeg.avi"))
-    if begin == 0:
-        struct.pack_into("<2I", data, data.index(b"avih") + 8 + 32, HUGE, HUGE)
-        struct.pack_into("<2I", data, data.index(b"strf") + 8 + 4, HUGE, HUGE)
-    at = data.index(b"movi")
-    for n in range(CLIPS["mjpeg.avi"].num_frames):
-        at = data.index(b"\xff\xc0\x00\x11\x08", at + 1)
-        if n >= begin:
-            struct.pack_into(">2H", data, at + 5, HUGE, HUGE)
-    return bytes(data)
-
-
-def _h264(folder: Path, *, begin: int) -> bytes:
-    """The sequence parameter sets (ITU-T H.264, 7.3.2.1.1) from frame `begin` on say that it is huge."""
-    path = CLIPS["h264.ts"].write(folder)
-    buffer = io.BytesIO()
-    with av.open(str(path)) as reader, av.open(buffer, "w", format="mpegts") as writer:
-        stream = reader.streams.video[0]
-        copy = writer.add_stream_from_template(stream)
-        for n, packet in enumerate(p for p in reader.demux(stream) if p.size):
-            units = bytes(packet).split(b"\x00\x00\x01")
-            if n >= begin:
-                units = [_enlarged(unit) if unit[:1] and unit[0] & 31 == 7 else unit for unit in units]
-            new = av.Packet(b"\x00\x00\x01".join(units))
-            new.pts, new.dts, new.time_base = packet.pts, packet.dts, packet.time_base
-            new.is_keyframe, new.stream = packet.is_keyframe, copy
-            writer.mux(new)
-    path.unlink()
-    return buffer.getvalue()
-
-
-def _enlarged(unit: bytes) -> bytes:
-    bits = "".join(f"{byte:08b}" for byte in unit.replace(b"\x00\x00\x03", b"\x00\x00"))
-    bits = bits[: bits.rindex("1") + 1]
-    at = 32  # the unit's type, profile, constraints, level
-
-    def golomb() -> int:
-        nonlocal at
-        zeros = bits.index("1", at) - at
-        at += 2 * zeros + 1
-        return int(bits[at - zeros - 1 : at], 2) - 1
-
-    golomb()  # its id
-    if unit[1] >= 100:  # a high profile: chroma format, two depths, two flags
-        for _ in range(3):
-            golomb()
-        at += 2
-    golomb()  # how frames are numbered
-    if golomb() == 0:  # how their order is coded
-        golomb()
-    golomb()  # references
-    at += 1
-    begin = at
-    golomb()
-    golomb()
-    number = f"{HUGE // 16:b}"  # in macroblocks; stored less one, coded plus one
-    coded = "0" * (len(number) - 1) + number
-    bits = bits[:begin] + 2 * coded + bits[at:]
-    bits += "0" * (-len(bits) % 8)
-    new = bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits), 8))
-    for end in range(4):
-        new = new.replace(bytes([0, 0, end]), bytes([0, 0, 3, end]))
-    return new
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    good = options.folder / "sound"
+    good = options.folder / "intact"
     good.mkdir(parents=True, exist_ok=True)
-    made = damage(options.folder, sound(good), count=options.count, seed=options.seed)
+    made = damage(options.folder, intact(good), count=options.count, seed=options.seed)
     for path in good.iterdir():
         path.unlink()
     good.rmdir()

@@ -15,7 +15,7 @@ import av
 import numpy as np
 import pytest
 
-from tests import damage
+from tests import damage, hostile_files
 from tests.clips import CLIPS, corrupt, paint
 from tests.conftest import LIMITS, ROOT, TOYDATA
 from tests.test_kills import session
@@ -104,7 +104,7 @@ def test_damaged_files_cost_nothing_but_themselves(
         (folder / "sound" / path.name).symlink_to(path)
     clips = tmp_path / "clips"
     clips.mkdir()
-    made = damage.damage(folder, damage.sound(clips), count=count, seed=0)
+    made = damage.damage(folder, damage.intact(clips), count=count, seed=0)
     assert len(made) == count
 
     with (tmp_path / "said").open("w+") as said:
@@ -277,9 +277,9 @@ def test_what_asks_for_more_than_the_limits_is_refused_by_the_limits_name(tmp_pa
     videos.mkdir(parents=True)
     for name in ("retina", "camera"):
         (videos / f"{name}.mp4").symlink_to(TOYDATA / "VideoData" / f"{name}.mp4")
-    (videos / "huge.mov").write_bytes(damage.bomb(damage.HUGE))
-    (videos / "large.mov").write_bytes(damage.bomb(damage.LARGE))
-    (videos / "hungry.mov").write_bytes(damage.bomb(8_000))
+    (videos / "huge.mov").write_bytes(hostile_files.bomb(hostile_files.HUGE))
+    (videos / "large.mov").write_bytes(hostile_files.bomb(hostile_files.LARGE))
+    (videos / "hungry.mov").write_bytes(hostile_files.bomb(8_000))
     (videos / "long.mkv").write_bytes(damage.later(CLIPS["h264_vfr.mkv"].write(tmp_path), hours=100))
     options = ["limits.frames=158", "limits.memory_gb=0.3", "dataset.num_workers=2", "trainer=cpu"]
     file = FeatureFile(extract.main(f"collection={videos.parent}", f"output_dir={tmp_path / 'out'}", *options))
@@ -297,7 +297,7 @@ def test_what_asks_for_more_than_the_limits_is_refused_by_the_limits_name(tmp_pa
 @pytest.mark.parametrize("decoder", ["auto", "decord"])
 def test_pictures_that_grow_beyond_the_limit_end_the_reading(decoder: str, tmp_path: Path) -> None:
     path = tmp_path / "late.mov"
-    path.write_bytes(damage.bomb(damage.LARGE, sound=5))
+    path.write_bytes(hostile_files.bomb(hostile_files.LARGE, small=5))
     reading = VideoReader(path, samplers.all_frames, decoder=decoder, limits=LIMITS)
     assert [frame.pixels.shape for frame in reading] == [(64, 64, 3)] * 5
     assert reading.problem == (
@@ -308,7 +308,7 @@ def test_pictures_that_grow_beyond_the_limit_end_the_reading(decoder: str, tmp_p
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("picture.mp4", damage.a_picture(), "its content is of another format"),
+        ("picture.mp4", hostile_files.a_picture(), "its content is of another format"),
         ("nothing.ts", (b"G\x1f\xff\x10" + b"\xff" * 184) * 500, "it ends before its first frame"),
     ],
 )

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from tests.clips import CLIPS, Clip, corrupt, truncate
-from tests.conftest import ROOT, TOYDATA
+from tests.conftest import ROOT, TOYDATA, VIDEOS
 from vfx import extract, frames
 from vfx.decoding import VideoReader
 from vfx.errors import ExtractionError, OutputError, SamplerError, UsageError, VfxError
@@ -27,7 +27,6 @@ from vfx.features.feature_file import FeatureFile
 from vfx.sampling.samplers import all_frames, half_second, lineage
 from vfx.system.folder_lock import lock_folder
 
-VIDEOS = Path(os.environ.get("VFX_TEST_VIDEOS", ROOT.parent / "shared" / "videos"))
 LINEAGE = [0, 12, 25, 37, 50, 62, 75, 87, 100, 112, 125]
 
 

@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, VIDEOS
 from vfx import export, import_bigfile
 from vfx.errors import OutputError, UsageError
 from vfx.features.feature_file import FeatureFile
 from vfx.features.rows import Failure
 
-VIDEOS = Path(os.environ.get("VFX_TEST_VIDEOS", ROOT.parent / "shared" / "videos"))
 ROWS = {"b_7": [1, 2], "a_1_12": [3, 4], "b_0": [5, 6], "a_1_0": [7, 8], "a_1_100": [9, 10]}
 
 

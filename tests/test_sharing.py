@@ -5,13 +5,12 @@ import json
 import re
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
 from pytorch_lightning import Trainer
 
-from tests.clips import CLIPS, corrupt, paint, truncate
+from tests.clips import CLIPS, corrupt, paint, truncate, without_first_group
 from tests.conftest import LIMITS, TOYDATA
 from tests.felling import Crashing
 from tests.test_extract import command, same
@@ -169,16 +168,7 @@ def test_a_file_cut_short_is_read_in_pieces_and_has_one_failure(tmp_path: Path) 
 def test_packets_that_mislead_cost_only_time(tmp_path: Path) -> None:
     """HEVC's leading pictures at the begin of a recording have packets and never come out."""
     collection, path = a_collection(tmp_path, clip="hevc.ts")
-    late = tmp_path / "late.ts"
-    with av.open(str(path)) as reader, av.open(str(late), "w") as writer:
-        stream = reader.streams.video[0]
-        copy = writer.add_stream_from_template(stream)
-        keys = 0
-        for packet in reader.demux(stream):
-            keys += packet.is_keyframe
-            if keys >= 2 and packet.dts is not None:
-                packet.stream = copy
-                writer.mux(packet)
+    late = without_first_group(path, tmp_path / "late.ts")
     late.rename(path)
     divided, _ = both(collection, tmp_path)
     assert divided.failures == []

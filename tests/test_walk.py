@@ -1,19 +1,17 @@
 """The whole way of a user of the lineage: frames, features of two networks with ten crops, pool, concat, BigFile."""
 
-import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, TOYDATA
+from tests.conftest import TOYDATA, VIDEOS
 from vfx import concat, export, extract, frames, pool
 from vfx.features.feature_file import FeatureFile
 
 OURS = "efficientnet_lite0,avgpool,os"
 OTHER = "resnet50,avgpool,os,random"
-VIDEOS = Path(os.environ.get("VFX_TEST_VIDEOS", ROOT.parent / "shared" / "videos"))
 LINEAGE = VIDEOS / "lineage" / "VideoData" / "shot00001_1.webm"  # its own toy clip, where it is at hand
 
 

@@ -8,11 +8,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
-from tests.clips import CLIPS, corrupt, join, read, truncate
+from tests.clips import CLIPS, corrupt, join, read, truncate, without_first_group
 from tests.conftest import LIMITS
 from vfx.collection.source import Chunk
 from vfx.decoding import ChunkReader, Frame, VideoReader, cached_timeline
@@ -90,16 +89,7 @@ def test_damage_is_an_error_in_its_own_chunk(clip: MakeClip, tmp_path: Path) -> 
 
 
 def test_packets_that_mislead_raise(clip: MakeClip, tmp_path: Path) -> None:
-    path = tmp_path / "late.ts"
-    with av.open(str(clip("hevc.ts"))) as reader, av.open(str(path), "w") as writer:
-        stream = reader.streams.video[0]
-        copy = writer.add_stream_from_template(stream)
-        keys = 0
-        for packet in reader.demux(stream):
-            keys += packet.is_keyframe
-            if keys >= 2 and packet.dts is not None:
-                packet.stream = copy
-                writer.mux(packet)
+    path = without_first_group(clip("hevc.ts"), tmp_path / "late.ts")
     whole = VideoReader(path, samplers.all_frames)
     assert [f.index for f in whole] == [*range(whole.decoded)]
     assert len(cached_timeline(path)) > whole.decoded

@@ -5,19 +5,17 @@ The files are optional: the folder is named by VFX_TEST_VIDEOS, by default ../sh
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from tests.conftest import VIDEOS
 from vfx.decoding import Frame, VideoReader, demux
 from vfx.sampling import samplers
 from vfx.sampling.timeline import Timeline
 
-ROOT = Path(__file__).resolve().parents[2]
-VIDEOS = Path(os.environ.get("VFX_TEST_VIDEOS", ROOT.parent / "shared" / "videos"))
 SUFFIXES = {".mp4", ".mov", ".avi", ".webm", ".mkv", ".gif"}
 
 

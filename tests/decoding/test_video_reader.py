@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.clips import CLIPS, corrupt, cut, join, read, silence, truncate
+from tests.clips import CLIPS, corrupt, cut, join, read, silence, truncate, without_first_group
 from tests.decoding.conftest import skip_unless_installed
 from vfx.decoding import DECODERS, Frame, VideoReader, can_read, check_decoder, demux
 from vfx.decoding.pyav import decoded_timeline
@@ -245,17 +245,7 @@ def test_damage_after_the_last_wanted_frame_is_no_problem(clip: MakeClip, tmp_pa
 
 def test_packets_that_the_decoder_drops_start_the_reading_over(clip: MakeClip, tmp_path: Path) -> None:
     """A recording that begins between groups: HEVC's leading pictures have packets, but never come out."""
-    whole = clip("hevc.ts")
-    path = tmp_path / "late.ts"
-    with av.open(str(whole)) as reader, av.open(str(path), "w") as writer:
-        stream = reader.streams.video[0]
-        copy = writer.add_stream_from_template(stream)
-        keys = 0
-        for packet in reader.demux(stream):
-            keys += packet.is_keyframe
-            if keys >= 2 and packet.dts is not None:
-                packet.stream = copy
-                writer.mux(packet)
+    path = without_first_group(clip("hevc.ts"), tmp_path / "late.ts")
     frames, reading = read_all(path)
     true = decoded_timeline(path)
     assert reading.problem == ""

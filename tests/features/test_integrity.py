@@ -15,14 +15,13 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import VIDEOS
 from tests.features.test_schema import ATTRIBUTES, HOSTILE, attribute, put
 from vfx.features.examination import Finding
 from vfx.features.integrity import examine, examine_files
 from vfx.features.rows import Failure, Rows
 from vfx.features.writer import FeatureFileWriter
 
-VIDEOS = Path(os.environ.get("VFX_TEST_VIDEOS", ROOT.parent / "shared" / "videos"))
 COLUMNS = ["features", "ids", "failures", "index", "seconds", "videos/ids", "videos/offsets", "videos/decoder"]
 CREATED = "2026-01-02T03:04:05+00:00"
 Change = Callable[[h5py.File], object]
