@@ -45,13 +45,7 @@ def build(
         ModelError: For a network or layer that does not exist, or features or crops that vfx does not do.
         WeightsError: Where the weights cannot be fetched or read, or do not fit.
     """
-    architecture = architecture or name
-    if set(name + architecture) & set("/,+:"):
-        raise ModelError(
-            f"model.name ({name}) may not hold `/ , + :`, as it names a folder; networks from elsewhere on the "
-            f"Hugging Face hub: model.name=<timm's name> model.weights=<file>"
-        )
-    check_name(architecture, [*timm.list_pretrained(), *timm.list_models()], of="timm")
+    architecture = _checked(name, architecture or name)
     evaluated = transform(architecture)
     cfg = _config(architecture)
     head_name = cfg.get("classifier") or ()
@@ -76,6 +70,16 @@ def build(
         weights=loaded,
         channels_last=channels_last,
     )
+
+
+def _checked(name: str, architecture: str) -> str:
+    if set(name + architecture) & set("/,+:"):
+        raise ModelError(
+            f"model.name ({name}) may not hold `/ , + :`, as it names a folder; networks from elsewhere on the "
+            f"Hugging Face hub: model.name=<timm's name> model.weights=<file>"
+        )
+    check_name(architecture, [*timm.list_pretrained(), *timm.list_models()], of="timm")
+    return architecture
 
 
 @contextmanager
