@@ -78,7 +78,7 @@ def describe(error: av.FFmpegError) -> str:
     return next((words for kind, words in ERRORS.items() if isinstance(error, kind)), str(error.strerror))
 
 
-def packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
+def demux_packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
     """Yield the packets of a stream in the order of storage, empty ones too, with a heartbeat for each."""
     # At its end PyAV looks for every stream, and finds none that began in mid-file (audio in FLV, programs in MPEG-TS).
     with suppress(IndexError):

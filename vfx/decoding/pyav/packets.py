@@ -12,7 +12,7 @@ from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from vfx.decoding.pyav.container import packets, time_base
+from vfx.decoding.pyav.container import demux_packets, time_base
 
 KEYLESS = 500
 """A stream whose first key frame does not come within so many packets is taken to have none, or to mark none."""
@@ -39,7 +39,9 @@ class PacketSource:
     @classmethod
     def of_stream(cls, container: InputContainer, stream: VideoStream) -> PacketSource:
         """All packets of an open stream."""
-        filled = (packet for packet in packets(container, stream) if packet.size)  # an empty one would end the decoding
+        filled = (
+            packet for packet in demux_packets(container, stream) if packet.size
+        )  # an empty one would end the decoding
         return cls(filled, stream.codec_context, time_base(stream))
 
 

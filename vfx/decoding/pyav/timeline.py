@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,28 +82,12 @@ def packet_timeline(
     told = damage.description
     if lost := len(shown) - len(placed):
         told += f": the {lost} frames behind cannot be placed"
-    keyframe = np.array([packet.key for packet in placed], dtype=np.bool_)
-    random_access = np.array([packet.random_access for packet in placed], dtype=np.bool_)
-    if pts is None:
-        seconds = _even_seconds(len(placed), stream)
-    else:
-        order = np.argsort(pts)
-        pts, keyframe, random_access = pts[order], keyframe[order], random_access[order]
-        seconds = _seconds(pts, stream)
+    timeline = _in_display_order(placed, pts, stream)
     if not stream.frames:
-        promised += _missing_frames(container, stream, float(seconds[-1]))
+        promised += _missing_frames(container, stream, float(timeline.seconds[-1]))
     if len(placed) >= promised and damage.missing_bytes:
         told = _joined(told, f"file ends {damage.missing_bytes} bytes early")
-    return Timeline(
-        seconds,
-        keyframe,
-        pts,
-        max(promised, len(placed)),
-        rate=frame_rate(stream),
-        random_access=None if pts is None else random_access,
-        damaged_ranges=damage.ranges,
-        damage=told,
-    )
+    return replace(timeline, promised=max(promised, len(placed)), damaged_ranges=damage.ranges, damage=told)
 
 
 def decoded_timeline(path: Path, packets: Timeline | None = None) -> Timeline:
@@ -153,6 +138,19 @@ def _placeable(
     if _presentation_times([packet.pts for packet in shown], container, stream) is not None:
         return shown
     return placed[: _first_repeated([packet.pts for packet in placed])]
+
+
+def _in_display_order(shown: list[PacketInfo], pts: NDArray[np.int64] | None, stream: VideoStream) -> Timeline:
+    """The timeline of packets in the order of storage, which have these times."""
+    keyframe = np.array([packet.key for packet in shown], dtype=np.bool_)
+    if pts is None:
+        return Timeline(_even_seconds(len(shown), stream), keyframe, rate=frame_rate(stream))
+    random_access = np.array([packet.random_access for packet in shown], dtype=np.bool_)
+    order = np.argsort(pts)
+    pts = pts[order]
+    return Timeline(
+        _seconds(pts, stream), keyframe[order], pts, rate=frame_rate(stream), random_access=random_access[order]
+    )
 
 
 def _joined(*messages: str) -> str:

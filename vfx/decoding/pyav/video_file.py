@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vfx.decoding.frame import DamageError, Frame, TimelineError
 from vfx.decoding.limits import Limits
-from vfx.decoding.pyav.container import frame_size, open_video, packets, time_base
+from vfx.decoding.pyav.container import demux_packets, frame_size, open_video, time_base
 from vfx.decoding.pyav.frame_decoder import FrameDecoder
 from vfx.decoding.pyav.packets import PacketSource, is_shown
 from vfx.decoding.pyav.skip_plan import targets_of
@@ -96,7 +96,7 @@ class VideoFile:
         is_random_access_point = RandomAccessDetector(decoder.codec.canonical_name, decoder.extradata)
         infos: list[PacketInfo] = []
         empty = position = 0  # an AVI has an empty packet, and counts it, where a frame is shown for longer
-        for packet in packets(container, stream):
+        for packet in demux_packets(container, stream):
             if limits is not None:
                 limits.check_count(self.path.name, len(infos))
             if not packet.size:
