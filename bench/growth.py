@@ -1,12 +1,11 @@
-"""Time and memory of extractions of more and more short videos, to see what grows and how.
+"""Time and memory of extractions of more and more short videos: what vfx itself costs per video.
 
     python bench/growth.py [--videos 1 100 1000 10000] [--folder DIR]
 
-Each run is the real `vfx.extract` in a process of its own, on clips of half a second, 64x48, of which 50 are distinct
-and the others links to them, with a network of timm that is made for tests and takes next to nothing: what is left is
-what vfx itself costs a video. A run of one video shows the start-up; what is said per video is beyond that. Seconds:
-`wall` from the start of the process to its end; `processor` of all its processes, on which other programs have little
-influence; `assembly` from the last part to `features.h5`; `exit` from there on. Memory: the system's high-water marks
+Each run is the real `vfx.extract` in a process of its own. The clips take half a second, at 64x48; 50 are distinct, the
+others are links to them. The network is a tiny one that timm has for tests. A run of one video shows the start-up; the
+numbers per video are beyond that. Seconds: `wall` from the start of the process to its end; `processor` of all its
+processes; `assembly` from the last part to `features.h5`; `exit` from there on. Memory: the system's high-water marks
 of the main process, and of the largest of the others, which read (Linux).
 """
 
@@ -29,23 +28,54 @@ TINY = synthetic_videos.Format("tiny", DISTINCT, 64, 48, 100_000)
 FRAMES = 12  # half a second
 NETWORK = ["model=timm", "model.name=test_resnet", "model.weights=random"]
 TICK = 0.02  # s between two looks
+HEAD = (
+    "videos", "wall s", "ms/video", "processor s", "ms/video", "assembly s", "share", "exit s",
+    "main MiB", "others MiB",
+)  # fmt: skip
 
 
 @dataclass
 class Run:
-    """What was seen of a run: seconds since its start, and bytes by process."""
+    """A run as seen from outside: seconds since its start, CPU seconds, and the most bytes of each process."""
 
     videos: int
     wall: float = 0.0
     last_part: float = 0.0
-    whole: float = 0.0
+    complete: float = 0.0
     processor: float = 0.0
     main: int = 0
     others: dict[int, int] = field(default_factory=dict)
 
+    def look(self, process: int) -> None:
+        """Look at the time and memory of its processes."""
+        taken = dict(process_usage.tree(process))
+        self.processor = max(self.processor, sum(taken.values()))
+        for pid in taken:
+            peak = process_usage.peak_bytes(pid)
+            if pid == process:
+                self.main = max(self.main, peak)
+            else:
+                self.others[pid] = max(self.others.get(pid, 0), peak)
+
+    def row(self, first: Run) -> tuple[str, ...]:
+        """The cells of its line; `first` is the run whose start-up is left out per video."""
+        assembly = self.complete - self.last_part
+        return (
+            f"{self.videos}",
+            f"{self.wall:.1f}",
+            f"{1000 * (self.wall - first.wall) / self.videos:.2f}",
+            f"{self.processor:.1f}",
+            f"{1000 * (self.processor - first.processor) / self.videos:.2f}",
+            f"{assembly:.2f}",
+            f"{100 * assembly / self.wall:.1f} %",
+            f"{self.wall - self.complete:.2f}",
+            f"{self.main / 2**20:.0f}",
+            f"{max(self.others.values(), default=0) / 2**20:.0f}",
+        )
+
 
 def link(source: Path, collection: Path, videos: int) -> None:
-    """A collection of so many names for the clips of another."""
+    """Make a collection of so many links to the clips of another."""
     clips = sorted(source.glob("VideoData/*.mp4"))
     (collection / "VideoData").mkdir(parents=True)
     for n in range(videos):
@@ -53,6 +83,7 @@ def link(source: Path, collection: Path, videos: int) -> None:
 
 
 def run(collection: Path, out: Path, videos: int) -> Run:
+    """Extract a collection in a process of its own and look at it until it ends."""
     command = ["vfx.extract", f"collection={collection}", f"output_dir={out}", "trainer=cpu", *NETWORK]
     seen = Run(videos)
     start = time.monotonic()
@@ -63,15 +94,9 @@ def run(collection: Path, out: Path, videos: int) -> Run:
             found = {path.name for path in out.glob("*/*/parts/part-*.h5")}
             if found - parts:
                 parts, seen.last_part = found, now
-            if not seen.whole and any(out.glob("*/*/features.h5")):
-                seen.whole = now
-            taken = dict(process_usage.tree(process.pid))
-            seen.processor = max(seen.processor, sum(taken.values()))
-            for pid in taken:
-                if pid == process.pid:
-                    seen.main = max(seen.main, process_usage.peak_bytes(pid))
-                else:
-                    seen.others[pid] = max(seen.others.get(pid, 0), process_usage.peak_bytes(pid))
+            if not seen.complete and any(out.glob("*/*/features.h5")):
+                seen.complete = now
+            seen.look(process.pid)
             time.sleep(TICK)
         seen.wall = time.monotonic() - start
         assert process.stderr is not None
@@ -90,34 +115,17 @@ def main() -> None:
     options.add_argument("--videos", type=int, nargs="+", default=[1, 100, 1000, 10_000])
     options.add_argument("--folder", help="where to work (default: a temporary folder)")
     chosen = options.parse_args()
-    head = (
-        "videos", "wall s", "ms/video", "processor s", "ms/video", "assembly s", "share", "exit s",
-        "main MiB", "others MiB",
-    )  # fmt: skip
-    print("".join(f"{name:>12}" for name in head))
+    print("".join(f"{name:>12}" for name in HEAD))
     if chosen.folder:
         Path(chosen.folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=chosen.folder) as work:
         clips = synthetic_videos.make_collection(Path(work), formats=[TINY], frames=FRAMES)
-        one = None
+        first = None
         for videos in chosen.videos:
             link(clips, Path(work) / f"n{videos}", videos)
             seen = run(Path(work) / f"n{videos}", Path(work) / f"out{videos}", videos)
-            one = one or seen
-            assembly = seen.whole - seen.last_part
-            cells = (
-                f"{videos}",
-                f"{seen.wall:.1f}",
-                f"{1000 * (seen.wall - one.wall) / videos:.2f}",
-                f"{seen.processor:.1f}",
-                f"{1000 * (seen.processor - one.processor) / videos:.2f}",
-                f"{assembly:.2f}",
-                f"{100 * assembly / seen.wall:.1f} %",
-                f"{seen.wall - seen.whole:.2f}",
-                f"{seen.main / 2**20:.0f}",
-                f"{max(seen.others.values(), default=0) / 2**20:.0f}",
-            )
-            print("".join(f"{cell:>12}" for cell in cells), flush=True)
+            first = first or seen
+            print("".join(f"{cell:>12}" for cell in seen.row(first)), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
     python bench/plan.py bench/results/2026-11-27-epyc-avx512-2-cores.json bench/results/2026-11-26-h100-*.json
 
-The first file is of a bench on processors, the others are of benches on a GPU, a model each. Per hour of video: source
-frames by what `decode` measured of a core. Per sampled frame: what `network` measured for its model, core seconds in
-the first, GPU seconds in the others. Bytes: the row, and what lies beside it. `cores a GPU`: how many decode as fast as
-one GPU takes frames. `--lists` measures instead what the list of a million videos takes: memory, bytes told to a rank,
-and processor seconds to share it out among 64.
+The first file is from a bench on CPUs, the others are from benches on a GPU, one for each model. Decoding goes by the
+hours of video, at the speed of one core in the stage `decode`. The network goes by the sampled frames, at the speed of
+the stage `network`: core seconds in the first file, GPU seconds in the others. The size of a file is its rows and what
+lies beside them. `cores a GPU`: how many decode as fast as one GPU takes frames. `--lists` measures instead what the
+list of a million videos takes: memory, bytes sent to a rank, and CPU seconds to share it out among 64.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from vfx.extraction.parallel_reader import share
 
 RATE = 25  # source frames a second of video
 SAMPLED = 2  # a second
-BESIDE = 80  # bytes a row of ids, index and seconds
+BESIDE = 80  # bytes per row of ids, index and seconds
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`hours` of video."""
+    """A collection: its videos, their hours, and the sampled frames."""
 
     name: str
     videos: int
@@ -59,12 +59,13 @@ def hours(seconds: float) -> str:
 
 
 def model_of(bench: dict[str, Any]) -> str:
-    """One of MODELS."""
+    """The model of a bench, as in MODELS."""
     name, _, *rest = bench["asked"]["feature"].split(",")
     return str(name).removesuffix("_wsl") + (", ten crops" if "os" in rest else "")
 
 
-def lists(videos: int = 1_000_000, ranks: int = 64) -> None:
+def measure_lists(videos: int = 1_000_000, ranks: int = 64) -> None:
+    """Print what a list of so many videos takes."""
     tracemalloc.start()
     sources = [
         VideoSource(f"video{n:07d}", f"/data/mine/VideoData/{n % 1000}/video{n:07d}.mp4", n) for n in range(videos)
@@ -80,6 +81,52 @@ def lists(videos: int = 1_000_000, ranks: int = 64) -> None:
     )
 
 
+HEAD = (
+    "collection", "model", "videos", "frames", "decode, core h", "network, core h", "network, GPU h",
+    "cores a GPU", "file", "float16",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What benches measured.
+
+    `decode`: source frames per second and core. `network`: core seconds per frame of the model `measured`. `gpu`:
+    frames per second on a GPU, by model.
+    """
+
+    decode: float
+    network: float
+    measured: str
+    gpu: dict[str, float]
+
+
+def gpu_speed(bench: dict[str, Any], precision: str) -> float:
+    """Frames per second of a bench's network on its GPU. Raises ValueError if it is not of the table."""
+    walls = {stage["variant"]: stage["wall"] for stage in bench["stages"] if stage["stage"] == "network"}
+    own = next((variant for variant in walls if variant.startswith(precision)), None)  # the run's is first
+    if own is None or model_of(bench) not in MODELS:
+        raise ValueError(f"{bench['asked']['feature']}: no network stage in {precision}, or no model of the table")
+    return float(bench["asked"]["sampled"] / walls[own])
+
+
+def row(plan: Plan, model: str, speed: Speed) -> tuple[str, ...]:
+    """The costs of extracting a collection by a model."""
+    decoding = plan.hours * 3600 * RATE / speed.decode
+    on_gpu = plan.frames / speed.gpu[model] if model in speed.gpu else 0.0
+    return (
+        plan.name,
+        model,
+        f"{plan.videos:,}",
+        f"{plan.frames:,}",
+        hours(decoding),
+        hours(plan.frames * speed.network) if model == speed.measured else "",
+        hours(on_gpu) if on_gpu else "",
+        f"{decoding / on_gpu:,.{1 if decoding < 10 * on_gpu else 0}f}" if on_gpu else "",
+        *(f"{plan.frames * (size * MODELS[model] + BESIDE) / 1e9:,.0f} GB" for size in (4, 2)),
+    )
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--lists", action="store_true")
@@ -87,53 +134,27 @@ def main() -> None:
     options.add_argument("--precision", default="bf16-mixed", help="of the networks")
     chosen = options.parse_args()
     if chosen.lists:
-        lists()
+        measure_lists()
         return
     if not chosen.bench:
         options.error("bench: the files of benches, or --lists")
     bench, *on_gpus = (json.loads(path.read_text()) for path in chosen.bench)
-    took = {f"{stage['stage']} {stage['variant']}": stage["processor"] for stage in bench["stages"]}
-    decode = bench["asked"]["frames"] / took["decode auto, 1 worker"]  # source frames a second and core
-    network = took[f"network {chosen.precision}, channels_last"] / bench["asked"]["sampled"]
-    measured = model_of(bench)
-    rates = {}  # frames a second on a GPU
+    try:
+        gpu = {model_of(one): gpu_speed(one, chosen.precision) for one in on_gpus}
+    except ValueError as error:
+        options.error(str(error))
     for one in on_gpus:
-        walls = {stage["variant"]: stage["wall"] for stage in one["stages"] if stage["stage"] == "network"}
-        own = next((variant for variant in walls if variant.startswith(chosen.precision)), None)  # the run's is first
-        if own is None or model_of(one) not in MODELS:
-            options.error(
-                f"{one['asked']['feature']}: no network stage in {chosen.precision}, or no model of the table"
-            )
-        rates[model_of(one)] = rate = one["asked"]["sampled"] / walls[own]
-        print(f"{model_of(one)}: {rate:,.0f} frames a second on {one['machine']['device']}")
+        print(f"{model_of(one)}: {gpu[model_of(one)]:,.0f} frames a second on {one['machine']['device']}")
+    taken = {f"{stage['stage']} {stage['variant']}": stage["processor"] for stage in bench["stages"]}
+    decode = bench["asked"]["frames"] / taken["decode auto, 1 worker"]
+    network = taken[f"network {chosen.precision}, channels_last"] / bench["asked"]["sampled"]
+    speed = Speed(decode, network, model_of(bench), gpu)
     print(f"{bench['asked']['collection']}: a core decodes {decode:,.0f} frames a second;")
-    print(f"{measured} takes {1000 * network:.1f} ms of a core a frame in {chosen.precision}")
+    print(f"{speed.measured} takes {1000 * network:.1f} ms of a core a frame in {chosen.precision}")
     print()
-    head = (
-        "collection", "model", "videos", "frames", "decode, core h", "network, core h", "network, GPU h",
-        "cores a GPU", "file", "float16",
-    )  # fmt: skip
-    rows = [head]
-    for plan in PLANS:
-        reading = plan.hours * 3600 * RATE / decode
-        for model, dims in MODELS.items():
-            on_gpu = plan.frames / rates[model] if model in rates else 0.0
-            sizes = [f"{plan.frames * (size * dims + BESIDE) / 1e9:,.0f} GB" for size in (4, 2)]
-            rows.append(
-                (
-                    plan.name,
-                    model,
-                    f"{plan.videos:,}",
-                    f"{plan.frames:,}",
-                    hours(reading),
-                    hours(plan.frames * network) if model == measured else "",
-                    hours(on_gpu) if on_gpu else "",
-                    f"{reading / on_gpu:,.{1 if reading < 10 * on_gpu else 0}f}" if on_gpu else "",
-                    *sizes,
-                )
-            )
-    rows.insert(1, ("---", "---", *("---:" for _ in head[2:])))
-    print("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    align = ("---", "---", *("---:" for _ in HEAD[2:]))
+    for cells in (HEAD, align, *(row(plan, model, speed) for plan in PLANS for model in MODELS)):
+        print(f"| {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Times the reading of one video of an hour among 200 of 10 s by two workers, the long one whole and in pieces.
+"""How well two workers share one video of an hour and 200 of 10 s, with the long one whole and in chunks.
 
     python bench/sharing.py [--folder DIR] [--rounds 3] [--workers 2] [--minutes 60] [--short 200]
 
-The videos are made first, in a few minutes, and kept in the folder. Both ways take turns. `efficiency` is the time that
-reading would take if all workers ended together, the processor seconds of reading whole over their number, by the time
-that it took. `together`: when a worker had done, on average, by when the last had, which other programs disturb less.
-`waste`: how many more processor seconds pieces take. Frames are sampled, decoded and resized as for a run, and go
-nowhere. `others`: processor seconds that other programs took meanwhile (Linux).
+The videos are made first, in a few minutes, and kept in the folder. Both ways take turns. Frames are sampled, decoded
+and resized as for a run, and dropped. `efficiency`: the time of an even share of the CPU seconds that reading whole
+takes, by the time that it took. `together`: when a worker was done, on average, by when the last was, which other
+programs disturb less. `waste`: how many more CPU seconds chunks take. `others`: CPU seconds of other programs
+meanwhile (Linux).
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from vfx.sampling.samplers import half_second
 from vfx.system import fork_server, process_usage
 
 LIMITS = Limits(pixels=1e8, frames=1e7, hours=48, memory_gb=4, patience=60)
-PREPARE = Preprocess(
+PREPROCESS = Preprocess(
     Transform(resize=256, crop=224, interpolation="bilinear", mean=(0, 0, 0), std=(1, 1, 1)), ten_crop=False
 )
 SIZE = (160, 120, 150_000)  # pixels, pixels, bits a second
 LOOK_SECONDS = 0.1
 
 
-def made(folder: Path, *, minutes: int, short: int) -> list[VideoSource]:
+def make_videos(folder: Path, *, minutes: int, short: int) -> list[VideoSource]:
     """One video of so many minutes, and so many of 10 s."""
     sources = []
     for name, clips, seconds in (("long", 1, 60 * minutes), ("short", short, 10)):
@@ -54,8 +54,8 @@ def made(folder: Path, *, minutes: int, short: int) -> list[VideoSource]:
     return sources
 
 
-class Watch:
-    """Looks at the processes below this one whenever it is called, and notes when each was last seen at work."""
+class WorkerWatch:
+    """Looks at the processes below this one when it is called, and records when each last took CPU time."""
 
     def __init__(self) -> None:
         self.start = self._looked = time.monotonic()
@@ -74,19 +74,22 @@ class Watch:
                 self._seconds[process], self._ends[process] = taken, now - self.start
 
     def together(self, num_workers: int) -> float:
-        """When those that did most had done, on average, by when the last had."""
+        """When the busiest workers were done, on average, by when the last one was."""
         busiest = sorted(self._seconds, key=self._seconds.__getitem__)[-num_workers:]
         ends = [self._ends[process] for process in busiest]
         return sum(ends) / num_workers / max(ends)
 
 
 def read(sources: list[VideoSource], num_workers: int) -> tuple[int, float, process_usage.Usage, float]:
-    """Read all; returns how many frames there were, how nearly together workers ended, what it took, and what others
-    took meanwhile."""
-    watch = Watch()
+    """Read all.
+
+    Returns:
+        The number of frames, how nearly together workers ended, what it took, and the CPU seconds of other programs.
+    """
+    watch = WorkerWatch()
     reader = Reader(
         sources,
-        partial(read_video, sample=half_second, decoder="auto", preprocessors=[PREPARE], limits=LIMITS),
+        partial(read_video, sample=half_second, decoder="auto", preprocessors=[PREPROCESS], limits=LIMITS),
         num_workers=num_workers,
         limits=LIMITS,
         counters=RunCounters(),
@@ -107,16 +110,16 @@ def main() -> None:
     options.add_argument("--minutes", type=int, default=60)
     options.add_argument("--short", type=int, default=200)
     chosen = options.parse_args()
-    whole = made(chosen.folder, minutes=chosen.minutes, short=chosen.short)
+    whole = make_videos(chosen.folder, minutes=chosen.minutes, short=chosen.short)
     divided = divide(whole, chosen.workers, piece_cost=PIECE_BYTES)
     print(f"{len(whole)} videos, {sum(s.cost for s in whole) / 1e6:.1f} MB, the largest {whole[0].cost / 1e6:.1f} MB;")
-    print(f"divided: {len(divided) - len(whole) + 1} pieces; {chosen.workers} workers")
+    print(f"divided: {len(divided) - len(whole) + 1} chunks; {chosen.workers} workers")
     fork_server.warm_up(WORKER_PRELOAD)
     read(whole[1:9], chosen.workers)
     print(f"{'':8}{'wall s':>8}{'processor s':>13}{'efficiency':>12}{'together':>10}{'waste':>7}{'others s':>10}")
     for _ in range(chosen.rounds):
         wanted = None
-        for name, sources in (("whole", whole), ("pieces", divided)):
+        for name, sources in (("whole", whole), ("chunks", divided)):
             frames, together, taken, others = read(share(sources, 0, 1), chosen.workers)
             wanted = wanted or (frames, taken.processor)
             assert frames == wanted[0]
