@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.features.conftest import ATTRIBUTES
 from vfx.features.feature_file import FeatureFile
 from vfx.features.rows import Failure, Rows
 from vfx.features.writer import FeatureFileWriter
@@ -19,9 +20,8 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> FeatureFile:
     rows[10] = 0
     rows[20] = np.nan
     path = tmp_path_factory.mktemp("known") / "features.h5"
-    attributes = {"feature": "f", "collection": "c", "config": "", "provenance": '{"recipe": {}}'}
     start = 0
-    with FeatureFileWriter(path, level="frame", shape=(12,), attributes=attributes) as writer:
+    with FeatureFileWriter(path, level="frame", shape=(12,), attributes=ATTRIBUTES) as writer:
         for v, n in enumerate(LENGTHS):
             seconds = np.arange(n) / 2 if v else np.full(n, np.nan)
             writer.add_video(f"v{v}", iter([Rows(rows[start : start + n], np.arange(n) * 12, seconds)]))

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import VIDEOS
-from tests.features.test_schema import ATTRIBUTES, HOSTILE, attribute, put
+from tests.features.conftest import ATTRIBUTES
+from tests.features.test_schema import HOSTILE, attribute, put
 from vfx.features.examination import Finding
 from vfx.features.integrity import examine, examine_files
 from vfx.features.rows import Failure, Rows
@@ -117,7 +118,8 @@ def test_a_flip_in_a_column_is_found_by_its_name(good: Path, tmp_path: Path, nam
 
 
 @pytest.mark.parametrize(
-    "text", ["vfx.features/1", "frame", CREATED, "f", "c", "a: Gr", '{"recipe"', '{"features": "', '"attributes": "']
+    "text",
+    ["vfx.features/1", "frame", CREATED, "f,avgpool", "c", "a: Gr", '{"recipe"', '{"features": "', '"attributes": "'],
 )
 def test_a_flip_in_an_attribute_is_found(good: Path, tmp_path: Path, text: str) -> None:
     """Their values lie in the heap: a length of 8 bytes, then the text."""

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.features.conftest import ATTRIBUTES
 from vfx.features.feature_file import FeatureFile
 from vfx.features.rows import Failure, Rows
 from vfx.features.writer import FeatureFileWriter
-
-ATTRIBUTES = {"feature": "f,avgpool", "collection": "c", "config": "", "provenance": '{"recipe": {}}'}
 
 
 class Cells(HTMLParser):

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
+from tests.features.conftest import ATTRIBUTES
 from vfx import compare, concat, export, pool
 from vfx.errors import OutputError
 from vfx.features.feature_file import FeatureFile
 from vfx.features.rows import Failure, Rows
 from vfx.features.writer import FeatureFileWriter
 
-ATTRIBUTES = {"feature": "f", "collection": "c", "config": "a: 1", "provenance": '{"recipe": {}}'}
 Change = Callable[[h5py.File], object]
 
 

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from tests.features.conftest import ATTRIBUTES
 from vfx.errors import OutputError
 from vfx.features.feature_file import FeatureFile
 from vfx.features.rows import Rows
 from vfx.features.torch_dataset import FeatureRows, Item
 from vfx.features.writer import FeatureFileWriter
 
-ATTRIBUTES = {"feature": "f,avgpool", "collection": "c", "config": "a: 1", "provenance": '{"recipe": {}}'}
 METHODS = multiprocessing.get_all_start_methods()
 needs_fork = pytest.mark.skipif("fork" not in METHODS, reason="there is no fork here")
 # Python 3.12 and later warn of every fork of a process with threads, as torch's are

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
+from tests.features.conftest import ATTRIBUTES
 from vfx.features.feature_file import FeatureFile
 from vfx.features.rows import Rows
 from vfx.features.writer import FeatureFileWriter
-
-ATTRIBUTES = {"feature": "f,avgpool", "collection": "c", "config": "", "provenance": '{"recipe": {}}'}
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.features.conftest import ATTRIBUTES
 from vfx import pool
 from vfx.features.feature_file import FeatureFile
 from vfx.features.rows import Rows
@@ -16,8 +17,7 @@ from vfx.retrieval.exact_search import nearest, nearest_videos
 
 def written(path: Path, rows: np.ndarray, lengths: list[int]) -> FeatureFile:
     """A frame-level file with videos of these lengths."""
-    attributes = {"feature": "f", "collection": "c", "config": "", "provenance": '{"recipe": {}}'}
-    with FeatureFileWriter(path, level="frame", shape=rows.shape[1:], attributes=attributes) as writer:
+    with FeatureFileWriter(path, level="frame", shape=rows.shape[1:], attributes=ATTRIBUTES) as writer:
         at = 0
         for v, length in enumerate(lengths):
             index = np.arange(length)
