@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT, TOYDATA
-from tests.outputs.parts import ATTRIBUTES, RECIPE, finish, parts, put
+from tests.outputs.parts import ATTRIBUTES, RECIPE, commit, finish, parts, put
 from vfx import concat, export, extract, frames, pool
 from vfx.cli.logging import log_to_files
 from vfx.errors import OutputError
@@ -182,9 +182,7 @@ def test_rows_that_wait_on_the_disk_find_no_room(disk: Disk) -> None:
 def test_parts_stay_until_all_of_them_are_in_one_file(disk: Disk) -> None:
     output = prepared(disk.root / "f")
     for n in range(3):
-        writer = parts(output)
-        finish(writer, f"v{n}", n)
-        writer.commit()
+        commit(output, f"v{n}", n)
     before = names(disk.root)
     with disk.full(room=16), pytest.raises(OutputError, match=r"features\.h5 could not be written: No space left"):
         output.assemble(ATTRIBUTES)

@@ -37,6 +37,13 @@ def finish(writer: PartWriter, video: str, value: float) -> None:
     writer.finish(video, [], "pyav")
 
 
+def commit(output: OutputFolder, video: str, value: float) -> None:
+    """A part of its own with one video."""
+    writer = parts(output)
+    finish(writer, video, value)
+    writer.commit()
+
+
 def put_chunk(
     writer: PartWriter, video: str, chunk: Chunk, values: range, failures: list[Failure] | None = None
 ) -> None:
@@ -45,6 +52,13 @@ def put_chunk(
     for i in values:
         writer.append(video, np.full((1, 4), i, np.float32), np.array([i]), np.array([i / 2]), chunk)
     writer.finish(video, failures or [], "pyav", chunk)
+
+
+def commit_chunk(output: OutputFolder, video: str, chunk: Chunk, values: range) -> None:
+    """A part of its own with one chunk."""
+    writer = parts(output)
+    put_chunk(writer, video, chunk, values)
+    writer.close()
 
 
 def put_complete(writer: PartWriter, video: str, values: range, failures: list[Failure] | None = None) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.outputs.parts import ATTRIBUTES, RECIPE, finish, held, parts, put_chunk, put_complete
+from tests.outputs.parts import ATTRIBUTES, RECIPE, commit, commit_chunk, finish, held, parts, put_chunk, put_complete
 from vfx.collection.source import Chunk
 from vfx.errors import ExtractionError
 from vfx.features.feature_file import FeatureFile
@@ -36,9 +36,7 @@ def test_parts_in_any_order_become_one_sorted_file(output: OutputFolder) -> None
 
 def test_a_video_committed_twice_counts_once(output: OutputFolder) -> None:
     for _ in range(2):
-        writer = parts(output)
-        finish(writer, "a", 1)
-        writer.commit()
+        commit(output, "a", 1)
     output.assemble(ATTRIBUTES)
     with FeatureFile(output.features) as file:
         assert file.features.shape == (3, 4)
@@ -82,9 +80,7 @@ def test_more_parts_than_files_may_be_open(output: OutputFolder) -> None:
 @pytest.mark.dear
 def test_parts_are_opened_one_after_the_other(output: OutputFolder) -> None:
     for n in range(60):
-        writer = parts(output)
-        finish(writer, f"v{n:02d}", n)
-        writer.commit()
+        commit(output, f"v{n:02d}", n)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     in_use = max(int(fd.name) for fd in Path("/proc/self/fd").iterdir())
     fillers = [os.dup(0)]
@@ -141,9 +137,7 @@ def test_a_video_is_done_with_its_last_chunk(output: OutputFolder) -> None:
     for n in (2, 0, 1):
         assert output.done() == set()
         assert output.chunks() == committed
-        writer = parts(output)
-        put_chunk(writer, "a", Chunk(n, n + 1, 3), range(3 * n, 3 * n + 3))
-        writer.close()
+        commit_chunk(output, "a", Chunk(n, n + 1, 3), range(3 * n, 3 * n + 3))
         committed.add(("a", Chunk(n, n + 1, 3)))
     assert output.done() == {"a"}
     assert output.chunks() == set()
@@ -158,9 +152,7 @@ def test_chunks_that_overlap_give_each_row_once(output: OutputFolder) -> None:
     for begin, end in [(0, 2), (1, 4), (1, 2), (3, 6)]:
         assert output.done() == set()
         assert output.chunks() == {("a", Chunk(n, n + 1, 6)) for n in range(reach)}
-        writer = parts(output)
-        put_chunk(writer, "a", Chunk(begin, end, 6), range(3 * begin, 3 * end))
-        writer.close()
+        commit_chunk(output, "a", Chunk(begin, end, 6), range(3 * begin, 3 * end))
         reach = max(reach, end)
     assert output.done() == {"a"}
     output.assemble(ATTRIBUTES)
@@ -175,9 +167,7 @@ def test_chunks_of_two_divisions_are_not_mixed(output: OutputFolder) -> None:
     put_chunk(writer, "a", Chunk(1, 2, 3), range(3, 6))
     writer.close()
     assert output.done() == set()
-    writer = parts(output)
-    put_chunk(writer, "a", Chunk(1, 2, 2), range(5, 9))
-    writer.close()
+    commit_chunk(output, "a", Chunk(1, 2, 2), range(5, 9))
     assert output.done() == {"a"}
     output.assemble(ATTRIBUTES)
     with FeatureFile(output.features) as file:

@@ -6,7 +6,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from tests.outputs.parts import ATTRIBUTES, RECIPE, finish, parts, put_chunk
+from tests.outputs.parts import ATTRIBUTES, RECIPE, commit, commit_chunk, finish, parts
 from vfx.collection.source import Chunk
 from vfx.errors import ExtractionError, OutputError
 from vfx.features.feature_file import FeatureFile
@@ -17,9 +17,7 @@ def test_another_recipe_is_refused_with_what_differs(output: OutputFolder) -> No
     other = {"model": {"name": "m"}, "sampler": {"name": "fps", "fps": 4}}
     with pytest.raises(OutputError, match=r"overwrite=true starts over(.|\n)*sampler\.fps: 2 there, 4 here"):
         output.prepare(other, overwrite=False)
-    writer = parts(output)
-    finish(writer, "a", 1)
-    writer.commit()
+    commit(output, "a", 1)
     output.assemble(ATTRIBUTES)
     with pytest.raises(OutputError, match=r"sampler\.fps: 2 there, 4 here"):
         output.prepare(other, overwrite=False)
@@ -54,9 +52,7 @@ def test_a_second_run_is_told_of_the_first(output: OutputFolder) -> None:
 
 
 def test_a_run_that_starts_over_leaves_no_part_without_its_recipe(output: OutputFolder) -> None:
-    writer = parts(output)
-    finish(writer, "a", 1)
-    writer.commit()
+    commit(output, "a", 1)
     left = output.folder / ".given-up.0123abcd"  # as by a run killed while it removed them
     output.parts.rename(left)
     with output.locked():
@@ -78,9 +74,7 @@ def test_a_damaged_part_is_set_aside_and_its_videos_read_again(
 ) -> None:
     monkeypatch.setattr(logging.getLogger("vfx"), "propagate", True)
     for video in "ab":
-        writer = parts(output)
-        finish(writer, video, ord(video))
-        writer.commit()
+        commit(output, video, ord(video))
     first = next(p for p in output.parts.glob("part-*") if list(FeatureFile(p)) == ["a"])
     data = first.read_bytes()
     value = np.float32(97).tobytes()
@@ -97,9 +91,7 @@ def test_a_damaged_part_is_set_aside_and_its_videos_read_again(
     assert f"{first} is damaged and set aside, and its videos are read again: " in caplog.text
     assert output.done() == {"b"}
     assert (output.parts / f"damaged-{first.name}").exists()
-    writer = parts(output)
-    finish(writer, "a", 97)
-    writer.commit()
+    commit(output, "a", 97)
     output.assemble(ATTRIBUTES)
     with FeatureFile(output.features) as file:
         assert {video: file[video].tolist() for video in file} == {"a": [[97] * 4] * 3, "b": [[98] * 4] * 3}
@@ -107,9 +99,7 @@ def test_a_damaged_part_is_set_aside_and_its_videos_read_again(
 
 def test_a_part_that_is_damaged_when_parts_are_merged_ends_the_run_and_not_the_next(output: OutputFolder) -> None:
     for video in "ab":
-        writer = parts(output)
-        finish(writer, video, ord(video))
-        writer.commit()
+        commit(output, video, ord(video))
     first = next(p for p in output.parts.glob("part-*") if list(FeatureFile(p)) == ["a"])
     data = first.read_bytes()
     places = [at for at in range(len(data)) if data.startswith(b"TREE", at)]  # where HDF5 looks up chunks
@@ -125,9 +115,7 @@ def test_a_part_that_is_damaged_when_parts_are_merged_ends_the_run_and_not_the_n
     assert not output.features.exists()
     assert output.done() == {"b"}
     output.prepare(RECIPE, overwrite=False)
-    writer = parts(output)
-    finish(writer, "a", 97)
-    writer.commit()
+    commit(output, "a", 97)
     output.assemble(ATTRIBUTES)
     with FeatureFile(output.features) as file:
         assert [file[video][0, 0] for video in file] == [97, 98]
@@ -135,9 +123,7 @@ def test_a_part_that_is_damaged_when_parts_are_merged_ends_the_run_and_not_the_n
 
 def test_a_damaged_chunk_is_read_again_and_no_other(output: OutputFolder) -> None:
     for n in range(3):
-        writer = parts(output)
-        put_chunk(writer, "a", Chunk(n, n + 1, 3), range(3 * n, 3 * n + 3))
-        writer.close()
+        commit_chunk(output, "a", Chunk(n, n + 1, 3), range(3 * n, 3 * n + 3))
     assert output.done() == {"a"}
     second = next(p for p in output.parts.glob("part-*") if FeatureFile(p).chunks["a"] == Chunk(1, 2, 3))
     second.write_bytes(second.read_bytes()[:-1000])

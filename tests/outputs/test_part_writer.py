@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.outputs.parts import ATTRIBUTES, RECIPE, finish, parts, put, put_chunk, put_complete
+from tests.outputs.parts import ATTRIBUTES, RECIPE, commit_chunk, finish, parts, put, put_chunk, put_complete
 from vfx.collection.source import Chunk
 from vfx.errors import OutputError
 from vfx.features import integrity
@@ -130,9 +130,7 @@ def test_values_that_cannot_be_stored_in_one_chunk_fail_the_video(output: Output
 
 
 def test_a_part_with_chunks_is_a_feature_file_that_says_so(output: OutputFolder) -> None:
-    writer = parts(output)
-    put_chunk(writer, "a", Chunk(2, 3, 3), range(6, 9))
-    writer.close()
+    commit_chunk(output, "a", Chunk(2, 3, 3), range(6, 9))
     (part,) = output.parts.glob("part-*.h5")
     with FeatureFile(part) as file:
         assert list(file.ids) == ["a_6", "a_7", "a_8"]
@@ -143,18 +141,14 @@ def test_a_part_with_chunks_is_a_feature_file_that_says_so(output: OutputFolder)
 
 @pytest.mark.parametrize("chunk", [Chunk(2, 2, 3), Chunk(2, 4, 3), Chunk(-1, 1, 3)])
 def test_a_chunk_that_cannot_be_is_found(output: OutputFolder, chunk: Chunk) -> None:
-    writer = parts(output)
-    put_chunk(writer, "a", chunk, range(1, 4))
-    writer.close()
+    commit_chunk(output, "a", chunk, range(1, 4))
     findings = [finding.text for _, finding in integrity.examine_files(output.part_paths())]
     assert findings == ["chunks, row 0: not a range of its total"]
 
 
 @pytest.mark.parametrize("change", ["units", "gone"])
 def test_a_chunk_that_was_changed_is_found(output: OutputFolder, change: str) -> None:
-    writer = parts(output)
-    put_chunk(writer, "a", Chunk(0, 1, 3), range(1, 4))
-    writer.close()
+    commit_chunk(output, "a", Chunk(0, 1, 3), range(1, 4))
     (part,) = output.part_paths()
     with h5py.File(part, "r+") as file:
         if change == "gone":
