@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from vfx.collection.source import VideoSource
-from vfx.extraction.parallel_reader import share
+from vfx.extraction.work_sharing import share
 
 RATE = 25  # source frames a second of video
 SAMPLED = 2  # a second

@@ -24,8 +24,10 @@ from vfx.collection.source import VideoSource
 from vfx.decoding.limits import Limits
 from vfx.extraction import WORKER_PRELOAD
 from vfx.extraction.clips import read_video
-from vfx.extraction.datamodules import PIECE_BYTES
-from vfx.extraction.parallel_reader import Batches, Reader, divide, share
+from vfx.extraction.batching import Batches
+from vfx.extraction.datamodules import UNIT_BYTES
+from vfx.extraction.parallel_reader import ParallelReader
+from vfx.extraction.work_sharing import divide, share
 from vfx.models.transforms import Preprocess, Transform
 from vfx.outputs.counters import RunCounters
 from vfx.sampling.samplers import half_second
@@ -87,7 +89,7 @@ def read(sources: list[VideoSource], num_workers: int) -> tuple[int, float, proc
         The number of frames, how nearly together workers ended, what it took, and the CPU seconds of other programs.
     """
     watch = WorkerWatch()
-    reader = Reader(
+    reader = ParallelReader(
         sources,
         partial(read_video, sample=half_second, decoder="auto", preprocessors=[PREPROCESS], limits=LIMITS),
         num_workers=num_workers,
@@ -111,7 +113,7 @@ def main() -> None:
     options.add_argument("--short", type=int, default=200)
     chosen = options.parse_args()
     whole = make_videos(chosen.folder, minutes=chosen.minutes, short=chosen.short)
-    divided = divide(whole, chosen.workers, piece_cost=PIECE_BYTES)
+    divided = divide(whole, chosen.workers, piece_cost=UNIT_BYTES)
     print(f"{len(whole)} videos, {sum(s.cost for s in whole) / 1e6:.1f} MB, the largest {whole[0].cost / 1e6:.1f} MB;")
     print(f"divided: {len(divided) - len(whole) + 1} chunks; {chosen.workers} workers")
     fork_server.warm_up(WORKER_PRELOAD)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
 from vfx.collection.source import VideoSource
-from vfx.extraction.clips import Clip, Preprocessors
+from vfx.extraction.clips import Clip
 from vfx.extraction.datamodules import Read, VideoDataModule
+from vfx.models.transforms import Preprocess
 
 LIBC = ctypes.CDLL(None)
 
@@ -17,7 +18,7 @@ LIBC = ctypes.CDLL(None)
 class Felling(VideoDataModule):
     """Videos whose decoder does, after their first clip, what their id says: segfaults, aborts, hangs, eats, trusts."""
 
-    def read_by(self, preprocessors: Preprocessors) -> Read:
+    def read_by(self, preprocessors: Sequence[Preprocess]) -> Read:
         return partial(felling, read=super().read_by(preprocessors))
 
 
@@ -45,7 +46,7 @@ def felling(source: VideoSource, *, read: Read) -> Iterator[Clip]:
 class Crashing(VideoDataModule):
     """Videos of which the piece with the fourth stretch takes its decoder down, after its first clip."""
 
-    def read_by(self, preprocessors: Preprocessors) -> Read:
+    def read_by(self, preprocessors: Sequence[Preprocess]) -> Read:
         return partial(crashing, read=super().read_by(preprocessors))
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -46,9 +47,11 @@ def extracted(folder: Path, collection: Path, *, num_workers: int) -> FeatureFil
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
-        callbacks=[FeatureWriter([output], attributes=[ATTRIBUTES])],
+        callbacks=[FeatureWriter([output])],
     )
-    trainer.predict(Extractor([Encoder(efficientnet_lite.build())]), datamodule=data, return_predictions=False)
+    extractor = Extractor([Encoder(efficientnet_lite.build())], attributes=[ATTRIBUTES])
+    with closing(extractor), closing(data):
+        trainer.predict(extractor, datamodule=data, return_predictions=False)
     return FeatureFile(output.features)
 
 

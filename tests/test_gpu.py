@@ -21,8 +21,9 @@ from tests.conftest import ROOT, TOYDATA
 from tests.inference.test_batchnorm_folding import random_norms
 from vfx import bench, extract
 from vfx.benchmark.results import Result
-from vfx.extraction.lightning_module import Extractor, float32_by_tf32
-from vfx.extraction.parallel_reader import Batch
+from vfx.extraction.batching import Batch
+from vfx.extraction.lightning_module import Extractor
+from vfx.extraction.precision import float32_by_tf32
 from vfx.features.feature_file import FeatureFile
 from vfx.inference.encoder import Encoder
 from vfx.inference.executors import Pending

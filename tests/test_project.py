@@ -3,9 +3,11 @@
 import ast
 import re
 import shlex
+import statistics
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -20,21 +22,29 @@ from vfx.cli import help
 from vfx.cli.config import resolve
 from vfx.cli.overrides import prepare
 
-# Apps -> what a run is made of -> parts. A module may import its own layer and what is below.
-APPS = {
-    "models.__main__", "probe", "extract", "frames", "merge", "pool", "concat", "export", "import_bigfile", "compare",
-    "verify", "bench", "report", "search",
-}  # fmt: skip
-RUN = {
-    "probing", "overview",
-    "datamodules", "batches", "clips", "workers", "extractor", "writer", "interruption", "progress", "output",
-    "provenance", "tally", "derive", "concatenation", "segments", "cutting", "listing", "comparison", "differences",
-    "integrity", "benching", "meeting", "stages", "measuring", "material", "preload",
-    "course", "pictures", "statistics", "likeness", "charts", "page", "neighbours", "approximate", "sheet",
-    "sweeps", "apart",
-}  # fmt: skip
-KNOW_HYDRA = {"app", "multirun", "mistakes"}
-ANYWHERE = {"errors", *KNOW_HYDRA}
+# The packages of vfx/, and its modules that all may use, in the order of the way of the data: each may import those of
+# the groups before its own, none of its own group, and none behind. Verbs come last, and never import each other.
+ORDER = [
+    {"errors"},
+    {"validation", "text"},
+    {"system"},
+    {"collection"},
+    {"sampling"},
+    {"features"},
+    {"decoding"},
+    {"sweeps"},
+    {"formats"},
+    {"cutting", "probing"},
+    {"pooling", "analysis"},
+    {"cli"},
+    {"models"},
+    {"inference"},
+    {"outputs"},
+    {"extraction"},
+    {"comparison", "reporting", "retrieval", "benchmark"},
+]
+PLACE = {name: place for place, group in enumerate(ORDER) for name in group}
+VERBS = set(vfx.APPS)
 MODULES = {p.relative_to(ROOT / "vfx"): p for p in (ROOT / "vfx").rglob("*.py")}
 
 
@@ -51,49 +61,83 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def own_name(relative: Path) -> str:
-    """The module, or the package of the parts that it is one of; the app in a package of parts is none of them."""
-    whole = ".".join(relative.with_suffix("").parts)
-    return whole if whole in APPS else relative.parts[0].removesuffix(".py")
+def package(module: str) -> str:
+    """The package or verb that `vfx.<module>` belongs to; "" for what is not of vfx, or is vfx itself."""
+    top, *rest = module.split(".")
+    return rest[0] if top == "vfx" and rest else ""
 
 
-def layer(name: str) -> int:
-    return 2 if name in APPS else 1 if name in RUN else 0
+def place(name: str, relative: Path) -> int:
+    """Where a package stands in the order; the verb `vfx.models` is its `__main__`."""
+    if relative.name == "__main__.py" or name not in PLACE:
+        return len(ORDER)
+    return PLACE[name]
 
 
-def test_imports_point_downwards() -> None:
+def test_every_package_has_its_place() -> None:
+    names = {relative.parts[0].removesuffix(".py") for relative in MODULES}
+    assert names - {"__init__"} == PLACE.keys() | VERBS
+
+
+def test_packages_import_those_before_them() -> None:
+    wrong = []
     for relative, path in MODULES.items():
-        own = own_name(relative)
-        if own in {"__init__", *KNOW_HYDRA}:
+        own = relative.parts[0].removesuffix(".py")
+        if own == "__init__":
             continue
         for module in imports(path):
-            top, _, rest = module.partition(".")
-            other = rest.split(".")[0]
-            if top == "vfx" and other not in ANYWHERE | {"", own}:
-                assert layer(other) <= layer(own), f"{relative} imports {module}"
-                assert other not in APPS, f"app {relative} imports app {module}"
+            other = package(module)
+            known = other in PLACE or other in VERBS
+            if known and other != own and PLACE.get(other, len(ORDER)) >= place(own, relative):
+                wrong.append(f"{relative} imports {module}")
+    assert not wrong
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    names = {".".join(("vfx", *r.with_suffix("").parts)).removesuffix(".__init__"): r for r in MODULES}
+    needs = {name: {m for m in imports(MODULES[r]) if m in names and m != name} for name, r in names.items()}
+    done: set[str] = set()
+
+    def walk(name: str, way: list[str]) -> None:
+        assert name not in way, " -> ".join([*way[way.index(name) :], name])
+        if name not in done:
+            for other in needs[name]:
+                # what a package re-exports, its modules do not take from it
+                if not (names[other].name == "__init__.py" and name.startswith(f"{other}.")):
+                    walk(other, [*way, name])
+            done.add(name)
+
+    for name in names.keys() - {"vfx"}:
+        walk(name, [])
+
+
+def test_the_house_is_of_small_rooms() -> None:
+    """Folders of at most 20 modules; no module above 450 lines, half of them below 120."""
+    folders = Counter(path.parent for path in MODULES.values())
+    assert max(folders.values()) <= 20, folders.most_common(1)
+    lengths = {path: len(path.read_text().splitlines()) for path in MODULES.values()}
+    assert max(lengths.values()) <= 450, max(lengths, key=lambda path: lengths[path])
+    assert statistics.median(lengths.values()) < 120
 
 
 @pytest.mark.parametrize(
     ("library", "allowed"),
     [
-        ("h5py", {"hdf5.py"}),
+        ("h5py", {"features/schema.py"}),
         ("av", {"decoding/pyav", "benchmark/synthetic_videos.py"}),  # one reads videos, one makes them
         ("decord", {"decoding/decord.py"}),
         ("torchcodec", {"decoding/torchcodec.py"}),
-        ("hydra", {f"{name}.py" for name in KNOW_HYDRA}),
+        ("hydra", {"cli"}),
+        ("omegaconf", {"cli", *(f"{verb}.py" for verb in VERBS), "models/__main__.py"}),
         ("pyarrow", {"formats/parquet.py"}),
-        ("faiss", {"approximate.py"}),
+        ("faiss", {"retrieval/faiss_index.py"}),
     ],
 )
-def test_each_library_is_known_to_one_module_or_package(library: str, allowed: set[str]) -> None:
+def test_each_library_is_known_to_one_place(library: str, allowed: set[str]) -> None:
     users = {r for r, p in MODULES.items() if any(m.split(".")[0] == library for m in imports(p))}
-    assert {str(r.parent) if str(r.parent) in allowed else str(r) for r in users} == allowed
-
-
-def test_below_the_apps_nothing_knows_a_config() -> None:
-    users = {own_name(r) for r, p in MODULES.items() if any(m.startswith("omegaconf") for m in imports(p))}
-    assert users <= KNOW_HYDRA | APPS | {"help"}
+    assert users
+    elsewhere = {r for r in users if not {str(r), *map(str, r.parents)} & allowed}
+    assert not elsewhere
 
 
 def test_every_module_opens_with_what_it_is_for() -> None:
@@ -120,7 +164,8 @@ def test_every_option_composes(path: Path) -> None:
 
 def test_every_app_has_a_config_and_can_be_had_from_the_package() -> None:
     assert {p.stem for p in CONF_DIR.glob("*.yaml")} == set(vfx.APPS)
-    assert {name.partition(".")[0] for name in APPS} == set(vfx.APPS)
+    modules = {r.stem for r in MODULES if r.parent == Path()} | {"models"}
+    assert set(vfx.APPS) <= modules
 
 
 @pytest.mark.parametrize("name", vfx.APPS)
@@ -161,12 +206,13 @@ def test_every_option_opens_with_a_comment() -> None:
         assert lines[0].startswith("# "), path
 
 
-def test_setup_lists_every_folder_of_configs() -> None:
+def test_setup_lists_every_folder_of_code_and_configs() -> None:
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    listed = set(setup["options"]["packages"].split()) & set(setup["options.package_data"])
-    folders = {".".join(p.relative_to(CONF_DIR).parts) for p in CONF_DIR.rglob("*") if p.is_dir()}
-    assert listed == {"vfx", "vfx.conf", *(f"vfx.conf.{folder}" for folder in folders)}
+    code = {".".join(("vfx", *relative.parent.parts)) for relative in MODULES}
+    configs = {".".join(("vfx.conf", *path.parent.relative_to(CONF_DIR).parts)) for path in CONF_DIR.rglob("*.yaml")}
+    assert set(setup["options"]["packages"].split()) == code | configs
+    assert set(setup["options.package_data"]) == {"vfx", "vfx.reporting"} | configs
 
 
 @pytest.mark.slow

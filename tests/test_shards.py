@@ -11,7 +11,7 @@ from tests.test_extract import same
 from vfx import extract, merge, verify
 from vfx.collection.collection import Collection
 from vfx.errors import ExtractionError, OutputError, UsageError
-from vfx.extraction.parallel_reader import share
+from vfx.extraction.work_sharing import share
 from vfx.features.feature_file import FeatureFile
 
 VIDEOS = ["retina", "camera", "coffee_phone", "cat"]

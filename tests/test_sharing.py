@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -222,10 +223,11 @@ def test_a_decoder_that_crashes_in_a_piece_costs_the_video(tmp_path: Path) -> No
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
-        callbacks=[FeatureWriter([output], attributes=[ATTRIBUTES])],
+        callbacks=[FeatureWriter([output])],
     )
-    extractor = Extractor([Encoder(timm.build(name="test_resnet", weights="random"))])
-    trainer.predict(extractor, datamodule=data, return_predictions=False)
+    extractor = Extractor([Encoder(timm.build(name="test_resnet", weights="random"))], attributes=[ATTRIBUTES])
+    with closing(extractor), closing(data):
+        trainer.predict(extractor, datamodule=data, return_predictions=False)
     with FeatureFile(output.features) as file:
         assert list(file) == ["h264_vfr", "mpeg4_b", "retina", "vp9"]
         assert file.failures == [Failure("long", "decode", "decoder crashed (SIGSEGV)")]

@@ -1,7 +1,6 @@
 """What a command imports before it works, which decides how soon it does; and that libraries stay whole by that."""
 
 import gc
-import importlib
 import json
 import os
 import resource
@@ -16,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, TOYDATA
-from vfx import APPS, lean
+from vfx import APPS
 from vfx.extraction import WORKER_PRELOAD
 from vfx.features.feature_file import FeatureFile
-from vfx.system import worker_pool
+from vfx.system import fast_imports, worker_pool
 
 TORCH = {"torch", "pytorch_lightning", "torchvision", "timm"}
 # What these, or others, would take along.
@@ -58,10 +57,9 @@ def imported(app: str, *arguments: str) -> set[str]:
     return set(json.loads(python("-c", AS_APP, f"vfx.{app}", *arguments).stderr.splitlines()[-1]))
 
 
-def alone(function: Callable[[], None], *, own: bool = False) -> None:
-    """Call a function of this module in a process that has imported nothing yet, and is vfx's own or not."""
-    before = "lean.own_process(); " if own else ""
-    python("-c", f"from vfx import lean; {before}from tests import test_startup; test_startup.{function.__name__}()")
+def alone(function: Callable[[], None]) -> None:
+    """Call a function of this module in a process that has imported nothing yet."""
+    python("-c", f"from tests import test_startup; test_startup.{function.__name__}()")
 
 
 @pytest.fixture
@@ -117,8 +115,8 @@ def test_an_extraction_imports_what_it_runs_and_no_more(model: list[str], one_vi
     modules = imported("extract", f"collection={one_video}", f"output_dir={outputs}", "trainer=cpu", *model)
     assert list(outputs.rglob("features.h5"))
     assert modules >= {"torch", "pytorch_lightning"}
-    assert modules & {"timm", "torchvision", "huggingface_hub"} == {"torchvision" if model else "timm"}
-    assert not modules & (BESIDES | {lean.META_KERNELS})
+    assert ("timm" in modules) == (not model)
+    assert not modules & BESIDES
 
 
 @pytest.mark.dear
@@ -129,7 +127,7 @@ def test_a_probe_builds_the_network_without_lightning_and_compilers(one_video: P
 
 
 def lightning_knows_metrics() -> None:
-    lightning = lean.load("pytorch_lightning")
+    lightning = fast_imports.load("pytorch_lightning")
     assert not sys.modules.keys() & BESIDES
     import torch
     import torchmetrics
@@ -158,7 +156,7 @@ def lightning_knows_metrics() -> None:
 
 
 def metrics_come_by_their_parts() -> None:
-    lightning = lean.load("pytorch_lightning")
+    lightning = fast_imports.load("pytorch_lightning")
     import torchmetrics.text.wer
 
     rate = torchmetrics.text.wer.WordErrorRate
@@ -168,7 +166,7 @@ def metrics_come_by_their_parts() -> None:
 
 
 def metrics_are_plotted() -> None:
-    lean.load("pytorch_lightning")
+    fast_imports.load("pytorch_lightning")
     import torch
     from torchmetrics import Accuracy, MetricCollection
 
@@ -180,32 +178,9 @@ def metrics_are_plotted() -> None:
     MetricCollection({"accuracy": accuracy}).plot()
 
 
-def datasets_are_whole() -> None:
-    timm = lean.load("timm")
-    assert timm.data.resolve_data_config is sys.modules["timm.data.config"].resolve_data_config
-    assert timm.data.IMAGENET_DEFAULT_MEAN
-    assert not sys.modules.keys() & {"torchvision", "huggingface_hub", "timm.data.transforms"}
-    network = timm.create_model("resnet18")
-    import timm.data as data
-    from torchvision.ops.misc import FrozenBatchNorm2d
-
-    assert data is timm.data is sys.modules["timm.data"]
-    assert data.create_transform(224) is not None
-    assert importlib.import_module("huggingface_hub").hf_hub_download is not None
-    # timm knows that class by its stand-in, and still by it when it has been imported
-    assert not isinstance(network.bn1, sys.modules["timm.layers.create_norm"].FrozenBatchNorm2d)
-    assert isinstance(FrozenBatchNorm2d(3), sys.modules["timm.layers.create_norm"].FrozenBatchNorm2d)
-
-
-def timm_is_as_it_was() -> None:
-    lean.load("timm")
-    assert sys.modules.keys() >= {"torchvision", "huggingface_hub", "timm.data.transforms"}
-    assert sys.modules["timm.layers._fx"].has_fx_feature_extraction
-
-
 def compilers_are_whole() -> None:
-    lightning, torchvision = lean.load("pytorch_lightning"), lean.load("torchvision")
-    lean.load("timm")
+    lightning, torchvision = fast_imports.load("pytorch_lightning"), fast_imports.load("torchvision")
+    fast_imports.load("timm")
     assert not sys.modules.keys() & BESIDES
     import torch
     from pytorch_lightning.utilities.compile import from_compiled, to_uncompiled
@@ -242,56 +217,10 @@ def compilers_are_whole() -> None:
 
 @pytest.mark.dear
 @pytest.mark.parametrize(
-    ("check", "own"),
-    [
-        (lightning_knows_metrics, False),
-        (metrics_come_by_their_parts, False),
-        (metrics_are_plotted, False),
-        (compilers_are_whole, False),
-        (compilers_are_whole, True),
-        (datasets_are_whole, True),
-        (timm_is_as_it_was, False),
-    ],
+    "check", [lightning_knows_metrics, metrics_come_by_their_parts, metrics_are_plotted, compilers_are_whole]
 )
-def test_what_was_left_out_is_whole_when_it_is_asked_for(check: Callable[[], None], own: bool) -> None:
-    alone(check, own=own)
-
-
-def kernels_come_with_a_compiler() -> None:
-    lean.load("torchvision")
-    import torch
-
-    side = torch.nn.functional.adaptive_avg_pool2d
-    empty = torch.empty(1, 3, 4, 4, device="meta")
-    with pytest.raises(NotImplementedError, match="no fake impl or Meta kernel"):
-        side(empty, 2)
-    torch.compile(torch.nn.ReLU(), backend="eager")(torch.ones(1))
-    assert side(empty, 2).shape == (1, 3, 2, 2)
-
-
-def generators_are_made() -> None:
-    lean.load("torchvision")
-    import torch
-
-    assert "torch._prims" not in sys.modules  # which makes them so, as torch is imported by others
-    seeded = torch.rand(3, generator=torch.Generator().manual_seed(7))
-    assert importlib.import_module("torch._prims.rng_prims")
-    assert torch.equal(torch.rand(3, generator=torch.Generator().manual_seed(7)), seeded)
-
-
-def kernels_are_there() -> None:
-    lean.load("torchvision")
-    import torch
-
-    assert torch.nn.functional.adaptive_avg_pool2d(torch.empty(1, 3, 4, 4, device="meta"), 2).shape == (1, 3, 2, 2)
-
-
-@pytest.mark.dear
-@pytest.mark.parametrize(
-    ("check", "own"), [(kernels_come_with_a_compiler, True), (generators_are_made, True), (kernels_are_there, False)]
-)
-def test_kernels_without_data_are_left_out_of_our_own_processes_alone(check: Callable[[], None], own: bool) -> None:
-    alone(check, own=own)
+def test_what_was_left_out_is_whole_when_it_is_asked_for(check: Callable[[], None]) -> None:
+    alone(check)
 
 
 @pytest.mark.dear
@@ -303,8 +232,8 @@ def test_a_library_that_wants_more_gets_it(wants: str, tmp_path: Path) -> None:
     program = f"""
 import sys
 sys.path.append({str(tmp_path)!r})
-from vfx import lean
-got = lean.load("wanting").got
+from vfx.system import fast_imports
+got = fast_imports.load("wanting").got
 import torch
 assert got is {wants.split()[1]}.{wants.split()[3]}
 assert "torch._dynamo.eval_frame" in sys.modules
@@ -315,7 +244,7 @@ assert "torch._dynamo.eval_frame" in sys.modules
 def test_what_is_not_there_is_not_found() -> None:
     gc.unfreeze()  # what Python 3.12 begins with, and what other tests left
     with pytest.raises(ModuleNotFoundError, match="no_such_library"):
-        lean.load("no_such_library")
+        fast_imports.load("no_such_library")
     assert gc.isenabled()
     assert gc.get_freeze_count() == 0
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from vfx import lean, validation
+from vfx import validation
 from vfx.cli import command
 from vfx.cli.config import build
 from vfx.collection.collection import collection_name
@@ -141,7 +141,6 @@ def _query(config: DictConfig, file: FeatureFile, limits: Limits) -> Query:
 
 def _embed(file: FeatureFile, pixels: NDArray[np.uint8], *, weights: str | None) -> NDArray[np.floating]:
     """The row (D,) that a picture, (H, W, 3), would have in a feature, by the network that made the feature."""
-    lean.load_torch()
     from vfx.retrieval import stored_network
 
     *pooled, extracted = stored_network.pooled_from(file)

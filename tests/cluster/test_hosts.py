@@ -22,7 +22,7 @@ from tests.conftest import ROOT, TOYDATA
 from tests.test_extract import same
 from vfx import extract
 from vfx.collection.collection import find_collection
-from vfx.extraction.parallel_reader import share
+from vfx.extraction.work_sharing import share
 from vfx.features.feature_file import FeatureFile
 
 DOCS = (ROOT / "docs" / "cluster.md").read_text()

@@ -1,9 +1,6 @@
 """Frames cut before are read as pictures, and as nothing else."""
 
 import io
-import threading
-from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +11,7 @@ from tests.conftest import TOYDATA
 from vfx.collection.source import VideoSource
 from vfx.extraction.clips import read_frames, read_video
 from vfx.models.transforms import Preprocess, Transform
-from vfx.promise import Promise
-from vfx.sampling.samplers import all_frames, half_second
-from vfx.system import heartbeat
+from vfx.sampling.samplers import all_frames
 
 PREPARE = Preprocess(
     Transform(resize=8, crop=8, interpolation="bilinear", mean=(0, 0, 0), std=(1, 1, 1)), ten_crop=False
@@ -64,47 +59,3 @@ def test_clips_say_how_much_of_their_video_has_come(tmp_path: Path) -> None:
     assert total > 32
     # the frame that begins the next clip has come too
     assert [clip.share for clip in clips[:-1]] == [(16 * n + 1) / total for n in range(1, len(clips))]
-
-
-@pytest.mark.parametrize("bound", [("CLIP_BYTES", 25 * 10 * 10 * 3), ("AHEAD_FRAMES", 25)])
-def test_before_it_is_known_how_to_prepare_frames_some_are_read(
-    bound: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "a"
-    folder.mkdir()
-    for i in range(40):
-        Image.new("RGB", (10, 10), (i, i, i)).save(folder / f"a_{i}.png.jpg", "PNG")
-        (folder / f"a_{i}.png.jpg").rename(folder / f"a_{i}.jpg")
-    source = VideoSource("a", str(folder), 40)
-    name, most = bound
-    monkeypatch.setattr(f"vfx.clips.{name}", most)
-    beats: list[str] = []
-    monkeypatch.setattr(heartbeat, "beat", lambda: beats.append("frame"))
-    with closing(Promise[Sequence[Preprocess]]()) as promise:
-
-        def rest() -> None:
-            beats.append("waits")
-            keeper.start()
-
-        keeper = threading.Timer(0.5, promise.keep, [[PREPARE]])
-        monkeypatch.setattr(heartbeat, "rest", rest)
-        ahead = list(read_frames(source, sample=all_frames, preprocessors=promise))
-    assert beats[:26] == ["frame"] * 25 + ["waits"]
-    assert sum(clip.decode_seconds for clip in ahead) < 0.4, "waiting is no work"
-    plain = list(read_frames(source, sample=all_frames, preprocessors=[PREPARE]))
-    assert [len(clip) for clip in ahead] == [len(clip) for clip in plain]
-    for one, other in zip(ahead, plain, strict=True):
-        assert (one.first, one.last, one.failures) == (other.first, other.last, other.failures)
-        np.testing.assert_array_equal(one.index, other.index)
-        np.testing.assert_array_equal(one.views, other.views)
-
-
-def test_a_video_that_ends_before_it_is_known_how_to_prepare_frames(tmp_path: Path) -> None:
-    cat = VideoSource("cat", str(TOYDATA / "VideoData/cat.mp4"), 1)
-    with closing(Promise[Sequence[Preprocess]]()) as promise:
-        threading.Timer(1, promise.keep, [[PREPARE]]).start()
-        ahead = list(read_video(cat, sample=half_second, decoder="auto", preprocessors=promise))
-    plain = list(read_video(cat, sample=half_second, decoder="auto", preprocessors=[PREPARE]))
-    assert sum(map(len, ahead)) == sum(map(len, plain)) > 0
-    for one, other in zip(ahead, plain, strict=True):
-        np.testing.assert_array_equal(one.views, other.views)

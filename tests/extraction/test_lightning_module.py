@@ -8,7 +8,8 @@ import torch
 
 from tests.conftest import ROOT
 from vfx.errors import UsageError
-from vfx.extraction.lightning_module import Extractor, check_precision, float32_by_tf32
+from vfx.extraction.lightning_module import Extractor
+from vfx.extraction.precision import check_precision, float32_by_tf32
 from vfx.inference.encoder import Encoder
 from vfx.models import efficientnet_lite
 
@@ -63,7 +64,7 @@ def test_another_setting_of_float32_is_named() -> None:
     code = """
 import torch
 from vfx.errors import UsageError
-from vfx.extraction.lightning_module import float32_by_tf32
+from vfx.extraction.precision import float32_by_tf32
 torch.backends.cudnn.conv.fp32_precision = "ieee"
 try:
     with float32_by_tf32(False): pass

@@ -61,8 +61,7 @@ def test_it_is_kept_unless_the_user_has_decided(environment: dict[str, str], sta
 def test_it_is_kept_from_the_networks_setup_to_their_end() -> None:
     code = f"""
 import resource
-from vfx import lean
-from vfx.system import memory
+from vfx.system import fast_imports, memory
 
 def faults():
     b"x" * {BYTES}
@@ -70,9 +69,8 @@ def faults():
     b"x" * {BYTES}
     return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
 
-lean.own_process()
 memory.use_one_heap()
-lean.load("pytorch_lightning")
+fast_imports.load("pytorch_lightning")
 from pytorch_lightning import Trainer
 from vfx.inference.encoder import Encoder
 from vfx.extraction.lightning_module import Extractor

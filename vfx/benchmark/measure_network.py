@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -24,12 +24,13 @@ from vfx.benchmark.dataset_survey import DatasetSurvey, Size
 from vfx.benchmark.stopwatch import Stopwatch
 from vfx.benchmark.timings import Cost
 from vfx.collection.source import VideoSource
-from vfx.extraction.clips import Clip, Preprocessors
+from vfx.extraction.clips import Clip
 from vfx.extraction.datamodules import Read, SourceDataModule
-from vfx.extraction.lightning_module import Extractor, float32_by_tf32
+from vfx.extraction.lightning_module import Extractor
+from vfx.extraction.precision import float32_by_tf32
 from vfx.inference.encoder import Encoder
 from vfx.inference.executors import Pending
-from vfx.promise import Promise
+from vfx.models.transforms import Preprocess
 
 WARM_UP_BATCHES = 3  # the first may choose algorithms
 
@@ -65,8 +66,7 @@ class ReadyFrames(SourceDataModule):
         self._survey = survey
         self.plan(survey.sources, done=())
 
-    def read_by(self, preprocessors: Preprocessors) -> Read:
-        assert not isinstance(preprocessors, Promise)
+    def read_by(self, preprocessors: Sequence[Preprocess]) -> Read:
         decoded = self._survey.decoded.items()
         views = {size: [preprocess(frames).numpy() for preprocess in preprocessors] for size, frames in decoded}
         return partial(self._clips, views)

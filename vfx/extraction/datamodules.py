@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Collection as Container
 from functools import partial
 
@@ -17,26 +16,38 @@ from vfx.collection.collection import Collection
 from vfx.collection.source import Chunk, VideoSource
 from vfx.decoding import ChunkReader, check_decoder
 from vfx.decoding.limits import Limits
-from vfx.extraction.clips import Clip, Preprocessors, Sampler, read_frames, read_video
+from vfx.extraction.batching import Batch, Batches
+from vfx.extraction.clips import Clip, Sampler, read_frames, read_video
 from vfx.extraction.lightning_module import Extractor
-from vfx.extraction.parallel_reader import Batch, Batches, Reader, divide, share
+from vfx.extraction.parallel_reader import ParallelReader
+from vfx.extraction.work_sharing import divide, share
+from vfx.models.transforms import Preprocess
 from vfx.outputs.counters import RunCounters
 from vfx.sampling.timeline import Timeline
 from vfx.system.cpu_count import cores
 
 log = logging.getLogger(__name__)
 Read = Callable[[VideoSource], Iterator[Clip]]
-PIECE_BYTES = 8 << 20  # of a video: a second or two of decoding, beside which listing its packets is little
-PIECE_FRAMES = 256  # of a folder of frames: about as long
+UNIT_BYTES = 8 << 20  # of a video: a second or two of decoding, beside which listing its packets is little
+UNIT_FRAMES = 256  # of a folder of frames: about as long
 
 
 class SourceDataModule(LightningDataModule):
-    """What both datasets share: what remains to be done, its sharing out over ranks, and the batches.
+    """What both datasets share: what is left to do, its sharing out over ranks, and the batches.
 
-    `batch_size`: frames; `num_workers`: processes that read; None takes both from the machine. `piece_cost`: what each
-    piece of a source that is divided costs at least, in the unit of `VideoSource.cost`; runs that go on with each
-    other's pieces
-    must agree on it. `check` is called again and again while batches are made, and ends the run by raising.
+    `plan` comes first, on rank 0. `setup` starts the decoding workers, which read ahead while the network is made
+    ready; whoever runs the predict loop calls `close` in the end.
+
+    Args:
+        collection: whose videos or frames are read.
+        sample: the sampler; is called on an empty timeline at once, which refuses options out of range.
+        limits: what a file may ask for.
+        batch_size: frames; None takes it from the device.
+        num_workers: decoding processes; None takes it from the machine.
+        piece_cost: the least cost of each chunk of a source that is divided, in the unit of `VideoSource.cost`; runs
+            that go on with each other's chunks must agree on it.
+        counters: gain what has been read.
+        check: is called again and again while batches are made; ends the run by raising.
     """
 
     kind: str  # the name of the dataset in configs and recipes
@@ -60,7 +71,7 @@ class SourceDataModule(LightningDataModule):
         if num_workers is not None:
             validation.whole("dataset.num_workers", num_workers, least=0)
         validation.whole("dataset.piece_cost", piece_cost, least=1)
-        sample(Timeline(np.empty(0), np.empty(0, bool)))  # refuses options out of range before any work
+        sample(Timeline(np.empty(0), np.empty(0, bool)))
         self.collection = collection
         self.batch_size = batch_size
         self.num_workers = num_workers
@@ -73,76 +84,69 @@ class SourceDataModule(LightningDataModule):
         self._counters = counters or RunCounters()
         self._begun: Container[tuple[str, Chunk]] = frozenset()
         self._copying: torch.cuda.Stream | None = None
-        self._reader: Reader | None = None
-        self._chunks: Counter[str] = Counter()  # of each video that is divided
+        self._reader: ParallelReader | None = None
+        self._divided_videos = 0
+        self._chunks = 0
 
     def sources(self) -> list[VideoSource]:
         """All that the collection holds, sorted by id."""
         raise NotImplementedError
 
-    def read_by(self, preprocessors: Preprocessors) -> Read:
-        """How a worker reads one source, for networks that want frames in these ways; pickled to the workers."""
+    def read_by(self, preprocessors: Sequence[Preprocess]) -> Read:
+        """How a worker reads one source, with a view for each preprocessor; is pickled to the workers."""
         raise NotImplementedError
 
     def plan(
-        self, sources: list[VideoSource], *, done: Container[str], chunks: Container[tuple[str, Chunk]] = frozenset()
+        self,
+        sources: list[VideoSource],
+        *,
+        done: Container[str] = frozenset(),
+        chunks: Container[tuple[str, Chunk]] = frozenset(),
     ) -> None:
-        """What remains of the sources, of some a few `chunks` less; on the first rank, whose list all work from."""
-        planned = [s for s in sources if s.id not in done]
-        if planned != self.planned or chunks != self._begun:
-            self.close()  # what was begun is out of date
-        self.planned, self._begun = planned, chunks
+        """Say what is to be read: all ranks take the first rank's list.
 
-    def begin(self, preprocessors: Preprocessors) -> None:
-        """Start to read ahead, where that was not begun, for a run that has one rank: while its network is made ready,
-        or not even known, cores are idle."""
-        if self._reader is not None:
-            return
-        self.todo = share(self._divided(ranks=1, ranks_here=1), 0, 1)
-        self._reader = self._made_reader(preprocessors)
-        self._reader.begin()
-
-    def close(self) -> None:
-        """End what reads, where that was begun."""
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
-
-    def teardown(self, stage: str) -> None:
-        self.close()
+        Args:
+            sources: those of this run.
+            done: ids of videos that need not be read again.
+            chunks: units that need not be read again, of videos that are not done.
+        """
+        self.planned = [source for source in sources if source.id not in done]
+        self._begun = chunks
 
     def setup(self, stage: str) -> None:
-        assert self.trainer is not None
-        assert isinstance(self.trainer.lightning_module, Extractor)
-        if self._reader is not None:  # begun
-            return
-        todo = self._divided(ranks=self.trainer.world_size, ranks_here=self.trainer.num_devices)
+        trainer = self.trainer
+        assert trainer is not None
+        assert isinstance(trainer.lightning_module, Extractor)
         # One list for all: the collection may change while they start, and machines differ.
-        todo = self.trainer.strategy.broadcast(todo)
-        self.todo = share(todo, self.trainer.global_rank, self.trainer.world_size)
-        self._reader = self._made_reader(self.trainer.lightning_module.preprocessors)
+        todo = trainer.strategy.broadcast(self._divide(ranks=trainer.world_size, ranks_here=trainer.num_devices))
+        self.todo = share(todo, trainer.global_rank, trainer.world_size)
+        assert self.num_workers is not None
+        self._reader = ParallelReader(
+            self.todo,
+            self.read_by(trainer.lightning_module.preprocessors),
+            num_workers=min(self.num_workers, len(self.todo)),
+            limits=self._limits,
+            counters=self._counters,
+            check=self._check,
+        )
+        self._reader.start()
 
-    def _divided(self, *, ranks: int, ranks_here: int) -> list[VideoSource]:
-        """What is planned, as all ranks are to share it out."""
+    def close(self) -> None:
+        """End the decoding workers."""
+        if self._reader is not None:
+            self._reader.close()
+
+    def _divide(self, *, ranks: int, ranks_here: int) -> list[VideoSource]:
+        """What is planned, long videos in chunks, as all ranks are to share it out."""
         if self.num_workers is None:
             self.num_workers = default_workers(ranks=ranks_here)
         if not self.divides:
             return self.planned
         consumers = max(1, self.num_workers) * ranks
         todo = divide(self.planned, consumers, piece_cost=self.piece_cost, begun=self._begun)
-        self._chunks = Counter(source.id for source in todo if source.chunk is not None)
+        chunks = [source.id for source in todo if source.chunk is not None]
+        self._chunks, self._divided_videos = len(chunks), len(set(chunks))
         return todo
-
-    def _made_reader(self, preprocessors: Preprocessors) -> Reader:
-        assert self.num_workers is not None
-        return Reader(
-            self.todo,
-            self.read_by(preprocessors),
-            num_workers=min(self.num_workers, len(self.todo)),
-            limits=self._limits,
-            counters=self._counters,
-            check=self._check,
-        )
 
     def predict_dataloader(self) -> Batches:
         assert self.trainer is not None and self._reader is not None
@@ -152,7 +156,7 @@ class SourceDataModule(LightningDataModule):
             self.batch_size = extractor.default_batch_size()
         if self.trainer.is_global_zero:
             if self._chunks:
-                log.info("%d long videos are read in %d pieces", len(self._chunks), self._chunks.total())
+                log.info("%d long videos are read in %d pieces", self._divided_videos, self._chunks)
             log.info("%s, %s, %d frames a batch", self._reader.placed, extractor.placed, self.batch_size)
         return Batches(self._reader, self.batch_size, pinned=extractor.device.type == "cuda")
 
@@ -177,7 +181,7 @@ class VideoDataModule(SourceDataModule):
     kind = "video"
 
     def __init__(
-        self, collection: Collection, *, decoder: str = "auto", piece_cost: int = PIECE_BYTES, **shared: object
+        self, collection: Collection, *, decoder: str = "auto", piece_cost: int = UNIT_BYTES, **shared: object
     ) -> None:
         super().__init__(collection, piece_cost=piece_cost, **shared)  # type: ignore[arg-type]
         check_decoder(decoder)
@@ -187,7 +191,7 @@ class VideoDataModule(SourceDataModule):
     def sources(self) -> list[VideoSource]:
         return self.collection.videos()
 
-    def read_by(self, preprocessors: Preprocessors) -> Read:
+    def read_by(self, preprocessors: Sequence[Preprocess]) -> Read:
         return partial(
             read_video, sample=self._sample, decoder=self._decoder, preprocessors=preprocessors, limits=self._limits
         )
@@ -198,13 +202,13 @@ class FrameDataModule(SourceDataModule):
 
     kind = "frame"
 
-    def __init__(self, collection: Collection, *, piece_cost: int = PIECE_FRAMES, **shared: object) -> None:
+    def __init__(self, collection: Collection, *, piece_cost: int = UNIT_FRAMES, **shared: object) -> None:
         super().__init__(collection, piece_cost=piece_cost, **shared)  # type: ignore[arg-type]
 
     def sources(self) -> list[VideoSource]:
         return self.collection.frame_folders()
 
-    def read_by(self, preprocessors: Preprocessors) -> Read:
+    def read_by(self, preprocessors: Sequence[Preprocess]) -> Read:
         return partial(read_frames, sample=self._sample, preprocessors=preprocessors, limits=self._limits)
 
 

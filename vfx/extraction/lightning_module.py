@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import Any
 
@@ -14,8 +14,9 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.plugins.precision import MixedPrecision
 
 from vfx import validation
-from vfx.errors import ExtractionError, UsageError
-from vfx.extraction.parallel_reader import Batch
+from vfx.errors import ExtractionError
+from vfx.extraction.batching import Batch
+from vfx.extraction.precision import check_precision, float32_by_tf32
 from vfx.inference.compilation import cache_folder
 from vfx.inference.encoder import Encoder
 from vfx.inference.executors import Executor, Pending, Work, executor_for, one_torch_thread
@@ -25,27 +26,34 @@ from vfx.system import memory
 from vfx.system.cpu_count import cores
 
 log = logging.getLogger(__name__)
-SIZES = (64, 256)  # images a batch that are tried on a GPU; each costs it a choice of algorithms
+SIZES = (64, 256)  # images a batch that are tried on a GPU, which chooses algorithms for each
 WORTH = 1.03  # times as fast: smaller gains are not worth the memory
 COMPILED_IMAGES = 256
 CPU_IMAGES = 8  # where larger batches leave the caches: lite0 48 images/s, at 32 a third less
 
 
 class Extractor(LightningModule):
-    """Runs encoders over the same frames, each decoded once.
+    """Runs encoders over the same frames, each decoded once. Call `close()` after the predict loop.
 
-    `num_threads`: how many batches are in the network at once on a processor, each on one core; None takes all that
-    this rank may use. `tf32`: whether a GPU may compute float32 by TensorFloat-32, of 10 bits in place of 23; torch
-    would, in convolutions, without being asked. `preprocessors` are the ways in which frames must have been
-    prepared, no two the same.
-    `depth`: how many batches should be submitted before the first is waited for. `autocast()` is the context in which
-    networks compute.
+    Args:
+        encoders: the networks.
+        attributes: of each encoder's feature file, as the prediction writer writes them.
+        num_threads: batches in the network at once on a CPU, each on one core; None takes all that this rank may use.
+        tf32: whether a GPU may compute float32 by TensorFloat-32, of 10 bits in place of 23; torch would, in
+            convolutions, without being asked.
+        counters: gain the time spent in the networks.
+
+    Attributes:
+        preprocessors: how frames must have been made ready, no two the same.
+        depth: how many batches should be submitted before the first is waited for.
+        autocast: makes the context in which the networks compute.
     """
 
     def __init__(
         self,
         encoders: Sequence[Encoder],
         *,
+        attributes: Sequence[Mapping[str, str]] = (),
         num_threads: int | None = None,
         tf32: bool = False,
         counters: RunCounters | None = None,
@@ -56,6 +64,7 @@ class Extractor(LightningModule):
         self.encoders = torch.nn.ModuleList(encoders)  # by which Lightning moves them
         self._encoders = list(encoders)
         self.preprocessors: list[Preprocess] = list(dict.fromkeys(encoder.preprocess for encoder in encoders))
+        self.attributes = list(attributes)
         self.row_shapes = [encoder.row_shape for encoder in encoders]
         self.crops = max(encoder.crops for encoder in encoders)
         self.num_threads = num_threads
@@ -87,9 +96,9 @@ class Extractor(LightningModule):
         self.depth = self._executor.depth
 
     def on_predict_start(self) -> None:
-        """Compile what is to be compiled, once: threads that begin together would each do it.
+        """Compile what is to be compiled, once: threads that start together would each do it.
 
-        That, and a GPU's choice of algorithms, is of one size of batches; another would take seconds again.
+        What is compiled, like a GPU's choice of algorithms, is for one batch size; another would take seconds again.
         """
         assert self._executor is not None
         if self.device.type == "cuda" or any(encoder.compiles for encoder in self._encoders):
@@ -151,71 +160,26 @@ class Extractor(LightningModule):
             return f"{running} the network, a core each"
         return f"the network runs on {self.device}"
 
-    def teardown(self, stage: str) -> None:
-        self.close()
-
     def close(self) -> None:
-        """Let go of the threads, and leave torch as it was."""
+        """End the threads, and restore what was set in torch."""
         if self._executor is not None:
             self._executor.close()
         self._restore.close()
 
     def forward(self, views: Sequence[Sequence[torch.Tensor]]) -> list[torch.Tensor]:
-        """Frames in each of `preprocessors`' ways, as runs (t,h,w,3) uint8 -> their features, by encoder."""
+        """Frames by preprocessor, as runs (t,h,w,3) uint8 -> their features, by encoder."""
         with self.autocast():
             return [encoder(views[view]) for encoder, view in zip(self._encoders, self._views, strict=True)]
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Pending:
-        """The features of the batch's frames by encoder, (T,*row_shape) float32; only their `result()` waits."""
+        """The features of the batch by encoder, (T,*row_shape) float32; only their `result()` waits."""
         with self._counters.time("network"):
             return self.submit(partial(self.forward, batch.views) if len(batch) else self._nothing)
 
     def submit(self, work: Work) -> Pending:
-        """Have something done where the networks run; only its `result()` waits."""
+        """Run `work` where the networks run; only its `result()` waits."""
         assert self._executor is not None
         return self._executor.submit(work)
 
     def _nothing(self) -> list[torch.Tensor]:
         return [torch.empty(0, *shape) for shape in self.row_shapes]
-
-
-@contextmanager
-def float32_by_tf32(allowed: bool) -> Iterator[None]:
-    """Whether a GPU may compute float32 by TensorFloat-32 meanwhile.
-
-    Raises UsageError where this process has set torch's `fp32_precision`, which torch mixes with nothing else.
-    """
-    cudnn: Any = torch.backends.cudnn
-    try:
-        convolutions, products = cudnn.allow_tf32, torch.get_float32_matmul_precision()
-    except RuntimeError as error:
-        raise UsageError(
-            "fp32_precision of torch.backends has been set in this process, beside which torch takes no other setting;"
-            " leave it to vfx (tf32=true or false), or run it in a process of its own"
-        ) from error
-    # Not by `fp32_precision`, beside which torch's compiler fails.
-    cudnn.allow_tf32 = allowed
-    torch.set_float32_matmul_precision("high" if allowed else "highest")
-    try:
-        yield
-    finally:
-        cudnn.allow_tf32 = convolutions
-        torch.set_float32_matmul_precision(products)
-
-
-def check_precision(precision: str, device: str, *, tf32: bool = False) -> None:
-    """Raise UsageError where a processor has no instructions for a precision: it would take many times as long; and
-    for `tf32` of what is no float32 on a GPU."""
-    if tf32 and (device != "cuda" or precision != "32-true"):
-        raise UsageError(
-            f"tf32 (true) is for trainer.precision=32-true on a GPU by CUDA, not for {precision} on {device}"
-        )
-    lower = {"bf": "bf16", "16": "fp16"}.get(precision[:2])
-    if device != "cpu" or lower is None:
-        return
-    able = [name for name, there in torch.cpu.get_capabilities().items() if lower in name and there]
-    if not able:
-        raise UsageError(
-            f"trainer.precision ({precision}) would crawl: this processor has no instructions for {lower}"
-            " (as AVX512-BF16 or AMX); take trainer.precision=32-true"
-        )

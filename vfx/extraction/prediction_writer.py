@@ -14,8 +14,8 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 from vfx import validation
 from vfx.collection.source import VideoSource
 from vfx.errors import ExtractionError, Interrupted, UsageError
+from vfx.extraction.batching import Batch
 from vfx.extraction.lightning_module import Extractor
-from vfx.extraction.parallel_reader import Batch
 from vfx.extraction.rank_barrier import RankBarrier
 from vfx.features.rows import Failure
 from vfx.inference.executors import Pending
@@ -30,21 +30,28 @@ SHOWN = 5
 
 
 class FeatureWriter(BasePredictionWriter):
-    """Writes `features.h5` of each of `outputs`, one for each encoder of the extractor: parts while the run goes on,
-    the whole at its end, by rank 0.
+    """Writes the rows of each encoder to its output: parts while the run goes on, `features.h5` at its end, by rank 0.
 
-    `attributes`: of each file. `dtype`: float32 or float16. `commit_mb`, `commit_seconds`: finished videos wait in
-    memory until they are this many MiB or this old; a crash loses no more than that.
-    `silence_seconds`: ranks of which nothing is heard for so long are taken for gone.
-    `check` is called while ranks wait for each other, and ends that by raising.
-    After the run `total` is the tally of all ranks together.
+    Args:
+        outputs: one for each encoder of the extractor, whose `attributes` they take.
+        counters: gain what has been written.
+        check: is called while ranks wait for each other; ends that by raising.
+        dtype: float32 or float16.
+        commit_mb: finished videos wait in memory until they are this many MiB; a crash loses no more than that.
+        commit_seconds: or until they are this old.
+        silence_seconds: without a heartbeat before a rank counts as lost.
+
+    Attributes:
+        total: after the run, the counters of all ranks together.
+
+    Raises:
+        UsageError: a value is out of range.
     """
 
     def __init__(
         self,
         outputs: Sequence[OutputFolder],
         *,
-        attributes: Sequence[Mapping[str, str]],
         counters: RunCounters | None = None,
         check: Callable[[], None] = lambda: None,
         dtype: str = "float32",
@@ -60,7 +67,6 @@ class FeatureWriter(BasePredictionWriter):
         validation.number("writer.silence_seconds", silence_seconds, above=0)
         self.total = RunCounters()
         self._outputs = outputs
-        self._attributes = attributes
         self._counters = counters or RunCounters()
         self._check = check
         self._dtype = dtype
@@ -69,7 +75,7 @@ class FeatureWriter(BasePredictionWriter):
         self._silence_seconds = silence_seconds
         self._parts: list[PartWriter] = []
         self._pending: deque[tuple[Batch, Pending]] = deque()
-        self._meeting: RankBarrier | None = None
+        self._barrier: RankBarrier | None = None
         self._recorder: Recorder | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -84,13 +90,12 @@ class FeatureWriter(BasePredictionWriter):
                 commit_mb=self._commit_mb,
                 commit_seconds=self._commit_seconds,
             )
-            for output, shape, attributes in zip(self._outputs, pl_module.row_shapes, self._attributes, strict=True)
+            for output, shape, attributes in zip(self._outputs, pl_module.row_shapes, pl_module.attributes, strict=True)
         ]
-        self._recorder = Recorder(
-            self._counters, [output.parts for output in self._outputs]
-        )  # before a batch is fetched
+        # before a batch is fetched
+        self._recorder = Recorder(self._counters, [output.parts for output in self._outputs])
         if trainer.world_size > 1:
-            self._meeting = RankBarrier(silence=self._silence_seconds, check=self._check)
+            self._barrier = RankBarrier(silence=self._silence_seconds, check=self._check)
 
     def write_on_batch_end(
         self,
@@ -143,41 +148,44 @@ class FeatureWriter(BasePredictionWriter):
         if isinstance(exception, Interrupted):  # nothing is wrong with what is in the network
             self.on_predict_end(trainer, pl_module)
         self._pending.clear()
-        for parts in self._parts:
-            parts.close()
-        self._close_record()
+        self._close()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        assert isinstance(pl_module, Extractor)
         with self._counters.time("writing"):
-            for parts in self._parts:
-                parts.close()
-        self._close_record()
-        counters_by_rank = [self._counters]
-        if self._meeting is not None:
-            self._meeting.wait()
-            counters_by_rank = self._meeting.gather(self._counters)
-        self.total = sum(counters_by_rank, RunCounters())
-        whole = False
+            self._close()
+        self.total = self._wait_and_sum()
+        complete = False
         try:
             if trainer.is_global_zero:
                 with self.total.time("writing"):
-                    self._finish(trainer.datamodule.planned)  # type: ignore[attr-defined]
-                whole = True
+                    self._assemble(trainer.datamodule.planned, pl_module.attributes)  # type: ignore[attr-defined]
+                complete = True
         finally:
-            if self._meeting is not None:
-                self._meeting.wait()  # nobody leaves before the file is there
-                whole = any(self._meeting.gather(whole))
-        if not whole:  # whoever started the ranks should hear of it from all
+            if self._barrier is not None:
+                self._barrier.wait()  # nobody leaves before the file is there
+                complete = any(self._barrier.gather(complete))
+        if not complete:  # whoever started the ranks should hear of it from all
             raise ExtractionError("the first rank could not make the file, and says why")
 
-    def _close_record(self) -> None:
+    def _close(self) -> None:
+        """Commit what is finished, drop the rest, and end the record of the run's speed."""
+        for parts in self._parts:
+            parts.close()
         if self._recorder is not None:
             self._recorder.close()
             self._recorder = None
 
-    def _finish(self, planned: Sequence[VideoSource]) -> None:
-        """Make the one file of the parts of each output. Raises ExtractionError where a video is in none of them."""
-        for output, attributes in zip(self._outputs, self._attributes, strict=True):
+    def _wait_and_sum(self) -> RunCounters:
+        """The counters of all ranks together, once all have written their rows."""
+        if self._barrier is None:
+            return self._counters
+        self._barrier.wait()
+        return sum(self._barrier.gather(self._counters), RunCounters())
+
+    def _assemble(self, planned: Sequence[VideoSource], attributes_by_output: Sequence[Mapping[str, str]]) -> None:
+        """Merge the parts of each output. Raises ExtractionError where a video is in none of them."""
+        for output, attributes in zip(self._outputs, attributes_by_output, strict=True):
             if output.is_complete():
                 continue
             if missing := output.missing(source.id for source in planned):

