@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: taken note of, and obeyed between two batches, when finished videos can be committed."""
+"""Ctrl-C and SIGTERM: noted at once, and obeyed between two batches, so that finished videos are committed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ ORPHAN_SECONDS = 20  # for a rank to commit what it has finished
 class Interruption(Callback):
     """While predict runs, a first signal is noted and `check` raises Interrupted; a second Ctrl-C ends at once.
 
-    `follow`: the process that started this one as another rank, or as a job of a sweep; when that is gone, this one
-    ends as well.
     Lightning's own handler of SIGTERM only notes it, for training, and has ranks wait for each other inside it.
+
+    Args:
+        follow: the process that started this one, as another rank or as a job of a sweep. When it is gone, this one
+            ends as well.
     """
 
     def __init__(self, *, follow: int | None = None) -> None:
@@ -79,7 +81,7 @@ class Interruption(Callback):
         return self._parent not in (None, os.getppid())
 
     def _follow(self) -> None:
-        """End this process when the one followed is gone, where it cannot itself: it may wait for that for ever."""
+        """End this process when the one followed is gone, even while it waits for that one for ever."""
         while not self._is_orphan():
             time.sleep(1)
         time.sleep(ORPHAN_SECONDS)

@@ -1,4 +1,4 @@
-"""How ranks wait for each other at the end of a run, and notice one whose process or host is gone."""
+"""How ranks wait for each other at the end of a run, and notice one whose process or host is lost."""
 
 from __future__ import annotations
 
@@ -14,35 +14,37 @@ from torch import tensor
 
 from vfx.errors import ExtractionError
 
-BEAT_SECONDS = 1
+HEARTBEAT_SECONDS = 1
 POLL_SECONDS = 0.05
-TIMES = 2
+MEETINGS = 2
 
 T = TypeVar("T")
 
 
 class RankBarrier:
-    """A place where all ranks meet TIMES times, hours apart if they must. To be made by all ranks.
+    """A barrier at which all ranks meet MEETINGS times, hours apart if they must. All ranks must make one.
 
-    Meanwhile they tell each other, in the background, how often each has come. In a barrier nothing would move: were a
-    host to lose its power while the others wait there, none of them would ever hear of it. NCCL gives up on a barrier
-    after 30 minutes, and Lightning has none at the end of predict.
-    `silence`: a rank of which nothing is heard for so many seconds is taken for gone. One whose process ends is noticed
-    at once; this is for a host without power or network, where a disk that keeps all waiting must not be taken for one.
-    `check` is called while this rank waits, and ends that by raising.
+    Meanwhile they tell each other, in a thread, how often each has come, so that a rank which is lost is noticed. At a
+    barrier of torch's nothing would move: were a host to lose its power while the others wait, none would ever hear of
+    it. NCCL gives up on a barrier after 30 minutes, and Lightning has none at the end of predict.
+
+    Args:
+        silence: seconds without a heartbeat before a rank counts as lost. A rank whose process ends is noticed at
+            once; this is for a host without power or network, and must be longer than a disk keeps all waiting.
+        check: is called while this rank waits; ends that by raising.
     """
 
     def __init__(self, *, silence: float, check: Callable[[], None] = lambda: None) -> None:
         self._check = check
-        self._talking, self._gathering = _group(silence), _group(silence)
+        self._exchanging, self._gathering = _group(silence), _group(silence)
         self._times = 0
         self._times_of_all = 0
         self._arrival = threading.Event()
         self._loss: RuntimeError | None = None
-        threading.Thread(target=self._talk, name="vfx meeting", daemon=True).start()
+        threading.Thread(target=self._exchange, name="vfx rank barrier", daemon=True).start()
 
     def wait(self) -> None:
-        """Return once every rank has called this as often. Raises ExtractionError where one of them is gone."""
+        """Return once every rank has called this as often. Raises ExtractionError where a rank is lost."""
         self._times += 1
         self._arrival.set()
         while self._times_of_all < self._times:
@@ -52,7 +54,7 @@ class RankBarrier:
             time.sleep(POLL_SECONDS)
 
     def gather(self, thing: T) -> list[T]:
-        """What each rank brings, once all have come: by rank. Raises as `wait` does."""
+        """Collect what each rank brings, by rank, once all have come. Raises as `wait` does."""
         things = [thing for _ in range(dist.get_world_size())]
         try:
             dist.all_gather_object(things, thing, group=self._gathering)
@@ -60,17 +62,17 @@ class RankBarrier:
             raise _gone(loss) from loss
         return things
 
-    def _talk(self) -> None:
+    def _exchange(self) -> None:
         try:
-            while self._times_of_all < TIMES:
+            while self._times_of_all < MEETINGS:
                 times = tensor(self._times)
-                round = dist.all_reduce(times, dist.ReduceOp.MIN, group=self._talking, async_op=True)
-                assert round is not None  # of those who are not of the group
+                round = dist.all_reduce(times, dist.ReduceOp.MIN, group=self._exchanging, async_op=True)
+                assert round is not None  # this rank is in the group
                 while not round.is_completed():  # in Python, where a process that ends may leave a thread
                     time.sleep(POLL_SECONDS)
                 round.wait()
                 self._times_of_all = int(times)
-                if self._arrival.wait(BEAT_SECONDS):
+                if self._arrival.wait(HEARTBEAT_SECONDS):
                     time.sleep(POLL_SECONDS)
         except RuntimeError as loss:
             self._loss = loss
@@ -78,7 +80,7 @@ class RankBarrier:
 
 @contextmanager
 def distributed_errors() -> Iterator[None]:
-    """Raises ExtractionError that says what to do where torch says in its way that ranks do not reach each other."""
+    """Translate torch's errors about ranks that do not reach each other to an ExtractionError that says what to do."""
     try:
         yield
     except RuntimeError as error:
@@ -93,7 +95,7 @@ def distributed_errors() -> Iterator[None]:
 
 def _group(silence: float) -> dist.ProcessGroup:
     group = dist.new_group(backend="gloo", timeout=timedelta(seconds=silence))
-    assert isinstance(group, dist.ProcessGroup)  # of which this rank is a member
+    assert isinstance(group, dist.ProcessGroup)  # this rank is a member
     return group
 
 
@@ -105,5 +107,5 @@ def _gone(loss: RuntimeError) -> ExtractionError:
 
 
 def _reason(loss: RuntimeError) -> str:
-    """What gloo says, `[<file>:<line>] Connection closed by peer [10.0.0.2]:29500. <advice>`, without all around it."""
+    """The middle of what gloo says: `[<file>:<line>] Connection closed by peer [10.0.0.2]:29500. <advice>`."""
     return str(loss).splitlines()[0].partition("] ")[2].partition(". ")[0] or str(loss)
