@@ -23,8 +23,8 @@ from vfx.collection.collection import find_collection
 from vfx.collection.source import VideoSource
 from vfx.decoding.limits import Limits
 from vfx.extraction import WORKER_PRELOAD
-from vfx.extraction.clips import read_video
 from vfx.extraction.batching import Batches
+from vfx.extraction.clips import read_video
 from vfx.extraction.datamodules import UNIT_BYTES
 from vfx.extraction.parallel_reader import ParallelReader
 from vfx.extraction.work_sharing import divide, share
