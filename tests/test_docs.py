@@ -93,6 +93,17 @@ def test_every_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
         assert not anchor or anchor in anchors(target), f"{named(page)}: {link}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_files_of_the_project_that_a_page_names_are_there_and_hold_what_it_says(page: Path) -> None:
+    if page.name == "CHANGELOG.md":
+        return
+    text = page.read_text()
+    for path in re.findall(r"`((?:vfx|tests|docs|bench|notebooks|toydata)/[\w./-]+\.\w+)`", text):
+        assert (ROOT / path).exists(), path
+    for name, path in re.findall(r"`(\w+)` of `(vfx/[\w/]+\.py)`", text):
+        assert re.search(rf"^{name}\b", (ROOT / path).read_text(), re.MULTILINE), f"{name} of {path}"
+
+
 def elsewhere() -> set[str]:
     """What pages link to, and where networks of conf/model are published."""
     links = {link for page in PAGES for link in re.findall(r"\]\((https?:[^)\s]+)\)", page.read_text())}
