@@ -1,4 +1,4 @@
-"""A real browser for tests of pages: headless Chromium, which tells of every error and every request."""
+"""Headless Chromium for tests of pages, with the errors and requests of each."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Browser:
         self.driver = driver
 
     def open(self, page: Path, *, width: int, height: int, dark: bool = False, scale: float = 1) -> None:
-        """Show a file in a window whose inside is of this size, in CSS pixels."""
+        """Open a file in a viewport of this size, in CSS pixels."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 600}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
@@ -47,7 +47,7 @@ class Browser:
         return self.driver.execute_script(f"return {code}", *arguments)
 
     def mouse(self, what: str, x: float, y: float) -> None:
-        """An event of the mouse at a place in the window: mouseMoved, mousePressed, mouseReleased."""
+        """Send a mouse event at a place in the viewport: mouseMoved, mousePressed or mouseReleased."""
         held = {} if what == "mouseMoved" else {"button": "left", "clickCount": 1}
         self.driver.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": what, "x": x, "y": y, **held})
 
@@ -59,16 +59,16 @@ class Browser:
         self.driver.find_element(By.CSS_SELECTOR, selector).send_keys(text)
 
     def shoot(self, path: Path) -> Path:
-        """A picture of what the window shows."""
+        """Save a screenshot."""
         self.driver.save_screenshot(str(path))
         return path
 
     def errors(self) -> list[str]:
-        """What the console has said since this was last asked, errors and warnings."""
+        """The errors and warnings on the console since the last call."""
         return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] != "INFO"]
 
     def requests(self) -> list[str]:
-        """What was asked for since this was last asked, but for what pages hold themselves."""
+        """The URLs requested since the last call, without data URIs."""
         asked = []
         for entry in self.driver.get_log("performance"):
             message = json.loads(entry["message"])["message"]
@@ -79,7 +79,7 @@ class Browser:
 
 @contextmanager
 def browser(profile: Path) -> Iterator[Browser]:
-    """Chromium with a fresh `profile`, a folder."""
+    """Start Chromium with a new profile in the folder `profile`."""
     options = ChromeOptions()
     options.binary_location = str(CHROMIUM)
     for flag in [*FLAGS, f"--user-data-dir={profile}"]:
@@ -88,7 +88,7 @@ def browser(profile: Path) -> Iterator[Browser]:
     driver = Chrome(options=options, service=Service(DRIVER))
     try:
         driver.set_page_load_timeout(120)
-        driver.get("about:blank")  # what it starts with asks for much
+        driver.get("about:blank")  # its start page makes requests of its own
         opened = Browser(driver)
         opened.requests()
         yield opened

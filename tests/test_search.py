@@ -15,8 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT, TOYDATA
-from tests.retrieval.test_exact_search import written
-from tests.retrieval.test_faiss_index import clustered
+from tests.retrieval.conftest import clustered, written
 from vfx import concat, pool, search
 from vfx.analysis.rows import normalize
 from vfx.decoding import VideoReader

@@ -7,23 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.features.conftest import ATTRIBUTES
+from tests.retrieval.conftest import written
 from vfx import pool
 from vfx.features.feature_file import FeatureFile
-from vfx.features.rows import Rows
-from vfx.features.writer import FeatureFileWriter
 from vfx.retrieval.exact_search import nearest, nearest_videos
-
-
-def written(path: Path, rows: np.ndarray, lengths: list[int]) -> FeatureFile:
-    """A frame-level file with videos of these lengths."""
-    with FeatureFileWriter(path, level="frame", shape=rows.shape[1:], attributes=ATTRIBUTES) as writer:
-        at = 0
-        for v, length in enumerate(lengths):
-            index = np.arange(length)
-            writer.add_video(f"v{v:04}", iter([Rows(rows[at : at + length], index, index / 2)]))
-            at += length
-    return FeatureFile(path)
 
 
 def brute(rows: np.ndarray, query: np.ndarray, k: int) -> tuple[list[int], np.ndarray]:

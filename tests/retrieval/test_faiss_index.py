@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tests.retrieval.test_exact_search import written
+from tests.retrieval.conftest import clustered, written
 from vfx.errors import UsageError
 from vfx.features.feature_file import FeatureFile
 from vfx.retrieval import faiss_index
@@ -21,13 +21,6 @@ from vfx.retrieval.exact_search import nearest
 from vfx.retrieval.faiss_index import open_index
 
 LENGTHS = [40] * 500
-
-
-def clustered(seed: int) -> np.ndarray:
-    """20,000 rows about 400 centres."""
-    rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(400, 32)).astype("f4")
-    return centres[rng.integers(0, 400, 20_000)] + rng.normal(size=(20_000, 32)).astype("f4") * 0.6
 
 
 @pytest.fixture(scope="module")
