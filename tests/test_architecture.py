@@ -104,6 +104,17 @@ def test_the_packages_are_listed_in_the_order_of_their_imports() -> None:
     assert len(listed) == len(ORDER) + 1, "the verbs come last"
 
 
+def test_threads_have_the_names_that_the_page_says() -> None:
+    sources = [path.read_text() for path in (ROOT / "vfx").rglob("*.py")]
+    named = [
+        code(row[0])
+        for row in rows("Processes and threads")
+        if row[0].partition(",")[0].endswith(("thread", "threads"))
+    ]
+    for name in (name for names in named for name in names):
+        assert any(f'"{name}"' in source for source in sources), name
+
+
 def test_every_private_name_of_another_library_is_in_the_table() -> None:
     table = {(module, name) for row in rows("Private names") for module in code(row[1]) for name in last_names(row[0])}
     missing = {(module, name) for module, name in used() if (module, name) not in table}
