@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from tests.clips import CLIPS
@@ -66,24 +67,18 @@ def start(
 def session(leader: int) -> dict[int, str]:
     """The living processes of a session: number -> command line."""
     found = {}
-    for folder in Path("/proc").iterdir():
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[3]) == leader and fields[0] != "Z":
-                found[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):  # it has ended meanwhile
+            if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
+                found[process.pid] = " ".join(process.cmdline())
     return found
 
 
 def workers_of(leader: int) -> list[int]:
     """Those that read videos: children of fork servers, which have the same command line as these."""
     servers = {pid for pid, line in session(leader).items() if "forkserver" in line}
-    return [pid for pid in servers if parent(pid) in servers]
-
-
-def parent(pid: int) -> int:
-    with contextlib.suppress(OSError):
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    return 0
+    parents = {process.pid: process.info["ppid"] for process in psutil.process_iter(["ppid"])}
+    return [pid for pid in servers if parents.get(pid) in servers]
 
 
 def kill(run: subprocess.Popen[str], whom: str, rng: random.Random) -> bool:

@@ -13,7 +13,7 @@ from pytorch_lightning import Trainer
 
 from tests.clips import CLIPS, corrupt, paint, truncate, without_first_group
 from tests.conftest import LIMITS, TOYDATA
-from tests.felling import Crashing
+from tests.crashing import CrashingChunk
 from tests.test_extract import command, same
 from vfx import extract
 from vfx.collection.collection import find_collection
@@ -209,7 +209,7 @@ def test_a_decoder_that_crashes_in_a_piece_costs_the_video(tmp_path: Path) -> No
     collection, path = a_collection(tmp_path)
     output = OutputFolder(tmp_path / "out")
     output.prepare({}, overwrite=False)
-    data = Crashing(
+    data = CrashingChunk(
         find_collection(str(collection), "."),
         sample=half_second,
         limits=dataclasses.replace(LIMITS, patience=6, memory_gb=1),

@@ -1,4 +1,4 @@
-"""Readings that really take their process down, for tests: importable by workers."""
+"""Datasets whose decoders really crash, hang or take all memory; workers can import them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from vfx.models.transforms import Preprocess
 LIBC = ctypes.CDLL(None)
 
 
-class Felling(VideoDataModule):
+class CrashingVideos(VideoDataModule):
     """Videos whose decoder does, after their first clip, what their id says: segfaults, aborts, hangs, eats, trusts."""
 
     def read_by(self, preprocessors: Sequence[Preprocess]) -> Read:
-        return partial(felling, read=super().read_by(preprocessors))
+        return partial(crash_by_id, read=super().read_by(preprocessors))
 
 
-def felling(source: VideoSource, *, read: Read) -> Iterator[Clip]:
+def crash_by_id(source: VideoSource, *, read: Read) -> Iterator[Clip]:
     yield replace(next(read(source)), last=False)
     match source.id.partition("_")[0]:
         case "segfaults":
@@ -43,14 +43,14 @@ def felling(source: VideoSource, *, read: Read) -> Iterator[Clip]:
     yield from read(source)
 
 
-class Crashing(VideoDataModule):
-    """Videos of which the piece with the fourth stretch takes its decoder down, after its first clip."""
+class CrashingChunk(VideoDataModule):
+    """Videos whose chunk with the fourth unit crashes its decoder, after its first clip."""
 
     def read_by(self, preprocessors: Sequence[Preprocess]) -> Read:
-        return partial(crashing, read=super().read_by(preprocessors))
+        return partial(crash_in_chunk, read=super().read_by(preprocessors))
 
 
-def crashing(source: VideoSource, *, read: Read) -> Iterator[Clip]:
+def crash_in_chunk(source: VideoSource, *, read: Read) -> Iterator[Clip]:
     if source.chunk is not None and source.chunk.begin <= 3 < source.chunk.end:
         yield replace(next(read(source)), last=False)
         ctypes.string_at(0)

@@ -1,4 +1,4 @@
-"""A video that takes its decoder down costs itself alone, in a run that is real from the video to the file."""
+"""A video that crashes its decoder costs itself alone, in a real run from the video to the file."""
 
 import dataclasses
 import logging
@@ -10,7 +10,7 @@ from pytorch_lightning import Trainer
 
 from tests.clips import CLIPS
 from tests.conftest import LIMITS, TOYDATA
-from tests.felling import Felling
+from tests.crashing import CrashingVideos
 from vfx.collection.collection import find_collection
 from vfx.extraction.lightning_module import Extractor
 from vfx.extraction.prediction_writer import FeatureWriter
@@ -34,7 +34,7 @@ REASONS = {
 def extracted(folder: Path, collection: Path, *, num_workers: int) -> FeatureFile:
     output = OutputFolder(folder)
     output.prepare({}, overwrite=False)
-    data = Felling(
+    data = CrashingVideos(
         find_collection(str(collection), "."),
         sample=half_second,
         limits=dataclasses.replace(LIMITS, patience=6, memory_gb=1),
@@ -79,8 +79,8 @@ def test_crashes_hangs_and_hunger_cost_their_videos_alone(
     for video in file.videos:
         assert abs(file[video] - toy_features[video]).max() < 2e-5
     said = [r.getMessage() for r in caplog.records if r.name == "vfx.extraction.parallel_reader"]
-    felled = ("segfaults", "segfaults_2", "aborts", "hangs", "trusts")
+    crashed = ("segfaults", "segfaults_2", "aborts", "hangs", "trusts")
     assert sorted(line for line in said if line.endswith("given up")) == sorted(
-        f"{name}: {REASONS[name.partition('_')[0]]}; given up" for name in felled
+        f"{name}: {REASONS[name.partition('_')[0]]}; given up" for name in crashed
     )
-    assert sorted(line.partition(":")[0] for line in said if line.endswith("tried again later")) == sorted(felled)
+    assert sorted(line.partition(":")[0] for line in said if line.endswith("tried again later")) == sorted(crashed)
