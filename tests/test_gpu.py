@@ -1,4 +1,4 @@
-"""Extraction on a GPU gives the features of the processor, and loses no batch; needs a GPU that CUDA drives."""
+"""Extraction on a GPU gives the features of the CPU, and loses no batch; needs a GPU that CUDA drives."""
 
 import copy
 import logging
@@ -32,7 +32,7 @@ from vfx.models import Network, Weights
 from vfx.models.transforms import Transform
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
-# The largest difference to the processor's features, as a part of the largest value; measured on an H100 with torch
+# The largest difference to the CPU's features, as a part of the largest value; measured on an H100 with torch
 # 2.11: at most 1.1e-6, 3.6e-3, 8.4e-3 and 9.5e-2.
 EXACT, TF32, FP16, BF16 = 1e-5, 1e-2, 2e-2, 2e-1
 MEMORY = 1 << 30  # that a network may use in a test, bytes
@@ -69,7 +69,7 @@ def little_memory() -> Iterator[None]:
     torch.cuda.set_per_process_memory_fraction(1.0)
 
 
-def test_features_are_those_of_the_processor(tmp_path: Path, toy_features: FeatureFile) -> None:
+def test_features_are_those_of_the_cpu(tmp_path: Path, toy_features: FeatureFile) -> None:
     assert difference(run(tmp_path), toy_features) < EXACT
     assert torch.backends.cudnn.allow_tf32  # as it was before
 
@@ -85,7 +85,7 @@ def test_lower_precisions_are_near(precision: str, bound: float, tmp_path: Path,
     assert EXACT < difference(run(tmp_path, f"trainer.precision={precision}"), toy_features) < bound
 
 
-def test_ten_crops_are_those_of_the_processor(tmp_path: Path) -> None:
+def test_ten_crops_are_those_of_the_cpu(tmp_path: Path) -> None:
     """Frames of several sizes, whole, from which the GPU makes the crops."""
     for oversample in ("true", "keep"):
         options = [f"oversample={oversample}", "sampler=uniform", "sampler.num_frames=2"]

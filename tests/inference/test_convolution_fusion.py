@@ -51,21 +51,21 @@ def test_features_stay(make: Callable[[], nn.Module], relus: int, products: int,
     before = random_norms(make())
     fold_batch_norms(before, 64)
     wanted = before(images())
-    gpu, exact, processor = (copy.deepcopy(before) for _ in range(3))
+    gpu, exact, cpu = (copy.deepcopy(before) for _ in range(3))
     gpu = fuse_activations(gpu, 64, CudnnConv)
     assert (fused(gpu), replace_convolutions(gpu, MatmulConv)) == (relus, products)
     assert replace_convolutions(exact, MatmulConv) >= products
     exact = fuse_activations(exact, 64, CudnnConv)
     assert sum(isinstance(module, CudnnConv) for module in exact.modules()) <= relus
-    processor = fuse_activations(processor, 64, OneDnnConv)
-    assert fused(processor) == activations
+    cpu = fuse_activations(cpu, 64, OneDnnConv)
+    assert fused(cpu) == activations
     there = sum(type(module) is nn.Conv2d for module in before.modules())
-    assert replace_convolutions(processor, OneDnnConv) == there - activations
-    for body in (gpu, exact, processor):
+    assert replace_convolutions(cpu, OneDnnConv) == there - activations
+    for body in (gpu, exact, cpu):
         assert not body.training
         torch.testing.assert_close(body(images()), wanted, rtol=0, atol=3e-6 * float(wanted.abs().max()))
     if torch.backends.mkldnn.is_available():
-        assert all(module.use_kernel for module in processor.modules() if isinstance(module, FusedConv))
+        assert all(module.use_kernel for module in cpu.modules() if isinstance(module, FusedConv))
 
 
 class Net(nn.Module):
@@ -81,7 +81,7 @@ class Net(nn.Module):
         return self.course(self, x)
 
 
-def test_a_convolution_without_bias_is_for_a_processor_alone() -> None:
+def test_a_convolution_without_bias_is_for_a_cpu_alone() -> None:
     net = Net(lambda net, x: net.relu(net.plain(net.relu(net.a(x)))))
     assert [fused(fuse_activations(net, 64, by)) for by in (CudnnConv, OneDnnConv)] == [1, 2]
 
