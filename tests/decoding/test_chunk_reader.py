@@ -17,9 +17,8 @@ from vfx.collection.source import Chunk
 from vfx.decoding import ChunkReader, Frame, VideoReader, cached_timeline
 from vfx.decoding.chunk_reader import unit_bounds
 from vfx.errors import LimitError, SamplerError, VideoError
-from vfx.extraction.clips import Sampler
 from vfx.sampling import samplers
-from vfx.sampling.timeline import Timeline
+from vfx.sampling.timeline import Sampler, Timeline
 
 MakeClip = Callable[[str], Path]
 

@@ -14,8 +14,8 @@ from vfx.collection.source import VideoSource
 from vfx.decoding import VideoReader, demux, headers
 from vfx.decoding.limits import Limits
 from vfx.errors import UsageError, VideoError
-from vfx.extraction.clips import CLIP_BYTES, CLIP_FRAMES, Sampler
-from vfx.sampling.timeline import Timeline
+from vfx.extraction.clips import CLIP_BYTES, CLIP_FRAMES
+from vfx.sampling.timeline import Sampler, Timeline
 
 Size = tuple[int, int]  # height, width
 

@@ -15,8 +15,8 @@ from vfx.benchmark.stopwatch import Stopwatch
 from vfx.benchmark.timings import Cost
 from vfx.decoding.limits import Limits
 from vfx.errors import ExtractionError
-from vfx.extraction.clips import Sampler
 from vfx.models.transforms import Preprocess
+from vfx.sampling.timeline import Sampler
 from vfx.system import worker_pool
 
 PRELOAD = ("vfx.benchmark.dataset_survey",)  # all that workers need here; Lightning would take seconds more

@@ -19,12 +19,12 @@ from vfx.collection.collection import Collection
 from vfx.decoding import DECODERS, check_decoder
 from vfx.decoding.limits import Limits
 from vfx.errors import UsageError
-from vfx.extraction.clips import Sampler
 from vfx.extraction.lightning_module import Extractor
 from vfx.extraction.precision import check_precision
 from vfx.inference.compilation import Compiler
 from vfx.inference.encoder import Encoder, Oversample
 from vfx.models import Network
+from vfx.sampling.timeline import Sampler
 from vfx.system.cpu_count import cores
 
 PRECISIONS = ("32-true", "bf16-mixed")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -16,12 +16,10 @@ from vfx.decoding.limits import Limits
 from vfx.extraction.frame_folder import FrameFolder
 from vfx.features.rows import Failure
 from vfx.models.transforms import Preprocess
-from vfx.sampling.timeline import Timeline
+from vfx.sampling.timeline import Sampler, Timeline
 
 CLIP_FRAMES = 16  # at most; native frames of 4K are 25 MB each and wait here for their resize
 CLIP_BYTES = 64 << 20
-
-Sampler = Callable[[Timeline], NDArray[np.int64]]
 
 
 @dataclass

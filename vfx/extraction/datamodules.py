@@ -17,13 +17,13 @@ from vfx.collection.source import Chunk, VideoSource
 from vfx.decoding import ChunkReader, check_decoder
 from vfx.decoding.limits import Limits
 from vfx.extraction.batching import Batch, Batches
-from vfx.extraction.clips import Clip, Sampler, read_frames, read_video
+from vfx.extraction.clips import Clip, read_frames, read_video
 from vfx.extraction.lightning_module import Extractor
 from vfx.extraction.parallel_reader import ParallelReader
 from vfx.extraction.work_sharing import divide, share
 from vfx.models.transforms import Preprocess
 from vfx.outputs.counters import RunCounters
-from vfx.sampling.timeline import Timeline
+from vfx.sampling.timeline import Sampler, Timeline
 from vfx.system.cpu_count import cores
 
 log = logging.getLogger(__name__)

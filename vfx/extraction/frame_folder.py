@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from vfx.decoding import Frame, cached_timeline
 from vfx.decoding.limits import Limits
 from vfx.errors import SamplerError, VideoError
 from vfx.features.rows import Failure
-from vfx.sampling.timeline import Timeline
+from vfx.sampling.timeline import Sampler, Timeline
 from vfx.system import heartbeat
 
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, VideoError)
@@ -40,9 +40,7 @@ class FrameFolder:
     decoder = "pillow"
     discarded = False  # frames that were read stay valid
 
-    def __init__(
-        self, source: VideoSource, sample: Callable[[Timeline], NDArray[np.int64]], *, limits: Limits | None = None
-    ) -> None:
+    def __init__(self, source: VideoSource, sample: Sampler, *, limits: Limits | None = None) -> None:
         self.failures: list[Failure] = []
         self.share = 0.0  # of the sampled frames that have been read
         self._source = source
@@ -77,7 +75,7 @@ class FrameFolder:
     def _fail(self, stage: str, why: str) -> None:
         self.failures.append(Failure(self._source.id, stage, why))
 
-    def _choose(self, sample: Callable[[Timeline], NDArray[np.int64]]) -> NDArray[np.int64]:
+    def _choose(self, sample: Sampler) -> NDArray[np.int64]:
         """Which frames are read, as positions in `_indices`."""
         timeline = Timeline(self._seconds, np.ones(len(self._indices), bool), video=self._source.id)
         try:

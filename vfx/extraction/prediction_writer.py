@@ -23,10 +23,10 @@ from vfx.outputs.counters import RunCounters
 from vfx.outputs.output_folder import OutputFolder
 from vfx.outputs.part_writer import PartWriter
 from vfx.outputs.throughput import Recorder
+from vfx.text import first_few
 
 log = logging.getLogger(__name__)
 DTYPES = ("float32", "float16")
-SHOWN = 5
 
 
 class FeatureWriter(BasePredictionWriter):
@@ -189,9 +189,8 @@ class FeatureWriter(BasePredictionWriter):
             if output.is_complete():
                 continue
             if missing := output.missing(source.id for source in planned):
-                named = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
                 raise ExtractionError(
-                    f"{len(missing)} of {len(planned)} videos were not delivered ({named}); the others are kept:"
-                    " run the same command again"
+                    f"{len(missing)} of {len(planned)} videos were not delivered ({first_few(missing)}); the others are"
+                    " kept: run the same command again"
                 )
             output.assemble(attributes)
