@@ -170,13 +170,6 @@ class OutputFolder:
         """Whether `features.h5` exists and holds all that has been committed."""
         return self.features.exists() and not self.part_paths()
 
-    def is_empty(self) -> bool:
-        """Whether nothing has been committed yet. False where another run is removing its parts."""
-        try:
-            return not self.files()
-        except FileNotFoundError:
-            return False
-
     def done(self) -> set[str]:
         """The videos that need not be read again: those with rows, and those that are known to have none."""
         return CommittedFiles(self.files()).done()
