@@ -153,9 +153,9 @@ def parsed(line: str) -> tuple[str, list[str]] | None:
     return None
 
 
-def job(arguments: list[str]) -> list[str]:
+def job(app: str, arguments: list[str]) -> list[str]:
     """The overrides of the command, or of the last job of a sweep."""
-    given = prepare(arguments)
+    given = prepare(arguments, app)
     if "-m" not in given:
         return given
     overrides = OverridesParser.create().parse_overrides([a for a in given if a != "-m"])
@@ -166,7 +166,7 @@ def job(arguments: list[str]) -> list[str]:
 def compose(app: str, arguments: list[str], *, whole: bool) -> None:
     assert app in vfx.APPS
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = hydra.compose(app, job(arguments))
+        config = hydra.compose(app, job(app, arguments))
         if whole:
             resolve(config, app)
 

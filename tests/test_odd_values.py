@@ -62,7 +62,7 @@ def test_no_odd_value_is_a_surprise(app: str, tmp_path: Path, monkeypatch: pytes
         config = hydra.compose(app)
     given = tuple(g for g in given if g.partition("=")[0].split(".")[0] in config)
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = hydra.compose(app, quote(list(given)))
+        config = hydra.compose(app, quote(list(given), app))
     main = import_module("vfx.models.__main__" if app == "models" else f"vfx.{app}").main
     overwrite = ("overwrite=true",) if "overwrite" in config else ()
     surprises = []

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 import vfx
 from tests.conftest import ROOT
 from vfx import CONF_DIR
-from vfx.cli import help
+from vfx.cli import keys
 from vfx.cli.config import resolve
 from vfx.cli.overrides import prepare
 
@@ -283,11 +283,10 @@ def test_help_says_every_key_with_its_default(name: str) -> None:
 
 def test_every_key_of_an_option_has_a_comment_for_help() -> None:
     for path in OPTIONS:
-        content = OmegaConf.load(CONF_DIR / path)
-        content = content.get(path.parts[0], content) if path.parts[0] != "experiment" else {}
-        said = help.comments(*path.with_suffix("").parts)
-        for key in (str(key) for key in content if key != "defaults" and not str(key).startswith("_")):
-            assert key in said or key.startswith("enable_") or key == "use_distributed_sampler", f"{path}: {key}"
+        if path.parts[0] != "experiment":
+            for name, key in keys.of_option(*path.with_suffix("").parts).items():
+                leaf = name.rpartition(".")[2]
+                assert key.comment or leaf.startswith("enable_") or leaf == "use_distributed_sampler", f"{path}: {name}"
 
 
 @pytest.mark.parametrize("name", vfx.APPS)
@@ -295,7 +294,7 @@ def test_the_examples_of_help_compose(name: str) -> None:
     examples = re.findall(rf"^ +python -m vfx\.{name}(.*)$", shown_help(name).partition("==")[0], re.MULTILINE)
     assert len(examples) >= 2
     for example in examples:
-        overrides = prepare(shlex.split(example.replace("$$", "$"), comments=True))
+        overrides = prepare(shlex.split(example.replace("$$", "$"), comments=True), name)
         with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             resolve(hydra.compose(name, overrides), name)
 

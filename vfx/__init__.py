@@ -1,4 +1,4 @@
-"""vfx turns collections of videos into features of pretrained image networks."""
+"""Turns collections of videos into HDF5 features of pretrained image networks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from vfx.features.feature_file import FeatureFile
 
 if sys.argv[:1] == ["-m"]:  # Python is about to run one of the apps, whose imports take a while
-    signals.end_with_a_line()
+    signals.exit_on_ctrl_c()
 
 __version__ = "0.1.0"
 APPS = (

@@ -118,7 +118,7 @@ def _starts_ranks(config: DictConfig) -> bool:
     That is the command line of the whole sweep, so such a job needs a process of its own. Raises UsageError in a rank
     that torchrun or srun started for all jobs: where one ended on some ranks only, they would be at different jobs.
     """
-    if launch_environment.ranks_launched_externally() and sweep_callback.launcher() in sweep_callback.HERE:
+    if launch_environment.ranks_launched_externally() and sweep_callback.runs_here():
         raise UsageError(
             f"{launch_environment.launcher()} started the ranks of one job, and this is a sweep: give each job a"
             " command of its own, or have them started by hydra/launcher=slurm (docs/cluster.md)"

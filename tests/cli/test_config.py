@@ -76,8 +76,8 @@ def test_the_config_in_a_feature_file_is_read_by_people_alone(toy_features: Feat
 def test_names_that_no_file_can_have_are_refused(key: str, value: str) -> None:
     config = OmegaConf.create({"overwrite": False, key: value})
     with pytest.raises(UsageError, match=rf"{key} \('.*\) must be a path, not empty, .* of at most 255 bytes"):
-        resolve(config, "extract")
-    assert resolve(OmegaConf.create({"overwrite": False, key: "é" * 127}), "extract")[key] == "é" * 127
+        resolve(config, "pool")
+    assert resolve(OmegaConf.create({"overwrite": False, key: "é" * 127}), "pool")[key] == "é" * 127
 
 
 @pytest.mark.parametrize(

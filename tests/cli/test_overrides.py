@@ -13,20 +13,20 @@ from vfx.errors import UsageError
 
 def test_names_with_commas_are_quoted_for_hydra() -> None:
     given = ["feature=a,b,os", "features=A,x+B,y", "feature=plain", "feature='a,b'", "model=a,b", "--help"]
-    assert quote(given) == [
+    assert quote(given, "extract") == [
         "feature='a,b,os'", "features='A,x+B,y'", "feature=plain", "feature='a,b'", "model=a,b", "--help",
     ]  # fmt: skip
-    assert quote(quote(given)) == quote(given)
-    assert quote(["segments=/a,b.tsv", "segments=~/x.tsv", "sampler.file=~/x"]) == [
+    assert quote(quote(given, "extract"), "extract") == quote(given, "extract")
+    assert quote(["segments=/a,b.tsv", "segments=~/x.tsv", "sampler.file=~/x"], "pool") == [
         "segments='/a,b.tsv'", "segments='~/x.tsv'", "sampler.file='~/x'",
     ]  # fmt: skip
 
 
 def test_paths_with_brackets_need_no_quotes_within_quotes() -> None:
-    assert quote(["collection=/my videos (2024)", "rootpath=~/x"]) == [
+    assert quote(["collection=/my videos (2024)", "rootpath=~/x"], "extract") == [
         "collection='/my videos (2024)'", "rootpath='~/x'",
     ]  # fmt: skip
-    assert quote(["collection='a (b)'", "rootpath=${oc.env:X}", "collection=my videos"]) == [
+    assert quote(["collection='a (b)'", "rootpath=${oc.env:X}", "collection=my videos"], "extract") == [
         "collection='a (b)'", "rootpath=${oc.env:X}", "collection=my videos",
     ]  # fmt: skip
 
@@ -34,8 +34,8 @@ def test_paths_with_brackets_need_no_quotes_within_quotes() -> None:
 @pytest.mark.parametrize("flag", ["-m", "--multirun"])
 def test_in_a_sweep_the_error_says_how_to_quote(flag: str) -> None:
     with pytest.raises(UsageError, match=r"""quote each name, and the whole for the shell: 'feature="a,b"'"""):
-        quote([flag, "feature=a,b"])
-    assert quote([flag, 'feature="a,b","c,d"', "model=a,b"]) == [flag, 'feature="a,b","c,d"', "model=a,b"]
+        quote([flag, "feature=a,b"], "pool")
+    assert quote([flag, 'feature="a,b","c,d"', "model=a,b"], "pool") == [flag, 'feature="a,b","c,d"', "model=a,b"]
 
 
 @pytest.mark.parametrize(("name", "plugin"), [("joblib", "joblib"), ("slurm", "submitit")])

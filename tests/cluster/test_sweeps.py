@@ -125,9 +125,9 @@ def test_the_commands_of_the_docs_are_those_that_run_here() -> None:
     assert ("extract", "-m", "collection=one,two", *TWO_RANKS[:3]) in commands
     assert ("extract", "-m", "collection=one,two", "trainer=cpu", *JOBLIB) in commands
     assert any(line[0] == "pool" for line in commands)
-    for _, *arguments in commands:  # they are what Hydra sweeps over
-        swept = [o for o in OverridesParser.create().parse_overrides(quote(arguments)[1:]) if o.is_sweep_override()]
-        assert swept
+    for app, *arguments in commands:  # they are what Hydra sweeps over
+        overrides = OverridesParser.create().parse_overrides(quote(arguments, app)[1:])
+        assert [override for override in overrides if override.is_sweep_override()]
 
 
 @pytest.mark.dear

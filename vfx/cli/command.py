@@ -50,7 +50,7 @@ def call(app: App[Result], name: str, overrides: tuple[str, ...]) -> Result:
     """
     log_to_terminal()
     GlobalHydra.instance().clear()
-    given = prepare(list(overrides))
+    given = prepare(list(overrides), name)
     try:
         with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             config = hydra.compose(name, overrides=given)
@@ -97,7 +97,7 @@ class _Command:
         log_to_terminal()
         signal.signal(signal.SIGINT, self._interrupt)
         try:
-            sys.argv[1:] = prepare(sys.argv[1:])
+            sys.argv[1:] = prepare(sys.argv[1:], self._name)
         except UsageError as error:
             log.error("error: %s", error)
             return 1

@@ -14,9 +14,8 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
-from vfx import CONF_DIR
-from vfx.cli import help
-from vfx.cli.overrides import COMMA_KEYS, NAMES
+from vfx.cli import help, keys
+from vfx.cli.keys import Key
 from vfx.errors import UsageError, VfxError
 from vfx.system import launch_environment
 from vfx.system.files import sha256
@@ -42,14 +41,11 @@ RENAMED = {
     "vfx.segments.": "vfx.sampling.",
     "vfx.writer.": "vfx.extraction.prediction_writer.",
 }
-TEXT = ("dataset.decoder", "writer.dtype", "format")
-OF_MODELS = ("name", "layer", "weights")
-BOOLEAN = ("overwrite", "strict", "subset", "partial", "tf32", "layouts", "trainer.logger")
 LONGEST_NAME = 255  # bytes, of a file or folder
 
 
 def resolve(config: DictConfig, app: str) -> DictConfig:
-    """Fill in every value of a composed config.
+    """Fill in every value of a composed config, and check those whose key has a kind (see vfx/cli/keys.py).
 
     Args:
         config: the config as Hydra composed it.
@@ -61,6 +57,16 @@ def resolve(config: DictConfig, app: str) -> DictConfig:
     Raises:
         UsageError: names the keys that are missing or wrong.
     """
+    resolved = _filled_in(config)
+    for name, key in _keys(resolved, app):
+        value = OmegaConf.select(resolved, name)
+        checked = _check(name, key, value)
+        if checked is not value:
+            OmegaConf.update(resolved, name, checked, merge=False)
+    return resolved
+
+
+def _filled_in(config: DictConfig) -> DictConfig:
     try:
         missing = sorted(k for k in OmegaConf.missing_keys(config) if not k.startswith("hydra."))
         plain = None if missing else OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -70,41 +76,43 @@ def resolve(config: DictConfig, app: str) -> DictConfig:
         raise UsageError(f"config: {str(error).splitlines()[0]}; --cfg job shows the whole config") from error
     if missing:
         raise UsageError(f"missing {', '.join(missing)}: give {missing[0]}=... (see --help)")
-    made = OmegaConf.create(plain)
-    assert isinstance(made, DictConfig)
-    for key in NAMES:
-        if made.get(key) is not None:
-            made[key] = str(made[key])  # a collection may be called 2024
-            longest = max(len(os.fsencode(part)) for part in made[key].split("/"))
-            if not made[key] or "\0" in made[key] or longest > LONGEST_NAME:
-                raise UsageError(
-                    f"{key} ({made[key]!r:.80}) must be a path, not empty, without NUL, its names of at most"
-                    f" {LONGEST_NAME} bytes"
-                )
-        elif key in made and _is_needed(key, app):
-            raise UsageError(f"{key} must not be null: give {key}=... (see --help)")
-    models = ("model", *(f"models.{each}" for each in made.get("models", ())))
-    for key in (*TEXT, *(f"{model}.{key}" for model in models for key in OF_MODELS)):
-        value = OmegaConf.select(made, key, default="")
-        if value is None or isinstance(value, bool) or OmegaConf.is_config(value):
-            raise UsageError(f"{key} ({value}) must be text (see --help)")
-        if not isinstance(value, str):
-            OmegaConf.update(made, key, str(value))
-    for key in BOOLEAN:
-        value = OmegaConf.select(made, key, default=False)
+    filled = OmegaConf.create(plain)
+    assert isinstance(filled, DictConfig)
+    return filled
+
+
+def _keys(node: DictConfig, app: str, above: str = "") -> Iterator[tuple[str, Key]]:
+    """The keys of a config that are vfx's, by their full names."""
+    for name in [above + str(name) for name in node]:
+        value = node[name.removeprefix(above)]
+        if key := keys.find(app, name):
+            yield name, key
+        elif isinstance(value, DictConfig):
+            yield from _keys(value, app, f"{name}.")
+
+
+def _check(name: str, key: Key, value: Any) -> Any:
+    """The value of a key as its kind has it. Raises UsageError."""
+    if key.kind in keys.AS_IT_IS or (value is None and key.is_optional):
+        return value
+    if key.kind == "flag":
         if not isinstance(value, bool):
-            raise UsageError(f"{key} ({value}) must be true or false")
-    for key in COMMA_KEYS:
-        if any(part in ("", ".", "..") or "/" in part for part in str(made.get(key, "-")).split("+")):
-            raise UsageError(f"{key} ({made[key]}) must be names of folders, without a slash")
-    return made
-
-
-def _is_needed(key: str, name: str) -> bool:
-    """Whether an app has no use for null there: where it has, that is the default."""
-    own = OmegaConf.load(CONF_DIR / f"{name}.yaml")
-    assert isinstance(own, DictConfig)
-    return OmegaConf.is_missing(own, key) or OmegaConf.is_interpolation(own, key) or own[key] is not None
+            raise UsageError(f"{name} ({value}) must be true or false")
+        return value
+    if key.kind == "text":
+        if value is None or isinstance(value, bool) or OmegaConf.is_config(value):
+            raise UsageError(f"{name} ({value}) must be text (see --help)")
+        return str(value)
+    if value is None:
+        raise UsageError(f"{name} must not be null: give {name}=... (see --help)")
+    text = str(value)  # a collection may be called 2024
+    if not text or "\0" in text or max(len(os.fsencode(part)) for part in text.split("/")) > LONGEST_NAME:
+        raise UsageError(
+            f"{name} ({text!r:.80}) must be a path, not empty, without NUL, its names of at most {LONGEST_NAME} bytes"
+        )
+    if key.kind == "feature" and any(part in ("", ".", "..") or "/" in part for part in text.split("+")):
+        raise UsageError(f"{name} ({text}) must be names of folders, without a slash")
+    return text
 
 
 def build(node: DictConfig, *, leave_out: Container[str] = (), **arguments: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The commands `vfx-extract` and so on, which are `python -m vfx.extract` and so on."""
+"""The entry point of the console scripts: `vfx-extract` is `python -m vfx.extract`, and so on."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from vfx.cli import signals
 
 
 def run() -> None:
-    """Run the app whose name the script has: vfx-import-bigfile is vfx.import_bigfile."""
-    signals.end_with_a_line()
+    """Run the app that the script is named after: `vfx-import-bigfile` runs `vfx.import_bigfile`."""
+    signals.exit_on_ctrl_c()
     name = Path(sys.argv[0]).stem.removeprefix("vfx-").replace("-", "_")
     from vfx.cli import command
 
-    # Imported, not run as __main__: what workers unpickle is then found by its name in either way of starting.
+    # Imported, not run as __main__: workers unpickle functions of the app by the name of its module.
     module = importlib.import_module("vfx.models.__main__" if name == "models" else f"vfx.{name}")
     command.run(getattr(module, name), name)

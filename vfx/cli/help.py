@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from vfx import CONF_DIR
-
-KEY = re.compile(r"^ *(\w+):(?: (?P<value>[^#]*))?(?:# (?P<comment>.*))?$")
+from vfx.cli import keys
 
 
 def groups(*, _root_: DictConfig) -> str:
@@ -29,28 +27,17 @@ def option_keys(*, _root_: DictConfig) -> str:
     for group, option in sorted(_root_.hydra.runtime.choices.items()):
         if not option or group == "hydra" or not (CONF_DIR / group).is_dir() or group not in _root_:
             continue
-        said = comments(group, option)
-        for key, value in OmegaConf.to_container(_root_, resolve=False)[group].items():  # type: ignore
-            if not key.startswith("_"):
-                lines.append((f"{group}.{key}={_shown(value)}", said.get(key, "")))
+        known = keys.of_option(group, option)
+        for leaf, value in OmegaConf.to_container(_root_, resolve=False)[group].items():  # type: ignore
+            if not leaf.startswith("_"):
+                key = known.get(f"{group}.{leaf}")
+                lines.append((f"{group}.{leaf}={_shown(value)}", key.comment if key else ""))
     if not lines:
         return ""
     width = max(len(typed) for typed, _ in lines)
     shown = (f"{typed:<{width}}  {comment}".rstrip() for typed, comment in lines)
     text = "\n".join(["", "== Keys of the options chosen, with their values ==", *shown])
     return text.replace("$", "$$")  # Hydra takes it for a template
-
-
-def comments(group: str, option: str) -> dict[str, str]:
-    """What the YAML of an option, and those that it begins with, say of their keys."""
-    text = (CONF_DIR / group / f"{option}.yaml").read_text()
-    said: dict[str, str] = {}
-    for line in text.splitlines():
-        if begun := re.match(r"defaults: \[(\w+)", line):
-            said = comments(group, begun.group(1)) | said
-        elif (found := KEY.match(line)) and found["comment"]:
-            said[found.group(1)] = found["comment"].rstrip(",")
-    return said
 
 
 def _shown(value: Any) -> str:

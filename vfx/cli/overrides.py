@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
+from vfx.cli import keys
 from vfx.errors import UsageError
 from vfx.system.optional_imports import need
 
-# Keys whose values are feature names, which hold commas; Hydra reads an unquoted comma as a sweep.
-COMMA_KEYS = ("feature", "features")
-# Paths to such folders hold them as well.
-COMMA_PATHS = ("source", "destination", "segments", "sampler.file", "file", "a", "b", "output", "image", "hits")
-# Keys that are text even where YAML would see a number.
-NAMES = (
-    "collection", "rootpath", "output_dir", "source", "destination", "segments", "file", "a", "b", "output",
-    "image", "frame", "video", "segment", "weights", "hits",
-    *COMMA_KEYS,
-)  # fmt: skip
 SWEEP = ("-m", "--multirun")  # Hydra's option
+ODD = set("()[]{}~")  # which Hydra takes for its own, and names of files may hold
 LAUNCHERS = {"joblib": "hydra_plugins.hydra_joblib_launcher", "slurm": "hydra_plugins.hydra_submitit_launcher"}
 
 
-def prepare(arguments: list[str]) -> list[str]:
+def prepare(arguments: list[str], app: str) -> list[str]:
     """Overrides, and options of Hydra among them, as Hydra is to have them.
+
+    Args:
+        arguments: as a user types them.
+        app: the app whose config they change.
 
     Raises:
         UsageError: for a comma or a list of models that is not allowed there, and a launcher that is not installed.
     """
     check_launcher(arguments)
-    return expand_models(quote(sweep_first(arguments)))
+    return expand_models(quote(sweep_first(arguments), app))
 
 
 def sweep_first(arguments: list[str]) -> list[str]:
@@ -37,30 +33,32 @@ def sweep_first(arguments: list[str]) -> list[str]:
     return sorted(arguments, key=lambda argument: argument not in SWEEP)
 
 
-def quote(arguments: list[str]) -> list[str]:
+def quote(arguments: list[str], app: str) -> list[str]:
     """Quote names and paths that hold what Hydra has another meaning for: `feature=a,b,os` -> `feature='a,b,os'`.
 
     Raises:
-        UsageError: for an unquoted name with a comma in a sweep, where the comma may be meant to separate jobs.
+        UsageError: for an unquoted path with a comma in a sweep, where the comma may be meant to separate jobs.
     """
     sweep = bool(set(SWEEP) & set(arguments))
-    return [_quoted(argument, sweep=sweep) for argument in arguments]
+    return [_quoted(argument, app, sweep=sweep) for argument in arguments]
 
 
-def _quoted(argument: str, *, sweep: bool) -> str:
-    key, _, value = argument.partition("=")
-    comma = key in (*COMMA_KEYS, *COMMA_PATHS) and "," in value
-    # Hydra takes brackets and ~ for its own, and paths have them.
-    odd = not sweep and key in (*NAMES, *COMMA_PATHS) and set(value) & set("()[]{}~")
-    if value[:1] in ("'", '"', "[") or "$" in value or not (comma or odd):
+def _quoted(argument: str, app: str, *, sweep: bool) -> str:
+    name, _, value = argument.partition("=")
+    if value[:1] in ("'", '"', "[") or "$" in value or not set(value) & {",", *ODD}:
+        return argument
+    key = keys.find(app, name)
+    comma = key is not None and key.kind in keys.PATHS and "," in value
+    odd = key is not None and key.kind in keys.NAMES and not sweep and set(value) & ODD
+    if not (comma or odd):
         return argument
     if sweep:
         raise UsageError(
             f"{argument}: in a sweep a comma separates jobs; quote each name, and the whole for the shell:"
-            f" '{key}=\"{value}\"'"
+            f" '{name}=\"{value}\"'"
         )
     text = value.replace("'", "\\'")
-    return f"{key}='{text}'"
+    return f"{name}='{text}'"
 
 
 def expand_models(arguments: list[str]) -> list[str]:

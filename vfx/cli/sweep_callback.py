@@ -1,4 +1,4 @@
-"""Sweeps as Hydra runs them: what it calls as one and its jobs begin, and what the user is shown at the end."""
+"""Sweeps of Hydra: keeps a record of each job, and shows a table of them at the end."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from vfx.sweeps import job_process, job_records, job_table
 from vfx.system import launch_environment
 
 log = logging.getLogger(__name__)
-HERE = ("basic", "joblib")  # launchers whose jobs are below the process that the user started, and end with it
+LOCAL_LAUNCHERS = ("basic", "joblib")  # their jobs run below the process that the user started, and end with it
 
 _sweep: job_records.SweepRecords | None = None
 
 
 class Records(Callback):
-    """What Hydra calls, so that each job has a record. It travels to where the jobs run.
+    """Hydra's callback (conf/hydra/app.yaml). Launchers pickle it and send it to where the jobs run.
 
-    What is raised here would be no more than a warning.
+    Hydra turns exceptions of a callback into warnings, so errors end the process here.
     """
 
     def __init__(self) -> None:
@@ -41,13 +41,13 @@ class Records(Callback):
         launcher = config.hydra.runtime.choices["hydra/launcher"]
         try:
             _sweep = job_records.SweepRecords(
-                Path(str(config.hydra.sweep.dir)).absolute(), outlived=launcher not in HERE
+                Path(str(config.hydra.sweep.dir)).absolute(), outlived=launcher not in LOCAL_LAUNCHERS
             )
         except OutputError as error:
             log.error("error: %s", error)
             sys.exit(1)
         self._folder = _sweep.folder
-        if _sweep.outlived:  # submitit's log would go to standard output, where only results belong
+        if _sweep.outlived:  # else submitit would log to standard output, where only results belong
             os.environ.setdefault("SUBMITIT_LOG_LEVEL", "NOCONFIG")
         if launcher == "joblib":
             for number in job_process.SIGNALS:
@@ -59,7 +59,7 @@ class Records(Callback):
         try:
             if self._folder is not None:
                 overrides = list(config.hydra.overrides.task)
-                collection, feature = Path(_known(config, "collection")).name, _known(config, "feature")
+                collection, feature = Path(_text_of(config, "collection")).name, _text_of(config, "feature")
                 number = int(config.hydra.job.num)
                 job_records.begin(self._folder, number, overrides=overrides, collection=collection, feature=feature)
             elif job_records.is_job_process():
@@ -70,12 +70,12 @@ class Records(Callback):
 
 
 def is_job() -> bool:
-    """Whether this process is at one job of a sweep, among others or not."""
+    """Whether this process runs a job of a sweep, or several."""
     return bool(HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
 def is_outlived() -> bool:
-    """Whether this process began a sweep whose jobs may go on when it has ended."""
+    """Whether this process started a sweep whose jobs may go on when it has ended."""
     return _sweep is not None and _sweep.outlived
 
 
@@ -85,17 +85,28 @@ def sets_environment() -> bool:
 
 
 def launcher() -> str:
-    """The name of what runs the jobs of this sweep: basic, joblib, slurm."""
+    """The launcher of this sweep, as it is typed: basic, joblib or slurm."""
     return str(HydraConfig.get().runtime.choices["hydra/launcher"])
 
 
 def runs_here() -> bool:
     """Whether the jobs of this sweep run below the process that the user started, and end with it."""
-    return launcher() in HERE
+    return launcher() in LOCAL_LAUNCHERS
 
 
 def run_in_own_process(name: str, config: DictConfig) -> list[Path]:
-    """Run this job, of app `name`, in a process of its own; the paths that it wrote. Raises as job_process.run."""
+    """Run the job of this process in another process.
+
+    Args:
+        name: of the app.
+        config: resolved.
+
+    Returns:
+        The paths that it wrote.
+
+    Raises:
+        VfxError: as `job_process.run`.
+    """
     job = job_records.current_job()
     assert job is not None
     plain: Any = OmegaConf.to_container(config)
@@ -103,25 +114,29 @@ def run_in_own_process(name: str, config: DictConfig) -> list[Path]:
 
 
 def end() -> int:
-    """If there was a sweep, show what became of its jobs, and print the paths that they wrote; the exit code."""
+    """Show the jobs of the sweep that this process started, and print the paths that they wrote.
+
+    Returns:
+        The exit code: 0 if all went well, and where there was no sweep.
+    """
     if _sweep is None:
         return 0
-    number = _sweep.stopped
+    stop_signal = _sweep.stopped
     jobs = _sweep.close()
     if jobs:
         log.info("%s", "\n".join(job_table.lines(jobs)))
     failed = [str(job.number) for job in jobs if job.state not in (*job_records.SUCCESSFUL, "begun")]
-    if failed and not number:
+    if failed and not stop_signal:
         log.error("error: %d of %d jobs failed: %s", len(failed), len(jobs), ", ".join(failed))
     for job in jobs:
         for written in job.written:
             print(written.path)
     sys.stdout.flush()
-    return 128 + number if number else int(bool(failed))
+    return 128 + stop_signal if stop_signal else int(bool(failed))
 
 
-def _known(config: DictConfig, key: str) -> str:
-    """A value of the config as text; "" where there is none, or it cannot be resolved."""
+def _text_of(config: DictConfig, key: str) -> str:
+    """A value of the config; "" if there is none, or it cannot be resolved."""
     with suppress(OmegaConfBaseException):
         if (value := OmegaConf.select(config, key)) is not None:
             return str(value)
@@ -129,7 +144,7 @@ def _known(config: DictConfig, key: str) -> str:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """Have the jobs of other processes end, and wait for them; a second signal ends this one at once."""
+    """Tell the jobs of joblib's processes to end, and wait for them; a second signal ends this process at once."""
     for each in job_process.SIGNALS:
         signal.signal(each, lambda number, frame: os._exit(128 + number))
     assert _sweep is not None
