@@ -22,6 +22,7 @@ KINDS = (*NAMES, "text", "flag", *AS_IT_IS)
 
 GLOBAL = "# @package _global_"
 KEY = re.compile(r"(?P<indent> *)(?P<name>\w+):(?: +(?P<default>[^#]*?))? *(?:# (?P<comment>.*))?")
+ITEM = re.compile(r"^( *)- .*\n?(?:\1 +.*\n?)*", re.MULTILINE)  # of a list, with the lines below it
 COMMENT = re.compile(rf"(?:(?P<kind>{'|'.join(KINDS)})(?:$|: ))?(?P<text>.*)")
 
 
@@ -95,20 +96,20 @@ def options(group: str) -> list[str]:
 
 
 def _read(path: Path, prefix: str = "") -> dict[str, Key]:
-    found = {}
-    above: list[tuple[int, str]] = []  # indentation and name of the mappings that a line is in
-    lines = path.read_text().split("\nhydra:\n")[0].splitlines()
-    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+    found: dict[str, Key] = {}
+    above: list[tuple[int, str]] = []  # indentation and full name of the keys that a line may be below
+    text = path.read_text().split("\nhydra:\n")[0]
+    for line in ITEM.sub("", text).splitlines():
         match = KEY.fullmatch(line)
         if match is None or match["name"].startswith("_") or match["name"] == "defaults":
             continue
         while above and above[-1][0] >= len(match["indent"]):
             above.pop()
-        if match["default"] or following.lstrip().startswith("- "):  # else a mapping, whose keys follow
-            name = prefix + ".".join([*(mapping for _, mapping in above), match["name"]])
-            found[name] = _key(match["default"] or "", match["comment"] or "")
-        else:
-            above.append((len(match["indent"]), match["name"]))
+        if above:
+            found.pop(above[-1][1], None)  # it is a mapping
+        name = (f"{above[-1][1]}." if above else prefix) + match["name"]
+        found[name] = _key(match["default"] or "", match["comment"] or "")
+        above.append((len(match["indent"]), name))
     return found
 
 

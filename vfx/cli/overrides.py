@@ -8,7 +8,6 @@ from vfx.system.optional_imports import need
 
 SWEEP = ("-m", "--multirun")  # Hydra's option
 ODD = set("()[]{}~")  # which Hydra takes for its own, and names of files may hold
-LAUNCHERS = {"joblib": "hydra_plugins.hydra_joblib_launcher", "slurm": "hydra_plugins.hydra_submitit_launcher"}
 
 
 def prepare(arguments: list[str], app: str) -> list[str]:
@@ -85,6 +84,7 @@ def expand_models(arguments: list[str]) -> list[str]:
 
 def check_launcher(arguments: list[str]) -> None:
     """Raise UsageError for a launcher that is not installed; Hydra would say that there is no such launcher."""
-    for name, plugin in LAUNCHERS.items():
-        if (argument := f"hydra/launcher={name}") in arguments:
-            need(plugin, extra="cluster", for_=argument)
+    if (joblib := "hydra/launcher=joblib") in arguments:
+        need("hydra_plugins.hydra_joblib_launcher", extra="cluster", for_=joblib)
+    if (slurm := "hydra/launcher=slurm") in arguments:
+        need("hydra_plugins.hydra_submitit_launcher", extra="cluster", for_=slurm)
