@@ -7,11 +7,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from vfx import validation
 from vfx.cli import command
-from vfx.cli.config import build
+from vfx.cli.config import build, target
 from vfx.collection.collection import collection_name
 from vfx.decoding.limits import Limits
 from vfx.errors import UsageError
@@ -61,7 +62,7 @@ def search(config: DictConfig) -> Path:
     limits = build(config.limits)
     _check(config)
     with _open(config) as file:
-        target, hits_file = _targets(config, file)
+        sheet_file, hits_file = _targets(config, file)
         query = _query(config, file, limits)
         results, how = find_nearest(
             file,
@@ -74,8 +75,8 @@ def search(config: DictConfig) -> Path:
         _log(file, query, results, how)
         if hits_file is not None:
             write_text(hits_file, to_text(results, hits_file.suffix.lower()))
-        save(_sheet(config, file, query, results, how, limits), target, quality=QUALITY)
-    return target
+        save(_sheet(config, file, query, results, how, limits), sheet_file, quality=QUALITY)
+    return sheet_file
 
 
 def _check(config: DictConfig) -> None:
@@ -113,12 +114,12 @@ def _open(config: DictConfig) -> FeatureFile:
 
 def _targets(config: DictConfig, file: FeatureFile) -> tuple[Path, Path | None]:
     """The files to write: the sheet, and the list of hits if one is asked for."""
-    target = file.path.parent / NAME if config.output is None else Path(config.output).expanduser()
+    sheet_file = file.path.parent / NAME if config.output is None else Path(config.output).expanduser()
     hits_file = None if config.hits is None else Path(config.hits).expanduser()
-    for path, suffixes in [(target, (".png", ".jpg", ".jpeg")), (hits_file, (".tsv", ".json"))]:
+    for path, suffixes in [(sheet_file, (".png", ".jpg", ".jpeg")), (hits_file, (".tsv", ".json"))]:
         if path is not None and (path.suffix.lower() not in suffixes or not path.parent.is_dir()):
             raise UsageError(f"{path} must end in {' or '.join(suffixes)}, in a folder that is there")
-    return target, hits_file
+    return sheet_file, hits_file
 
 
 def _query(config: DictConfig, file: FeatureFile, limits: Limits) -> Query:
@@ -144,8 +145,8 @@ def _embed(file: FeatureFile, pixels: NDArray[np.uint8], *, weights: str | None)
     from vfx.retrieval import stored_network
 
     *pooled, extracted = stored_network.pooled_from(file)
-    poolings = [build(stored_network.stored_node(each, "pooling", package="vfx.pooling")) for each in reversed(pooled)]
-    node = stored_network.stored_node(extracted, "model", package="vfx.models")
+    poolings = [build(_stored_node(each, "pooling", package="vfx.pooling")) for each in reversed(pooled)]
+    node = _stored_node(extracted, "model", package="vfx.models")
     if weights is not None:
         node.weights = str(weights)
     if node.get("weights") == "random":
@@ -157,6 +158,24 @@ def _embed(file: FeatureFile, pixels: NDArray[np.uint8], *, weights: str | None)
     if not row.any():
         raise UsageError(f"{file.feature} of a single picture is zero; give an id of it, or a feature of frame level")
     return row
+
+
+def _stored_node(file: FeatureFile, key: str, *, package: str) -> DictConfig:
+    """A node of the config in a feature file, which may come from anywhere: its target must be in `package`, and it may
+    have neither interpolations nor further targets."""
+    from vfx.retrieval.stored_network import OTHERWISE
+
+    try:
+        node = DictConfig(OmegaConf.create(file.attributes["config"]))[key]
+        text = OmegaConf.to_yaml(node)
+        name = target(node)
+    except (OmegaConfBaseException, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise UsageError(f"{file.path}: attribute config has no {key}, which image= needs; {OTHERWISE}") from error
+    except Exception as error:
+        raise UsageError(f"{file.path}: attribute config is not YAML: {error}; {OTHERWISE}") from error
+    if not name.startswith(f"{package}.") or "${" in text or text.count("_target_") > 1:
+        raise UsageError(f"{file.path}: {key} ({name}) is not one that vfx writes, and was not run; {OTHERWISE}")
+    return node
 
 
 def _log(file: FeatureFile, query: Query, results: list[Result], how: str) -> None:

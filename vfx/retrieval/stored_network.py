@@ -1,7 +1,4 @@
-"""The network that made a feature, as the feature file tells: to extract the features of one more picture.
-
-A feature file may come from anywhere, so nothing that its config names is trusted.
-"""
+"""Extracts the features of one more picture by the network that made a feature."""
 
 from __future__ import annotations
 
@@ -10,10 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from vfx.cli.config import target
 from vfx.errors import OutputError, UsageError, WeightsError
 from vfx.features.feature_file import FeatureFile
 from vfx.outputs.find import open_feature
@@ -53,30 +47,6 @@ def pooled_from(file: FeatureFile) -> list[FeatureFile]:
         files.append(source)
         file, recipe = source, source.provenance["recipe"]
     return files
-
-
-def stored_node(file: FeatureFile, key: str, *, package: str) -> DictConfig:
-    """A node of the config that a feature file holds, safe to instantiate.
-
-    Args:
-        file: The feature.
-        key: Of the node.
-        package: Where the node's target must be, such as `vfx.models`.
-
-    Raises:
-        UsageError: There is no such node, its target is elsewhere, or it has interpolations or further targets.
-    """
-    try:
-        node = DictConfig(OmegaConf.create(file.attributes["config"]))[key]
-        text = OmegaConf.to_yaml(node)
-        name = target(node)
-    except (OmegaConfBaseException, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise UsageError(f"{file.path}: attribute config has no {key}, which image= needs; {OTHERWISE}") from error
-    except Exception as error:
-        raise UsageError(f"{file.path}: attribute config is not YAML: {error}; {OTHERWISE}") from error
-    if not name.startswith(f"{package}.") or "${" in text or text.count("_target_") > 1:
-        raise UsageError(f"{file.path}: {key} ({name}) is not one that vfx writes, and was not run; {OTHERWISE}")
-    return node
 
 
 def check_random_weights(file: FeatureFile) -> None:
