@@ -16,8 +16,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from vfx.errors import OutputError
 from vfx.system import launch_environment
 from vfx.system.files import make_folder, write_error, writing
@@ -145,6 +143,8 @@ def _acquire_patiently(lock: Lock) -> Callable[[], None]:
 
 def _acquire(lock: Lock) -> Callable[[], None]:
     """Lock and sign the file; returns what releases it. Raises _HeldError if it is another's, and OSError."""
+    from filelock import FileLock, Timeout  # late: it takes 80 ms, for which --help need not wait
+
     file_lock = FileLock(lock.path, timeout=0, thread_local=False, fallback_to_soft=False)
     while True:
         # Before anything is done to the file: kernel locks may not reach another machine.
