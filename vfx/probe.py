@@ -73,9 +73,6 @@ def probe(config: DictConfig) -> Path:
 
 def _check(config: DictConfig) -> None:
     """Raise UsageError for a value that is not one of its key's."""
-    for key in ("packets", "decode", "estimate"):
-        if not isinstance(config[key], bool):
-            raise UsageError(f"{key} ({config[key]}) must be true or false")
     if config.decode and not config.packets:
         raise UsageError("decode=true reads the packets too: leave packets=false away")
     if config.format not in ("tsv", "parquet"):

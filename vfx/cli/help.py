@@ -1,4 +1,4 @@
-"""What `--help` lists of groups: the options that there are, and the keys of those that are chosen."""
+"""Parts of `--help`: the options of each group, and the keys of those that are chosen (see conf/hydra/app.yaml)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from vfx.cli import keys
 
 
 def groups(*, _root_: DictConfig) -> str:
-    """The groups that an app's config chooses from, and their options; "" if there are none."""
+    """List the groups that an app's config chooses from, and their options; "" if there are none."""
     chosen = {name for name, option in _root_.hydra.runtime.choices.items() if option or name == "experiment"}
     lines = [
-        f"{folder.name}: {', '.join(sorted(path.stem for path in folder.glob('*.yaml')))}\n"
+        f"{folder.name}: {', '.join(keys.options(folder.name))}\n"
         for folder in sorted(CONF_DIR.iterdir())
         if folder.name in chosen - {"hydra"}
     ]
@@ -22,7 +22,7 @@ def groups(*, _root_: DictConfig) -> str:
 
 
 def option_keys(*, _root_: DictConfig) -> str:
-    """The keys of the options chosen, each as it would be typed, with its value and the comment of its YAML."""
+    """List the keys of the chosen options, each as one would type it, with its value and the comment of its YAML."""
     lines: list[tuple[str, str]] = []
     for group, option in sorted(_root_.hydra.runtime.choices.items()):
         if not option or group == "hydra" or not (CONF_DIR / group).is_dir() or group not in _root_:
