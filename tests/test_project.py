@@ -57,7 +57,7 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "need":
-            found |= {node.args[0].value} if isinstance(node.args[0], ast.Constant) else set()
+            found.add(ast.literal_eval(node.args[0]))
     return found
 
 

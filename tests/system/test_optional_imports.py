@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from vfx.cli.overrides import LAUNCHERS
 from vfx.errors import UsageError
 from vfx.system.optional_imports import need
 
@@ -45,13 +44,12 @@ def declared() -> dict[str, set[str]]:
 
 def asked_for() -> list[tuple[str, str]]:
     """(module, extra) of every `need(...)` in vfx."""
-    found = [(plugin, "cluster") for plugin in LAUNCHERS.values()]
+    found = []
     for path in (ROOT / "vfx").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "need":
                 (extra,) = (ast.literal_eval(word.value) for word in node.keywords if word.arg == "extra")
-                if isinstance(node.args[0], ast.Constant):
-                    found.append((ast.literal_eval(node.args[0]), extra))
+                found.append((ast.literal_eval(node.args[0]), extra))
     return found
 
 
