@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -43,18 +44,19 @@ def concat(config: DictConfig) -> Path:
     names = str(config.features).split("+")
     if len(names) < 2:
         raise UsageError(f"features ({config.features}) must name at least two, joined by +")
-    with Concatenation([open_feature(folder, name) for name in names], normalize=config.normalize) as joint:
-        first = joint.files[0]
-        name = "+".join(names)
-        recipe = {"concat": [source_recipe(file) for file in joint.files], "normalize": config.normalize}
-        output = OutputFolder(folder / name)
+    with ExitStack() as stack:
+        files = [stack.enter_context(open_feature(folder, name)) for name in names]
+        joint = Concatenation(files, normalize=config.normalize)
+        first = files[0]
+        recipe = {"concat": [source_recipe(file) for file in files], "normalize": config.normalize}
+        output = OutputFolder(folder / "+".join(names))
         with output.locked():
             if is_made(output, recipe, overwrite=config.overwrite):
                 return output.features
             log_to_files(output.folder / "concat.log")
             provenance = {
                 "versions": first.provenance.get("versions", {}),
-                "parts": {file.feature: file.provenance.get("weights") for file in joint.files},
+                "parts": {file.feature: file.provenance.get("weights") for file in files},
             }
             with create(
                 output,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -116,7 +116,9 @@ def make_thumbnails(
     by_video: dict[str, set[int]] = {}
     for video, index in wanted:
         by_video.setdefault(video, set()).add(index)
-    files = _video_files(collection, by_video)
+    files: dict[str, str] = {}
+    with contextlib.suppress(CollectionError, OSError):
+        files = collection.video_paths(by_video)
     tasks = [
         _Task(video, tuple(sorted(indices)), files.get(video), collection.root / "ImageData" / video)
         for video, indices in sorted(by_video.items())
@@ -135,13 +137,6 @@ def make_thumbnails(
                 yield item
             elif item.final:
                 log.warning("no pictures of %s: %s", task.video, item.reason)
-
-
-def _video_files(collection: Collection, ids: Container[str]) -> dict[str, str]:
-    try:
-        return collection.video_paths(ids)
-    except (CollectionError, OSError):
-        return {}
 
 
 def _of_video(task: _Task, *, side: int, quality: int, limits: Limits) -> Iterator[Thumbnail]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from vfx.sampling.timeline import Sampler, Timeline
 
 CLIP_FRAMES = 16  # at most; native frames of 4K are 25 MB each and wait here for their resize
 CLIP_BYTES = 64 << 20
+Reader = VideoReader | ChunkReader | FrameFolder
 
 
 @dataclass
@@ -59,26 +59,6 @@ class Clip:
         return len(self.index)
 
 
-class FrameReader(Protocol):
-    """What iterates over the sampled frames of a source and tells afterwards how it went."""
-
-    def __iter__(self) -> Iterator[Frame]: ...
-
-    @property
-    def decoder(self) -> str: ...
-
-    @property
-    def discarded(self) -> bool:
-        """Whether all frames that came do not count."""
-
-    @property
-    def share(self) -> float:
-        """How much of the sampled frames have come, in [0, 1]; 0 while that is not known."""
-
-    @property
-    def failures(self) -> list[Failure]: ...
-
-
 def read_video(
     source: VideoSource,
     *,
@@ -99,7 +79,16 @@ def read_video(
     Raises:
         VideoError: the chunk cannot be read by itself.
     """
-    yield from _clips(source, _VideoFrames(source, sample, decoder, limits), preprocessors)
+
+    def choose(timeline: Timeline) -> NDArray[np.int64]:
+        return sample(replace(timeline, video=source.id))
+
+    reader: VideoReader | ChunkReader
+    if source.chunk is None:
+        reader = VideoReader(source.path, choose, decoder=decoder, limits=limits)
+    else:
+        reader = ChunkReader(source.path, choose, source.chunk, limits=limits)
+    yield from _clips(source, reader, preprocessors)
 
 
 def read_frames(
@@ -109,105 +98,63 @@ def read_frames(
     yield from _clips(source, FrameFolder(source, sample, limits=limits), preprocessors)
 
 
-class _VideoFrames:
-    """A video file, or a chunk of one, as a `FrameReader`."""
-
-    def __init__(self, source: VideoSource, sample: Sampler, decoder: str, limits: Limits | None) -> None:
-        def choose(timeline: Timeline) -> NDArray[np.int64]:
-            return sample(replace(timeline, video=source.id))
-
-        self._id = source.id
-        self._reader: VideoReader | ChunkReader
-        if source.chunk is None:
-            self._reader = VideoReader(source.path, choose, decoder=decoder, limits=limits)
-        else:
-            self._reader = ChunkReader(source.path, choose, source.chunk, limits=limits)
-
-    def __iter__(self) -> Iterator[Frame]:
-        return iter(self._reader)
-
-    @property
-    def share(self) -> float:
-        reader = self._reader
-        return reader.decoded / reader.expected if isinstance(reader, VideoReader) and reader.expected else 0.0
-
-    @property
-    def failures(self) -> list[Failure]:
-        return [Failure(self._id, self._reader.stage, self._reader.problem)] if self._reader.problem else []
-
-    @property
-    def decoder(self) -> str:
-        return self._reader.decoder
-
-    @property
-    def discarded(self) -> bool:
-        return self._reader.discarded
-
-
-def _clips(source: VideoSource, frames: FrameReader, preprocessors: Sequence[Preprocess]) -> Iterator[Clip]:
+def _clips(source: VideoSource, reader: Reader, preprocessors: Sequence[Preprocess]) -> Iterator[Clip]:
     """Gather frames of one size to clips; the last clip says how the reading went."""
-    builder = _ClipBuilder(source, preprocessors)
-    clock = time.perf_counter()
-    for frame in frames:
+    frames: list[Frame] = []
+    first = True  # until a clip has been made of the frames that count
+    begin = time.perf_counter()
+    for frame in reader:
         if frame.first:
-            builder.start_over()
-        if not builder.has_room(frame):
-            clip = builder.build(share=frames.share)
-            clip.decode_seconds = time.perf_counter() - clock
+            frames, first = [], True
+        if frames and not _fits(frame, frames, preprocessors):
+            clip = _clip(source, frames, preprocessors, first=first, share=_share(reader))
+            clip.decode_seconds = time.perf_counter() - begin
+            frames, first = [], False  # before the consumer's turn, as they may be large
             yield clip
-            clock = time.perf_counter()  # until here the consumer had its turn
-        builder.add(frame)
-    if frames.discarded:
-        builder.start_over()
-    clip = builder.build(share=frames.share)
-    clip.failures, clip.decoder, clip.last = frames.failures, frames.decoder, True
-    clip.decode_seconds = time.perf_counter() - clock
+            begin = time.perf_counter()
+        frames.append(frame)
+    if reader.discarded:
+        frames, first = [], True
+    clip = _clip(source, frames, preprocessors, first=first, share=_share(reader))
+    clip.failures, clip.decoder, clip.last = _failures(source, reader), reader.decoder, True
+    clip.decode_seconds = time.perf_counter() - begin
     yield clip
 
 
-class _ClipBuilder:
-    """Gathers the frames of one clip after the other."""
+def _fits(frame: Frame, frames: Sequence[Frame], preprocessors: Sequence[Preprocess]) -> bool:
+    """Whether a frame has the size of those gathered, and the clip stays within its bounds."""
+    size = max(frame.pixels.nbytes, sum(preprocess.nbytes(frame.pixels) for preprocess in preprocessors))
+    return (
+        frames[0].pixels.shape == frame.pixels.shape and len(frames) < CLIP_FRAMES and len(frames) * size <= CLIP_BYTES
+    )
 
-    def __init__(self, source: VideoSource, preprocessors: Sequence[Preprocess]) -> None:
-        self._source = source
-        self._preprocessors = preprocessors
-        self._frames: list[Frame] = []
-        self._first = True
 
-    def start_over(self) -> None:
-        """Discard what has been gathered; the next clip is the first."""
-        self._frames.clear()
-        self._first = True
+def _clip(
+    source: VideoSource, frames: Sequence[Frame], preprocessors: Sequence[Preprocess], *, first: bool, share: float
+) -> Clip:
+    views: list[NDArray[np.uint8]] = []
+    if frames:
+        pixels = np.stack([frame.pixels for frame in frames])
+        views = [preprocess(pixels).numpy() for preprocess in preprocessors]
+    return Clip(
+        source.id,
+        views,
+        np.array([frame.index for frame in frames], np.int64),
+        np.array([frame.seconds for frame in frames], np.float64),
+        first=first,
+        share=share,
+        chunk=source.chunk,
+    )
 
-    def has_room(self, frame: Frame) -> bool:
-        """Whether a frame has the size of those gathered, and the clip stays within its bounds."""
-        if not self._frames:
-            return True
-        size = max(frame.pixels.nbytes, sum(preprocess.nbytes(frame.pixels) for preprocess in self._preprocessors))
-        return (
-            self._frames[0].pixels.shape == frame.pixels.shape
-            and len(self._frames) < CLIP_FRAMES
-            and len(self._frames) * size <= CLIP_BYTES
-        )
 
-    def add(self, frame: Frame) -> None:
-        self._frames.append(frame)
+def _share(reader: Reader) -> float:
+    """How much of the sampled frames have come, in [0, 1]; 0 while that is not known."""
+    if isinstance(reader, FrameFolder):
+        return reader.share
+    return reader.decoded / reader.expected if isinstance(reader, VideoReader) and reader.expected else 0.0
 
-    def build(self, *, share: float) -> Clip:
-        """Make a clip of the frames gathered, and begin the next one."""
-        views: list[NDArray[np.uint8]] = []
-        if self._frames:
-            pixels = np.stack([frame.pixels for frame in self._frames])
-            views = [preprocess(pixels).numpy() for preprocess in self._preprocessors]
-        clip = Clip(
-            self._source.id,
-            views,
-            np.array([frame.index for frame in self._frames], np.int64),
-            np.array([frame.seconds for frame in self._frames], np.float64),
-            first=self._first,
-            share=share,
-            chunk=self._source.chunk,
-        )
-        self._first = False
-        self._frames.clear()
-        return clip
+
+def _failures(source: VideoSource, reader: Reader) -> list[Failure]:
+    if isinstance(reader, FrameFolder):
+        return reader.failures
+    return [Failure(source.id, reader.stage, reader.problem)] if reader.problem else []

@@ -85,8 +85,7 @@ class SourceDataModule(LightningDataModule):
         self._begun: Container[tuple[str, Chunk]] = frozenset()
         self._copying: torch.cuda.Stream | None = None
         self._reader: ParallelReader | None = None
-        self._divided_videos = 0
-        self._chunks = 0
+        self._divided: list[str] = []  # the ids of long videos, once for each of their chunks
 
     def sources(self) -> list[VideoSource]:
         """All that the collection holds, sorted by id."""
@@ -144,8 +143,7 @@ class SourceDataModule(LightningDataModule):
             return self.planned
         consumers = max(1, self.num_workers) * ranks
         todo = divide(self.planned, consumers, piece_cost=self.piece_cost, begun=self._begun)
-        chunks = [source.id for source in todo if source.chunk is not None]
-        self._chunks, self._divided_videos = len(chunks), len(set(chunks))
+        self._divided = [source.id for source in todo if source.chunk is not None]
         return todo
 
     def predict_dataloader(self) -> Batches:
@@ -155,8 +153,8 @@ class SourceDataModule(LightningDataModule):
         if self.batch_size is None:
             self.batch_size = extractor.default_batch_size()
         if self.trainer.is_global_zero:
-            if self._chunks:
-                log.info("%d long videos are read in %d pieces", self._divided_videos, self._chunks)
+            if self._divided:
+                log.info("%d long videos are read in %d pieces", len(set(self._divided)), len(self._divided))
             log.info("%s, %s, %d frames a batch", self._reader.placed, extractor.placed, self.batch_size)
         return Batches(self._reader, self.batch_size, pinned=extractor.device.type == "cuda")
 

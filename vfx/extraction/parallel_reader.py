@@ -76,7 +76,7 @@ class ParallelReader:
         """Start the processes, which read ahead a little before anyone asks for clips."""
         if self._deliveries is None:
             self._todo = deque(self._sources)
-            self._deliveries = self._start_reading(self._todo)
+            self._deliveries = self._start_reading()
 
     def close(self) -> None:
         """End the processes."""
@@ -113,7 +113,10 @@ class ParallelReader:
             if delivery is None:
                 return
             source, clip = delivery
-            yield source, _clip_of(clip, source) if isinstance(clip, WorkerFailure) else clip
+            if isinstance(clip, WorkerFailure):
+                log.warning("%s: %s; %s", source.id, clip.reason, "given up" if clip.final else "tried again later")
+                clip = given_up(source, clip.reason) if clip.final else discarded(source)
+            yield source, clip
 
     def _supersede(self, source: VideoSource, error: str) -> None:
         """Take the chunks of a video from what is left to do; if one had an `error`, do the whole video instead."""
@@ -139,12 +142,12 @@ class ParallelReader:
         self._counters.done_cost += cost - self._counted.get(key, 0)
         self._counted[key] = cost
 
-    def _start_reading(self, todo: deque[VideoSource]) -> Generator[tuple[VideoSource, Clip | WorkerFailure]]:
+    def _start_reading(self) -> Generator[tuple[VideoSource, Clip | WorkerFailure]]:
         read = partial(_read_guarded, read=self._read)
         if not self._num_workers:
-            return _read_here(todo, read)
+            return _read_here(self._todo, read)
         return worker_pool.run(
-            todo,
+            self._todo,
             read,
             processes=self._num_workers,
             patience=self._limits.patience,
@@ -176,12 +179,9 @@ def _read_guarded(source: VideoSource, *, read: Callable[[VideoSource], Iterator
     except MemoryError:
         yield given_up(source, "it takes more memory than limits.memory_gb allows")
     except Exception as error:  # noqa: BLE001  (a library's surprise costs its video, not the run)
-        yield given_up(source, f"unexpected {type(error).__name__}: {error} ({_place(error)})")
-
-
-def _clip_of(failure: WorkerFailure, source: VideoSource) -> Clip:
-    log.warning("%s: %s; %s", source.id, failure.reason, "given up" if failure.final else "tried again later")
-    return given_up(source, failure.reason) if failure.final else discarded(source)
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(last.filename).name}:{last.lineno}"
+        yield given_up(source, f"unexpected {type(error).__name__}: {error} ({place})")
 
 
 def _use_one_thread() -> None:
@@ -202,8 +202,3 @@ def given_up(source: VideoSource, why: str) -> Clip:
 def failed_chunk(source: VideoSource, why: str) -> Clip:
     """The last clip of a chunk that cannot be read by itself."""
     return replace(discarded(source), chunk=None, last=True, error=why)
-
-
-def _place(error: Exception) -> str:
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{Path(last.filename).name}:{last.lineno}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,9 +70,7 @@ class FeatureWriter(BasePredictionWriter):
         self._outputs = outputs
         self._counters = counters or RunCounters()
         self._check = check
-        self._dtype = dtype
-        self._commit_mb = commit_mb
-        self._commit_seconds = commit_seconds
+        self._new_part_writer = partial(PartWriter, dtype=dtype, commit_mb=commit_mb, commit_seconds=commit_seconds)
         self._silence_seconds = silence_seconds
         self._parts: list[PartWriter] = []
         self._pending: deque[tuple[Batch, Pending]] = deque()
@@ -82,14 +81,7 @@ class FeatureWriter(BasePredictionWriter):
         super().setup(trainer, pl_module, stage)
         assert isinstance(pl_module, Extractor)
         self._parts = [
-            PartWriter(
-                output,
-                shape=shape,
-                dtype=self._dtype,
-                attributes=attributes,
-                commit_mb=self._commit_mb,
-                commit_seconds=self._commit_seconds,
-            )
+            self._new_part_writer(output, shape=shape, attributes=attributes)
             for output, shape, attributes in zip(self._outputs, pl_module.row_shapes, pl_module.attributes, strict=True)
         ]
         # before a batch is fetched
@@ -154,7 +146,10 @@ class FeatureWriter(BasePredictionWriter):
         assert isinstance(pl_module, Extractor)
         with self._counters.time("writing"):
             self._close()
-        self.total = self._wait_and_sum()
+        self.total = self._counters
+        if self._barrier is not None:
+            self._barrier.wait()  # until all have written their rows
+            self.total = sum(self._barrier.gather(self._counters), RunCounters())
         complete = False
         try:
             if trainer.is_global_zero:
@@ -175,13 +170,6 @@ class FeatureWriter(BasePredictionWriter):
         if self._recorder is not None:
             self._recorder.close()
             self._recorder = None
-
-    def _wait_and_sum(self) -> RunCounters:
-        """The counters of all ranks together, once all have written their rows."""
-        if self._barrier is None:
-            return self._counters
-        self._barrier.wait()
-        return sum(self._barrier.gather(self._counters), RunCounters())
 
     def _assemble(self, planned: Sequence[VideoSource], attributes_by_output: Sequence[Mapping[str, str]]) -> None:
         """Merge the parts of each output. Raises ExtractionError where a video is in none of them."""

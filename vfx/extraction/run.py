@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,10 +71,14 @@ def run(plan: ExtractionPlan) -> list[Path]:
     if not launch_environment.is_first_rank():
         predict(resolved)
         return [output.features for output in resolved.outputs]
-    with locked(resolved.outputs):
+    with ExitStack() as locks:
+        for output in resolved.outputs:
+            locks.enter_context(output.locked())
         if resume(resolved):
             predict(resolved)
-            report(resolved, time.monotonic() - start)
+            seconds, total = time.monotonic() - start, resolved.writer.total
+            job_records.update_current(rate=total.frames / seconds)
+            log.info("%s", summary(total, seconds, ranks=resolved.trainer.world_size))
         # While the shard is locked: once it is released another job may merge it away.
         failures = [output.failures() if isinstance(output, Shard) else [] for output in resolved.outputs]
     return finish(resolved, failures)
@@ -106,15 +110,6 @@ def resolve(plan: ExtractionPlan) -> Run:
         counters=counters,
     )
     return Run(plan, trainer, data, extractor, writer, outputs, recipes, sources)
-
-
-@contextmanager
-def locked(outputs: Sequence[OutputFolder]) -> Iterator[None]:
-    """Lock all outputs. Raises OutputError where another run holds one."""
-    with ExitStack() as stack:
-        for output in outputs:
-            stack.enter_context(output.locked())
-        yield
 
 
 def resume(run: Run) -> bool:
@@ -154,12 +149,6 @@ def predict(run: Run) -> None:
     """Read, run the network and write: Lightning's predict loop. Ends what reads first, then the network's threads."""
     with closing(run.extractor), closing(run.data), distributed_errors():
         run.trainer.predict(run.extractor, datamodule=run.data, return_predictions=False)
-
-
-def report(run: Run, seconds: float) -> None:
-    """Say what was done and where the time went."""
-    job_records.update_current(rate=run.writer.total.frames / seconds)
-    log.info("%s", summary(run.writer.total, seconds, ranks=run.trainer.world_size))
 
 
 def finish(run: Run, failures: Sequence[Sequence[Failure]]) -> list[Path]:

@@ -19,7 +19,7 @@ INDEX_BLOCK = 1 << 20  # frames whose index is compared at once
 
 
 class Concatenation:
-    """Files whose rows are joined, in the order of the first file. Use it as a context manager, which closes them.
+    """Files whose rows are joined, in the order of the first file.
 
     Args:
         files: At least two files of the same level and the same ids, in any order.
@@ -31,7 +31,7 @@ class Concatenation:
 
     def __init__(self, files: Sequence[FeatureReader], *, normalize: Literal["l2"] | None = None) -> None:
         first = files[0]
-        self.files = files
+        self._files = files
         self._normalize = normalize
         levels = {file.feature: file.level for file in files}
         if len(set(levels.values())) > 1:
@@ -48,16 +48,9 @@ class Concatenation:
             self._times = [first.block_reader("index"), first.block_reader("seconds")]
         self._orders = [None, *(_order(first, other) for other in files[1:])]
 
-    def __enter__(self) -> Concatenation:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file in self.files:
-            file.close()
-
     def write(self, writer: FeatureFileWriter) -> Iterator[None]:
         """Write all rows, then the failures of all files. Yields once for each video, or row of another level."""
-        first = self.files[0]
+        first = self._files[0]
         if first.level == "frame":
             for v, video in enumerate(first.videos):
                 start, stop = int(first.offsets[v]), int(first.offsets[v + 1])
@@ -68,7 +61,7 @@ class Concatenation:
                 stop = min(start + BLOCK_ROWS, len(first))
                 writer.add_rows(list(first.ids[start:stop]), self._rows(start, stop))
                 yield from (None for _ in range(start, stop))
-        writer.add_failures(sorted({failure for file in self.files for failure in file.failures}))
+        writer.add_failures(sorted({failure for file in self._files for failure in file.failures}))
 
     def _frames(self, start: int, stop: int) -> Iterator[Rows]:
         for begin in range(start, stop, BLOCK_ROWS):
@@ -78,7 +71,7 @@ class Concatenation:
     def _rows(self, start: int, stop: int) -> NDArray[np.float32]:
         """Rows [start, stop) of the first file, joined with the same ids' rows of the others."""
         parts = []
-        for file, reader, order in zip(self.files, self._readers, self._orders, strict=True):
+        for file, reader, order in zip(self._files, self._readers, self._orders, strict=True):
             if order is None:
                 block: Any = reader.read(start, stop)
             else:  # HDF5 reads rows in ascending order only

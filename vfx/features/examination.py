@@ -221,7 +221,8 @@ def _broken_rules(name: str, rows: Array) -> Iterator[tuple[str, Array]]:
         yield from _broken_rules("chunks/ids", rows["id"])
     elif rows.dtype.kind != "i":
         texts = rows.tolist() if rows.dtype.fields is None else [b"".join(record) for record in rows.tolist()]
-        yield "not UTF-8", np.array([n for n, text in enumerate(texts) if not _is_utf8(text)], np.int64)
+        damaged = [n for n, text in enumerate(texts) if text.decode(errors="replace").encode() != text]
+        yield "not UTF-8", np.array(damaged, np.int64)
         if name.endswith("ids"):
             strange = [n for n, id in enumerate(_decoded(rows)) if not is_storable(id)]
             yield STRANGE_ID, np.array(strange, np.int64)
@@ -229,11 +230,3 @@ def _broken_rules(name: str, rows: Array) -> Iterator[tuple[str, Array]]:
 
 def _decoded(texts: Array) -> list[str]:
     return [text.decode("utf-8", "backslashreplace") for text in texts.tolist()]
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vfx.errors import OutputError
 from vfx.features import notebook_view
 from vfx.features.reader import FeatureReader
 from vfx.system.optional_imports import need
@@ -77,7 +76,4 @@ class FeatureFile(FeatureReader):
 
     def _repr_html_(self) -> str:
         """What Jupyter shows."""
-        try:
-            return notebook_view.html(self)
-        except OutputError as error:
-            return notebook_view.refusal(str(error))
+        return notebook_view.html(self)

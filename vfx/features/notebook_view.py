@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from html import escape
 from typing import Any
 
+from vfx.errors import OutputError
 from vfx.features.reader import FeatureReader
 from vfx.text import SHOWN
 
@@ -18,12 +18,20 @@ VALUE = "text-align:left;vertical-align:top;white-space:normal;overflow-wrap:any
 
 
 def html(file: FeatureReader) -> str:
-    """The table, as HTML. It reads a few rows of the file only, and escapes all text, which may come from anywhere.
+    """The table, as HTML, or the message of the error where the file cannot be read.
 
-    Raises:
-        OutputError: The file cannot be read.
+    It reads a few rows of the file only, and escapes all text, which may come from anywhere.
     """
-    facts = [
+    try:
+        facts = _facts(file)
+    except OutputError as error:
+        return f"<b>FeatureFile</b>: {escape(str(error))}"
+    rows = (f'<tr><th style="{NAME}">{name}</th><td style="{VALUE}">{value}</td></tr>' for name, value in facts)
+    return f'<table style="{TABLE}"><tbody>{"".join(rows)}</tbody></table>'
+
+
+def _facts(file: FeatureReader) -> list[tuple[str, str]]:
+    return [
         ("feature", f"<b>{_text(file.feature)}</b>"),
         ("collection", _text(file.attributes["collection"])),
         ("level", _text(file.level)),
@@ -34,13 +42,6 @@ def html(file: FeatureReader) -> str:
         ("made", _made(file)),
         ("file", f"{_text(str(file.path))} ({file.path.stat().st_size / 1e6:,.1f} MB)"),
     ]
-    rows = (f'<tr><th style="{NAME}">{name}</th><td style="{VALUE}">{value}</td></tr>' for name, value in facts)
-    return f'<table style="{TABLE}"><tbody>{"".join(rows)}</tbody></table>'
-
-
-def refusal(message: str) -> str:
-    """What is shown in place of the table of a file that cannot be read."""
-    return f"<b>FeatureFile</b>: {escape(message)}"
 
 
 def _text(text: str) -> str:
@@ -67,9 +68,8 @@ def _failures(file: FeatureReader) -> tuple[int, list[str]]:
     return total, [f"{_text(id)}: {_text(stage)}, {_text(error)}" for id, stage, error in found]
 
 
-def _lines(total: int, shown: Iterable[str]) -> str:
+def _lines(total: int, shown: list[str]) -> str:
     """A count, the items shown, and how many more there are; empty for a count of 0."""
-    shown = list(shown)
     more = [f"and {total - len(shown):,} more"] if total > len(shown) else []
     return "<br>".join([f"{total:,}", *shown, *more]) if total else ""
 

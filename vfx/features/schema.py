@@ -18,7 +18,6 @@ import h5py
 import numpy as np
 
 from vfx.errors import OutputError
-from vfx.features.fail_safe_file import FailSafeFile
 
 SCHEMA = "vfx.features/1"
 Level = Literal["frame", "video", "segment"]
@@ -54,18 +53,17 @@ class Column(NamedTuple):
     per: tuple[str, int] | None = None
 
 
-_TEXTS = (TEXT,)
 COLUMNS: Mapping[str, Column] = {
     "features": Column((np.dtype("<f4"), np.dtype("<f2")), axes=(2, 3)),
-    "ids": Column(_TEXTS, per=("features", 0)),
+    "ids": Column((TEXT,), per=("features", 0)),
     "failures": Column((FAILURE,)),
 }
 FRAME_COLUMNS: Mapping[str, Column] = {
     "index": Column((np.dtype("<i8"),), per=("features", 0)),
     "seconds": Column((np.dtype("<f8"),), per=("features", 0)),
-    "videos/ids": Column(_TEXTS),
+    "videos/ids": Column((TEXT,)),
     "videos/offsets": Column((np.dtype("<i8"),), per=("videos/ids", 1)),
-    "videos/decoder": Column(_TEXTS, per=("videos/ids", 0)),
+    "videos/decoder": Column((TEXT,), per=("videos/ids", 0)),
 }
 # Frame level: only in parts of an unfinished output, if they hold chunks of videos.
 PART_COLUMNS: Mapping[str, Column] = {"chunks": Column((CHUNK,))}
@@ -76,11 +74,6 @@ def columns(file: File, level: str) -> Mapping[str, Column]:
     if level != "frame":
         return COLUMNS
     return {**COLUMNS, **FRAME_COLUMNS, **{name: column for name, column in PART_COLUMNS.items() if name in file}}
-
-
-def create(target: FailSafeFile) -> File:
-    """Create an HDF5 file, open for writing."""
-    return h5py.File(target, "w")
 
 
 def open_checked(path: Path) -> File:

@@ -20,7 +20,7 @@ from vfx.errors import OutputError
 from vfx.features import checksums, schema
 from vfx.features.fail_safe_file import FailSafeFile
 from vfx.features.rows import BLOCK_BYTES, Failure, Rows
-from vfx.features.schema import CHUNK, FAILURE, SCHEMA, TEXT, Dataset, Level
+from vfx.features.schema import CHUNK, SCHEMA, Dataset, Level
 from vfx.system.files import replace_durably, write_error, writing
 
 CHUNK_BYTES = 128 << 10  # other programs read a whole chunk for one row
@@ -61,19 +61,16 @@ class FeatureFileWriter:
         with writing(path):
             self._target = FailSafeFile(self._temporary)
         self._thread = ThreadPoolExecutor(1)  # in which HDF5 writes, while this one computes digests
-        self._file = self._in_thread(schema.create, self._target)
+        self._file = self._in_thread(schema.File, self._target, "w")
         self._columns: dict[str, _Column] = {}
         row_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
         chunk, buffer = (max(1, size // row_bytes) for size in (CHUNK_BYTES, BLOCK_BYTES))
         self._create("features", np.dtype(dtype), shape, chunk=chunk, buffer=buffer)
-        self._create("ids", TEXT)
-        self._create("failures", FAILURE)
+        others = {**schema.COLUMNS, **(schema.FRAME_COLUMNS if level == "frame" else {})}
+        del others["features"]
+        for name, column in others.items():
+            self._create(name, column.dtypes[0])
         if level == "frame":
-            self._create("index", np.dtype(np.int64))
-            self._create("seconds", np.dtype(np.float64))
-            self._create("videos/ids", TEXT)
-            self._create("videos/offsets", np.dtype(np.int64))
-            self._create("videos/decoder", TEXT)
             self._append("videos/offsets", [0])
         self.attributes: dict[str, str] = {
             "schema": SCHEMA,

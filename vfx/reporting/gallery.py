@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from vfx.analysis.thumbnails import FrameKey, Thumbnail
 
@@ -18,11 +18,13 @@ class Picture(NamedTuple):
         name: The id of the element that holds it.
         width: Pixels.
         height: Pixels.
+        data: The JPEG in base64.
     """
 
     name: str
     width: int
     height: int
+    data: str
 
 
 class Gallery:
@@ -32,21 +34,20 @@ class Gallery:
         thumbnails: The most important first.
 
     Attributes:
-        images: What the template needs of each: name, width, height, and the JPEG in base64.
+        images: The pictures, the most important first.
     """
 
     def __init__(self, thumbnails: Iterable[Thumbnail]) -> None:
-        self.images: list[dict[str, Any]] = []
         self._pictures: dict[FrameKey, Picture] = {}
         room = PICTURE_BYTES
         for thumbnail in thumbnails:
             room -= len(thumbnail.jpeg)
             if room < 0:
                 break
-            picture = Picture(f"p{len(self.images)}", thumbnail.width, thumbnail.height)
             data = base64.b64encode(thumbnail.jpeg).decode()
-            self.images.append({"name": picture.name, "w": picture.width, "h": picture.height, "data": data})
+            picture = Picture(f"p{len(self._pictures)}", thumbnail.width, thumbnail.height, data)
             self._pictures[thumbnail.video, thumbnail.index] = picture
+        self.images = list(self._pictures.values())
 
     def __getitem__(self, key: FrameKey | None) -> Picture | None:
         """The picture of a frame; None where there is none."""

@@ -6,6 +6,7 @@ import base64
 import math
 from collections.abc import Iterable, Sequence
 from io import BytesIO
+from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 import numpy as np
@@ -50,7 +51,7 @@ def histogram(edges: NDArray[np.float64], counts: NDArray[np.int64], *, unit: st
             span = f"{_whole(low, high)}" if whole else f"{number(low)} to {number(high)}"
             bar = SubElement(svg, "rect", {"class": "bar", **_box(x(low) + 0.5, y(count), x(high) - 0.5, y(0))})
             SubElement(bar, "title").text = f"{span}: {count:,} {unit}"
-    return _to_text(svg)
+    return tostring(svg, encoding="unicode")
 
 
 def area(values: NDArray[np.float64], *, unit: str) -> str:
@@ -63,14 +64,8 @@ def area(values: NDArray[np.float64], *, unit: str) -> str:
     n = len(values)
     groups = np.array_split(values, min(n, WIDTH - LEFT - RIGHT))
     svg, x, y = _frame(0, n, 1.0, percent=True, whole=True)
-    steps, at = [f"M{x(0):.1f},{y(0):.1f}"], 0
-    for group in groups:
-        steps.append(f"L{x(at):.1f},{y(float(group.mean())):.1f}")
-        at += len(group)
-        steps.append(f"L{x(at):.1f},{y(float(group.mean())):.1f}")
-    shape = SubElement(svg, "path", {"class": "area", "d": " ".join([*steps, f"L{x(n):.1f},{y(0):.1f}Z"])})
-    SubElement(shape, "title").text = unit
-    return _to_text(svg)
+    _steps(svg, x, y, np.cumsum([0, *map(len, groups)]), [group.mean() for group in groups], unit)
+    return tostring(svg, encoding="unicode")
 
 
 def steps(lengths: Sequence[float], values: Sequence[float], *, unit: str, breaks: Iterable[int] = ()) -> str:
@@ -84,13 +79,9 @@ def steps(lengths: Sequence[float], values: Sequence[float], *, unit: str, break
     """
     ends = np.cumsum([0.0, *lengths])
     svg, x, y = _frame(0, float(ends[-1]), max(values), seconds=True)
-    path = [f"M{x(0):.1f},{y(0):.1f}"]
-    for begin, end, value in zip(ends[:-1], ends[1:], values, strict=True):
-        path.append(f"L{x(begin):.1f},{y(value):.1f} L{x(end):.1f},{y(value):.1f}")
-    shape = SubElement(svg, "path", {"class": "area", "d": " ".join([*path, f"L{x(ends[-1]):.1f},{y(0):.1f}Z"])})
-    SubElement(shape, "title").text = unit
+    _steps(svg, x, y, ends, values, unit)
     _breaks(svg, [x(ends[b]) for b in breaks])
-    return _to_text(svg)
+    return tostring(svg, encoding="unicode")
 
 
 def stacked_shares(
@@ -113,7 +104,7 @@ def stacked_shares(
         SubElement(svg, "path", {"class": f"part {name}", "d": "M" + " L".join([*up, *down]) + "Z"})
         floor = top
     _breaks(svg, [x(ends[b]) for b in breaks])
-    return _to_text(svg)
+    return tostring(svg, encoding="unicode")
 
 
 def heat_map(cosines: NDArray[np.float32], *, low: float) -> str:
@@ -154,6 +145,15 @@ def _frame(
         )
         text.text = clock(tick).removesuffix(".0") if seconds else _short(tick)
     return svg, x, y
+
+
+def _steps(svg: Element, x: _Scale, y: _Scale, ends: NDArray[Any], values: Sequence[float], unit: str) -> None:
+    """Draw the area under `values`, each constant from one of `ends` to the next."""
+    path = [f"M{x(0):.1f},{y(0):.1f}"]
+    for begin, end, value in zip(ends[:-1], ends[1:], values, strict=True):
+        path.append(f"L{x(begin):.1f},{y(value):.1f} L{x(end):.1f},{y(value):.1f}")
+    shape = SubElement(svg, "path", {"class": "area", "d": " ".join([*path, f"L{x(ends[-1]):.1f},{y(0):.1f}Z"])})
+    SubElement(shape, "title").text = unit
 
 
 class _Scale:
@@ -206,7 +206,3 @@ def _box(left: float, top: float, right: float, bottom: float) -> dict[str, str]
         "width": f"{max(right - left, 0.5):.2f}",
         "height": f"{max(bottom - top, 0.8):.2f}",
     }
-
-
-def _to_text(svg: Element) -> str:
-    return tostring(svg, encoding="unicode")
