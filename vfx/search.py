@@ -125,14 +125,14 @@ def _targets(config: DictConfig, file: FeatureFile) -> tuple[Path, Path | None]:
 def _query(config: DictConfig, file: FeatureFile, limits: Limits) -> Query:
     import numpy as np
 
-    from vfx.retrieval.query import open_image, query_by_id, query_by_image
+    from vfx.retrieval.query import Query, open_image, query_by_id
 
     if config.group is not None and file.level != "frame":
         raise UsageError(f"group=video is for features of frame level; {file.feature} is of {file.level} level")
     if config.image is not None:
         path = Path(config.image).expanduser()
         image = open_image(path, limits)
-        return query_by_image(path, image, _embed(file, np.asarray(image), weights=config.weights))
+        return Query(path.name, _embed(file, np.asarray(image), weights=config.weights), picture=image)
     (kind,) = (key for key in QUERIES if config[key] is not None)
     query = query_by_id(file, kind, config[kind], config.seconds)
     if query.whole_video and config.group is not None:

@@ -43,10 +43,10 @@ def collect(batches: Iterator[Batch]) -> dict[str, list[int]]:
         for span in batch.spans:
             assert numbers[0][at : at + len(span.index)] == list(span.index) if len(span.index) else True
             at += len(span.index)
-            assert span.start == (span.video not in rows)
+            assert span.first == (span.video not in rows)
             assert span.video not in ended
             rows.setdefault(span.video, []).extend(span.index.tolist())
-            if span.end:
+            if span.last:
                 ended.add(span.video)
     assert ended == rows.keys()
     return rows

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import TOYDATA
+from tests.conftest import LIMITS, TOYDATA
 from vfx.collection.source import VideoSource
 from vfx.extraction.clips import read_frames, read_video
 from vfx.models.transforms import Preprocess, Transform
@@ -34,7 +34,9 @@ def test_a_frame_is_a_picture_whatever_its_name_and_runs_no_program(
     postscript = io.BytesIO()
     Image.new("RGB", (10, 10)).save(postscript, "EPS")
     (folder / "a_9.jpg").write_bytes(postscript.getvalue())
-    clips = list(read_frames(VideoSource("a", str(folder), 6), sample=all_frames, preprocessors=[PREPARE]))
+    clips = list(
+        read_frames(VideoSource("a", str(folder), 6), sample=all_frames, preprocessors=[PREPARE], limits=LIMITS)
+    )
     assert [i for clip in clips for i in clip.index] == [0, 1, 2, 3, 4]
     assert np.concatenate([clip.views[0] for clip in clips if clip.views])[..., 0].min() > 190
     (failure,) = clips[-1].failures
@@ -50,7 +52,9 @@ def test_clips_say_how_much_of_their_video_has_come(tmp_path: Path) -> None:
     folder.mkdir()
     for i in range(40):
         Image.new("RGB", (10, 10)).save(folder / f"a_{i}.jpg")
-    clips = list(read_frames(VideoSource("a", str(folder), 40), sample=all_frames, preprocessors=[PREPARE]))
+    clips = list(
+        read_frames(VideoSource("a", str(folder), 40), sample=all_frames, preprocessors=[PREPARE], limits=LIMITS)
+    )
     assert [len(clip) for clip in clips] == [16, 16, 8]
     assert [clip.share for clip in clips[:2]] == [16 / 40, 32 / 40]
     cat = VideoSource("cat", str(TOYDATA / "VideoData/cat.mp4"), 1)

@@ -83,7 +83,7 @@ def surprising(source: VideoSource) -> Iterator[Clip]:
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_librarys_surprise_costs_its_video_alone(num_workers: int) -> None:
     batches = batches_of(SOURCES, surprising, num_workers)
-    ends = {span.video: span for batch in batches for span in batch.spans if span.end}
+    ends = {span.video: span for batch in batches for span in batch.spans if span.last}
     assert ends.keys() == {s.id for s in SOURCES}
     assert sorted(v for v, span in ends.items() if span.failures) == ["v03", "v04"]
     bad = ends["v03"]
@@ -106,7 +106,7 @@ def felling(source: VideoSource) -> Iterator[Clip]:
 def test_a_video_that_takes_its_process_down_costs_itself_alone() -> None:
     counters = RunCounters()
     spans = [span for batch in batches_of(SOURCES, felling, 2, counters) for span in batch.spans]
-    ends = {span.video: span for span in spans if span.end}
+    ends = {span.video: span for span in spans if span.last}
     assert ends.keys() == {s.id for s in SOURCES}
     reasons = {v: span.failures[0].error for v, span in ends.items() if span.failures}
     assert reasons == {
@@ -116,7 +116,7 @@ def test_a_video_that_takes_its_process_down_costs_itself_alone() -> None:
     }
     for video in reasons:
         assert ends[video].start  # the rows that came before are void
-        assert [span.start for span in spans if span.video == video].count(True) == 4  # twice read, twice taken back
+        assert [span.first for span in spans if span.video == video].count(True) == 4  # twice read, twice taken back
     assert counters.done_cost == sum(s.cost for s in SOURCES)
 
 
@@ -156,10 +156,10 @@ def gathered(batches: Iterator[Batch]) -> tuple[dict[tuple[str, Chunk | None], l
     for batch in batches:
         for span in batch.spans:
             key = (span.video, span.chunk)
-            if span.start:
+            if span.first:
                 reading[key] = []
             reading[key].extend(span.index.tolist())
-            if span.end:
+            if span.last:
                 assert key not in ended
                 ended[key] = reading.pop(key)
                 failures += span.failures

@@ -68,9 +68,7 @@ class Moments:
     squares: float = 0.0  # sum of the squared differences from the mean
 
     def add(self, values: NDArray[Any]) -> None:
-        """Add values, (n,)."""
-        if not len(values):
-            return
+        """Add values, (n,), n at least 1."""
         mean, squares = float(values.mean()), float(((values - values.mean()) ** 2).sum())
         total = self.count + len(values)
         change = mean - self.mean
@@ -131,8 +129,7 @@ class Statistics:
     @property
     def constant(self) -> NDArray[np.int64]:
         """The dimensions in which all rows have one value other than 0. None where there is only one row."""
-        same = (self.low == self.high) & (self.used > 0) & (self.rows - self.not_finite > 1)
-        return np.flatnonzero(same)
+        return np.flatnonzero((self.low == self.high) & (self.used > 0) & (self.rows - self.not_finite > 1))
 
     def add_rows(self, rows: NDArray[np.float32]) -> None:
         """Add rows, (n, D)."""
@@ -156,12 +153,6 @@ class Statistics:
         known = last_seconds[np.isfinite(last_seconds)]
         self.seconds += float(known.sum())
         self.timed += len(known)
-
-    def add_failure(self, failure: Failure) -> None:
-        """Count a failure, and keep it if it is one of the first."""
-        self.failed[failure.stage] += 1
-        if len(self.failures) < FAILURES:
-            self.failures.append(failure)
 
 
 def gather(file: FeatureReader, *, block_bytes: int = BLOCK_BYTES, column_rows: int = COLUMN_ROWS) -> Statistics:
@@ -189,6 +180,7 @@ def gather(file: FeatureReader, *, block_bytes: int = BLOCK_BYTES, column_rows: 
             last = offsets[-1:]
             found.add_videos(np.diff(offsets), read_rows(file, "seconds", offsets[1:] - 1))
     for records in read_blocks(file, "failures", size=column_rows):
-        for record in records.tolist():
-            found.add_failure(Failure(*(text.decode("utf-8", "replace") for text in record)))
+        failures = [Failure(*(text.decode("utf-8", "replace") for text in record)) for record in records.tolist()]
+        found.failed.update(failure.stage for failure in failures)
+        found.failures += failures[: FAILURES - len(found.failures)]
     return found

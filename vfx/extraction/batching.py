@@ -5,43 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from vfx.collection.source import Chunk
 from vfx.extraction.clips import Clip
-from vfx.features.rows import Failure
 
 MOST_SPANS = 256  # in a batch: videos without a frame must not wait for frames of others
-
-
-@dataclass
-class Span:
-    """Consecutive rows of a batch that belong to one video.
-
-    Args:
-        video: the id of the video.
-        index: (T,) positions in display order.
-        seconds: (T,) presentation times.
-        start: rows of this video that came before are discarded.
-        end: the video has no more rows; `failures` and `decoder` tell how it went.
-        failures: what of the video could not be read.
-        decoder: which decoder served.
-        chunk: the chunk of the video that all this is about; None for the whole video.
-    """
-
-    video: str
-    index: NDArray[np.int64]
-    seconds: NDArray[np.float64]
-    start: bool = False
-    end: bool = False
-    failures: list[Failure] = field(default_factory=list)
-    decoder: str = ""
-    chunk: Chunk | None = None
 
 
 @dataclass
@@ -51,14 +22,14 @@ class Batch:
     Args:
         views: for each preprocessor the frames, as runs (t,h,w,3) uint8 of one size. There are several runs only where
             ten crops are to be made of them.
-        spans: the videos of the rows, in their order.
+        spans: the clips, or parts of clips, that the rows are of, in their order; without views.
     """
 
     views: list[list[torch.Tensor]]
-    spans: list[Span]
+    spans: list[Clip]
 
     def __len__(self) -> int:
-        return sum(len(span.index) for span in self.spans)
+        return sum(map(len, self.spans))
 
     def to(self, device: torch.device) -> Batch:
         """This batch on a device; a GPU copies pinned memory while this process goes on."""
@@ -89,7 +60,7 @@ class Batches:
 def regroup(clips: Iterable[Clip], batch_size: int) -> Iterator[Batch]:
     """Cut clips and put them together to batches of exactly `batch_size` frames, the last one excepted."""
     cuts: list[list[torch.Tensor]] = []  # of clips, each in all views
-    spans: list[Span] = []
+    spans: list[Clip] = []
     count = 0
     for clip in clips:
         start = 0
@@ -97,7 +68,16 @@ def regroup(clips: Iterable[Clip], batch_size: int) -> Iterator[Batch]:
             stop = min(start + batch_size - count, len(clip))
             if stop > start:
                 cuts.append([torch.from_numpy(view[start:stop]) for view in clip.views])
-            spans.append(_span(clip, start, stop))
+            spans.append(
+                replace(
+                    clip,
+                    views=[],
+                    index=clip.index[start:stop],
+                    seconds=clip.seconds[start:stop],
+                    first=clip.first and start == 0,
+                    last=clip.last and stop == len(clip),
+                )
+            )
             count += stop - start
             start = stop
             if count == batch_size or len(spans) == MOST_SPANS:
@@ -107,21 +87,6 @@ def regroup(clips: Iterable[Clip], batch_size: int) -> Iterator[Batch]:
                 break
     if spans:
         yield Batch(_by_view(cuts), spans)
-
-
-def _span(clip: Clip, start: int, stop: int) -> Span:
-    """The rows [start, stop) of a clip."""
-    end = clip.last and stop == len(clip)
-    return Span(
-        clip.video,
-        clip.index[start:stop],
-        clip.seconds[start:stop],
-        start=clip.first and start == 0,
-        end=end,
-        failures=clip.failures if end else [],
-        decoder=clip.decoder if end else "",
-        chunk=clip.chunk,
-    )
 
 
 def _by_view(cuts: list[list[torch.Tensor]]) -> list[list[torch.Tensor]]:
@@ -138,10 +103,8 @@ def join_runs(batch: Batch, *, pinned: bool = False) -> Batch:
 
 
 def _concatenate(run: list[torch.Tensor], pinned: bool) -> torch.Tensor:
-    if not pinned:
-        return torch.cat(run)
-    made = torch.empty(sum(map(len, run)), *run[0].shape[1:], dtype=run[0].dtype, pin_memory=True)
-    return torch.cat(run, out=made)
+    size = (sum(map(len, run)), *run[0].shape[1:])
+    return torch.cat(run, out=torch.empty(size, dtype=run[0].dtype, pin_memory=True) if pinned else None)
 
 
 def one_ahead(batches: Iterator[Batch], join: Callable[[Batch], Batch]) -> Iterator[Batch]:

@@ -92,7 +92,7 @@ def read_video(
 
 
 def read_frames(
-    source: VideoSource, *, sample: Sampler, preprocessors: Sequence[Preprocess], limits: Limits | None = None
+    source: VideoSource, *, sample: Sampler, preprocessors: Sequence[Preprocess], limits: Limits
 ) -> Iterator[Clip]:
     """Read the clips of a folder of frames `<video id>_<index>.jpg`, or of a chunk of it; see `FrameFolder`."""
     yield from _clips(source, FrameFolder(source, sample, limits=limits), preprocessors)

@@ -116,10 +116,17 @@ class SourceDataModule(LightningDataModule):
         trainer = self.trainer
         assert trainer is not None
         assert isinstance(trainer.lightning_module, Extractor)
+        if self.num_workers is None:
+            # One a core, also where the network runs on the same cores: readers that are ahead sleep.
+            self.num_workers = max(1, cores() // trainer.num_devices)
+        todo = self.planned
+        if self.divides:
+            consumers = max(1, self.num_workers) * trainer.world_size
+            todo = divide(todo, consumers, piece_cost=self.piece_cost, begun=self._begun)
+            self._divided = [source.id for source in todo if source.chunk is not None]
         # One list for all: the collection may change while they start, and machines differ.
-        todo = trainer.strategy.broadcast(self._divide(ranks=trainer.world_size, ranks_here=trainer.num_devices))
+        todo = trainer.strategy.broadcast(todo)
         self.todo = share(todo, trainer.global_rank, trainer.world_size)
-        assert self.num_workers is not None
         self._reader = ParallelReader(
             self.todo,
             self.read_by(trainer.lightning_module.preprocessors),
@@ -134,17 +141,6 @@ class SourceDataModule(LightningDataModule):
         """End the decoding workers."""
         if self._reader is not None:
             self._reader.close()
-
-    def _divide(self, *, ranks: int, ranks_here: int) -> list[VideoSource]:
-        """What is planned, long videos in chunks, as all ranks are to share it out."""
-        if self.num_workers is None:
-            self.num_workers = default_workers(ranks=ranks_here)
-        if not self.divides:
-            return self.planned
-        consumers = max(1, self.num_workers) * ranks
-        todo = divide(self.planned, consumers, piece_cost=self.piece_cost, begun=self._begun)
-        self._divided = [source.id for source in todo if source.chunk is not None]
-        return todo
 
     def predict_dataloader(self) -> Batches:
         assert self.trainer is not None and self._reader is not None
@@ -208,9 +204,3 @@ class FrameDataModule(SourceDataModule):
 
     def read_by(self, preprocessors: Sequence[Preprocess]) -> Read:
         return partial(read_frames, sample=self._sample, preprocessors=preprocessors, limits=self._limits)
-
-
-def default_workers(*, ranks: int) -> int:
-    """Reading processes for each rank on this machine: one a core, also where the network runs on the same cores, for
-    whichever of the two is behind then gets them; readers that are ahead sleep."""
-    return max(1, cores() // ranks)

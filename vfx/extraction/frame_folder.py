@@ -31,7 +31,7 @@ class FrameFolder:
     Args:
         source: the folder, or a chunk of its frames.
         sample: which of the frames are taken.
-        limits: how many frames of which size are accepted; None accepts all.
+        limits: how many frames of which size are accepted.
 
     Raises:
         VideoError: the sampler cannot use the times, or a frame of a chunk cannot be read.
@@ -40,14 +40,13 @@ class FrameFolder:
     decoder = "pillow"
     discarded = False  # frames that were read stay valid
 
-    def __init__(self, source: VideoSource, sample: Sampler, *, limits: Limits | None = None) -> None:
+    def __init__(self, source: VideoSource, sample: Sampler, *, limits: Limits) -> None:
         self.failures: list[Failure] = []
         self.share = 0.0  # of the sampled frames that have been read
         self._source = source
         self._limits = limits
         self._paths = self._find_frames()
-        if limits is not None:
-            limits.check_count(f"the folder of {source.id}", len(self._paths))
+        limits.check_count(f"the folder of {source.id}", len(self._paths))
         self._indices = np.array(sorted(self._paths), np.int64)
         self._seconds = self._read_times()
         self._chosen = self._choose(sample)
@@ -58,19 +57,19 @@ class FrameFolder:
             self.share = n / len(self._chosen)
             path = self._paths[int(self._indices[i])]
             try:
-                pixels = self._read_pixels(path)
+                with Image.open(path, formats=FRAME_FORMATS) as image:
+                    self._limits.check_size("it", *image.size)
+                    pixels = np.asarray(image.convert("RGB"))
             except UNREADABLE as error:
                 unread.append(f"{path.name}: {error}")
                 continue
             heartbeat.tick()
             yield Frame(int(self._indices[i]), float(self._seconds[i]), pixels, False)
         if unread:
-            self._report(f"{len(unread)} of {len(self._chosen)} frames cannot be read, the first being {unread[0]}")
-
-    def _report(self, problem: str) -> None:
-        if self._source.chunk is not None:
-            raise VideoError(problem)
-        self._fail("decode", problem)
+            problem = f"{len(unread)} of {len(self._chosen)} frames cannot be read, the first being {unread[0]}"
+            if self._source.chunk is not None:
+                raise VideoError(problem)
+            self._fail("decode", problem)
 
     def _fail(self, stage: str, why: str) -> None:
         self.failures.append(Failure(self._source.id, stage, why))
@@ -87,12 +86,6 @@ class FrameFolder:
         begin, end, total = self._source.chunk
         return chosen[len(chosen) * begin // total : len(chosen) * end // total]
 
-    def _read_pixels(self, path: Path) -> NDArray[np.uint8]:
-        with Image.open(path, formats=FRAME_FORMATS) as image:
-            if self._limits is not None:
-                self._limits.check_size("it", *image.size)
-            return np.asarray(image.convert("RGB"))
-
     def _find_frames(self) -> dict[int, Path]:
         """The frames by index. A name that does not fit, or an index that two files have, is a failure."""
         paths: dict[int, Path] = {}
@@ -105,10 +98,9 @@ class FrameFolder:
                     raise ValueError(f"frame {path.name} is in the folder of video {self._source.id}")
                 if index in paths:
                     raise ValueError(f"{path.name} and {paths[index].name} are the same frame")
+                paths[index] = path
             except ValueError as error:
                 self._fail("open", str(error))
-                continue
-            paths[index] = path
         return paths
 
     def _read_times(self) -> NDArray[np.float64]:
@@ -124,7 +116,9 @@ class FrameFolder:
         inside = self._indices < len(known)
         seconds[inside] = known[self._indices[inside]]
         if not inside.all():
-            beyond = f"{(~inside).sum()} frames, the first {self._indices[~inside][0]}, lie beyond the {len(known)} of"
-            why = f"{beyond} {self._source.video}, and their times are unknown: were they cut from it?"
-            self._fail("open", why)
+            self._fail(
+                "open",
+                f"{(~inside).sum()} frames, the first {self._indices[~inside][0]}, lie beyond the {len(known)} of"
+                f" {self._source.video}, and their times are unknown: were they cut from it?",
+            )
         return seconds

@@ -153,7 +153,7 @@ class ParallelReader:
             patience=self._limits.patience,
             memory=self._limits.memory,
             preload=WORKER_PRELOAD,
-            initializer=_use_one_thread,
+            initializer=partial(torch.set_num_threads, 1),  # all cores have workers, or the network, of their own
             is_last=attrgetter("last"),
             check=self._check,
         )
@@ -182,11 +182,6 @@ def _read_guarded(source: VideoSource, *, read: Callable[[VideoSource], Iterator
         last = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(last.filename).name}:{last.lineno}"
         yield given_up(source, f"unexpected {type(error).__name__}: {error} ({place})")
-
-
-def _use_one_thread() -> None:
-    """Let a worker's resize run in one thread: all cores have workers, or the network, of their own."""
-    torch.set_num_threads(1)
 
 
 def discarded(source: VideoSource) -> Clip:

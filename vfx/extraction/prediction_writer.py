@@ -127,12 +127,12 @@ class FeatureWriter(BasePredictionWriter):
         failures = []
         at = 0
         for span in batch.spans:
-            stop = at + len(span.index)
-            if span.start:
+            stop = at + len(span)
+            if span.first:
                 parts.start(span.video, span.chunk)
             parts.append(span.video, rows[at:stop], span.index, span.seconds, span.chunk)
             at = stop
-            if span.end:
+            if span.last:
                 failures.append(parts.finish(span.video, span.failures, span.decoder, span.chunk))
         return failures
 

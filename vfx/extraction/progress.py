@@ -55,7 +55,6 @@ class Progress(Callback):
     def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
-            self._bar = None
 
 
 def summary(counters: RunCounters, seconds: float, *, ranks: int = 1) -> str:

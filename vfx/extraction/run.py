@@ -19,8 +19,9 @@ from vfx.cutting.record import first_recipe
 from vfx.errors import ExtractionError
 from vfx.extraction.datamodules import SourceDataModule
 from vfx.extraction.interruption import Interruption
-from vfx.extraction.lightning_module import Extractor, check_precision
+from vfx.extraction.lightning_module import Extractor
 from vfx.extraction.plan import ExtractionPlan, FeaturePlan
+from vfx.extraction.precision import check_precision
 from vfx.extraction.prediction_writer import FeatureWriter
 from vfx.extraction.progress import Progress, summary
 from vfx.extraction.rank_barrier import distributed_errors

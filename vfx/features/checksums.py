@@ -39,7 +39,8 @@ class ColumnDigest:
             plain = np.ascontiguousarray(rows, rows.dtype.newbyteorder("<"))
             self._hash.update(plain.reshape(-1).view(np.uint8).data)
         else:
-            self._hash.update(b"".join(map(_encoded, _values(rows))))
+            values = rows.tolist() if rows.dtype.fields is None else itertools.chain.from_iterable(rows.tolist())
+            self._hash.update(b"".join(map(_encoded, values)))
 
     def hexdigest(self) -> str:
         """The digest of the rows so far, in hexadecimal."""
@@ -59,11 +60,6 @@ def parsed(text: str) -> dict[str, Any]:
         if isinstance(value, dict):
             return value
     return {}
-
-
-def _values(rows: NDArray[Any]) -> Any:
-    values = rows.tolist()
-    return values if rows.dtype.fields is None else itertools.chain.from_iterable(values)
 
 
 def _encoded(value: str | bytes | int) -> bytes:

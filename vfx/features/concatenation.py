@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vfx.errors import UsageError
 from vfx.features.reader import FeatureReader
-from vfx.features.rows import BlockReader, Rows
+from vfx.features.rows import Rows
 from vfx.features.writer import FeatureFileWriter
 from vfx.text import first_few
 
@@ -43,9 +43,8 @@ class Concatenation:
             )
         self.shape = (*first.features.shape[1:-1], sum(file.features.shape[-1] for file in files))
         self._readers = [file.block_reader() for file in files]
-        self._times: list[BlockReader] = []
-        if first.level == "frame":
-            self._times = [first.block_reader("index"), first.block_reader("seconds")]
+        framed = first.level == "frame"
+        self._times = [first.block_reader("index"), first.block_reader("seconds")] if framed else []
         self._orders = [None, *(_order(first, other) for other in files[1:])]
 
     def write(self, writer: FeatureFileWriter) -> Iterator[None]:
@@ -89,9 +88,8 @@ def _l2_normalized(rows: NDArray[Any]) -> NDArray[np.float32]:
 
 def _order(first: FeatureReader, other: FeatureReader) -> NDArray[np.int64] | None:
     """For each id of the first file its row in the other; None where the order is the same, as it mostly is."""
-    # Not the ids: as text those of millions of frames would fill the memory.
-    alike = [(first.videos, other.videos), (first.offsets, other.offsets)] if first.level == "frame" else []
-    if alike and all(np.array_equal(*sides) for sides in alike) and _same_index(first, other):
+    # Not by the ids, if it can be helped: as text those of millions of frames would fill the memory.
+    if first.level == "frame" and _same_frames(first, other):
         return None
     if len(first.ids) == len(other.ids) and (first.ids == other.ids).all():
         return None
@@ -106,8 +104,10 @@ def _order(first: FeatureReader, other: FeatureReader) -> NDArray[np.int64] | No
     return np.array([position[id] for id in first.ids], np.int64)
 
 
-def _same_index(first: FeatureReader, other: FeatureReader) -> bool:
-    """Whether two files with equally many frames have the same frames."""
+def _same_frames(first: FeatureReader, other: FeatureReader) -> bool:
+    """Whether two files of frame level have the same rows in the same order."""
+    if not (np.array_equal(first.videos, other.videos) and np.array_equal(first.offsets, other.offsets)):
+        return False
     total = first.features.shape[0]
     a, b = first.block_reader("index"), other.block_reader("index")
     blocks = ((start, min(start + INDEX_BLOCK, total)) for start in range(0, total, INDEX_BLOCK))

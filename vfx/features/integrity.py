@@ -17,8 +17,6 @@ from vfx.system import worker_pool
 PATIENCE = 300.0  # seconds for a block, since disks of a network may stall
 MEMORY = 2 << 30  # bytes; a block takes some ten million
 
-Examine = Callable[[Path], Iterator[Finding | int]]
-
 
 def examine(path: Path, *, block_rows: int = BLOCK_ROWS) -> Iterator[Finding | int]:
     """Check a file completely: structure, values, order and digests.
@@ -31,15 +29,12 @@ def examine(path: Path, *, block_rows: int = BLOCK_ROWS) -> Iterator[Finding | i
         What is found, and between it the bytes of each block that was read.
     """
     try:
-        file = schema.open_hdf5(path)
+        with schema.open_hdf5(path) as file:
+            yield from Examination(file, block_rows=block_rows).findings()
     except OutputError as error:
         yield Finding(str(error).removeprefix(f"{path} "))
-        return
-    with file:
-        try:
-            yield from Examination(file, block_rows=block_rows).findings()
-        except schema.H5PY_ERRORS as error:
-            yield Finding(f"damaged: {error}")
+    except schema.H5PY_ERRORS as error:
+        yield Finding(f"damaged: {error}")
 
 
 def examine_digests(path: Path) -> Iterator[Finding | int]:
@@ -60,7 +55,7 @@ def examine_digests(path: Path) -> Iterator[Finding | int]:
 
 def examine_files(
     paths: Sequence[Path],
-    examine: Examine = examine,
+    examine: Callable[[Path], Iterator[Finding | int]] = examine,
     *,
     patience: float = PATIENCE,
     memory: float = MEMORY,

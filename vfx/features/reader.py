@@ -277,10 +277,9 @@ class FeatureReader(Mapping[str, NDArray[Any]]):
         return positions
 
     def _position(self, id: str) -> int:
-        try:
-            return self._positions[id]
-        except KeyError:
-            raise self._unknown(id) from None
+        if id not in self._positions:
+            raise self._unknown(id)
+        return self._positions[id]
 
     def _rows(self, id: object) -> int | slice | None:
         """The row of an id, or the rows of a video; None if the file has no such id."""

@@ -82,8 +82,8 @@ def open_checked(path: Path) -> File:
     Raises:
         OutputError: It is missing or no feature file, and why.
     """
-    file = open_hdf5(path)
-    try:
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(open_hdf5(path))
         with reading(path):
             found = [*problems(file)]
         if found:
@@ -91,9 +91,7 @@ def open_checked(path: Path) -> File:
             raise OutputError(
                 f"{path} is not a feature file that can be used: {'; '.join(found[:MOST_PROBLEMS])}{more}; {REMEDY}"
             )
-    except OutputError:
-        file.close()
-        raise
+        stack.pop_all()
     return file
 
 

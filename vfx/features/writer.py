@@ -71,7 +71,7 @@ class FeatureFileWriter:
         for name, column in others.items():
             self._create(name, column.dtypes[0])
         if level == "frame":
-            self._append("videos/offsets", [0])
+            self._columns["videos/offsets"].append([0])
         self.attributes: dict[str, str] = {
             "schema": SCHEMA,
             "level": level,
@@ -93,28 +93,28 @@ class FeatureFileWriter:
             decoder: The decoder that read it.
         """
         for block in blocks:
-            self._append("features", block.features)
-            self._append("index", block.index)
-            self._append("seconds", block.seconds)
-            self._append("ids", [f"{id}_{i}" for i in block.index])
-        self._append("videos/ids", [id])
-        self._append("videos/decoder", [decoder])
-        self._append("videos/offsets", [self.rows])
+            self._columns["features"].append(block.features)
+            self._columns["index"].append(block.index)
+            self._columns["seconds"].append(block.seconds)
+            self._columns["ids"].append([f"{id}_{i}" for i in block.index])
+        self._columns["videos/ids"].append([id])
+        self._columns["videos/decoder"].append([decoder])
+        self._columns["videos/offsets"].append([self.rows])
 
     def add_rows(self, ids: Sequence[str], features: NDArray[Any]) -> None:
         """Video or segment level: add rows, (n, D) or (n, 10, D), with their ids."""
-        self._append("ids", ids)
-        self._append("features", features)
+        self._columns["ids"].append(ids)
+        self._columns["features"].append(features)
 
     def add_chunk(self, id: str, chunk: Chunk) -> None:
         """Say that the file holds only this chunk of a video. Only parts of an unfinished output may."""
         if "chunks" not in self._columns:
             self._create("chunks", CHUNK, chunk=64)
-        self._append("chunks", [(id, *chunk)])
+        self._columns["chunks"].append([(id, *chunk)])
 
     def add_failures(self, failures: list[Failure]) -> None:
         """Add what could not be read completely."""
-        self._append("failures", [tuple(map(_storable, failure)) for failure in failures])
+        self._columns["failures"].append([tuple(map(_storable, failure)) for failure in failures])
 
     def __enter__(self) -> FeatureFileWriter:
         return self
@@ -151,9 +151,6 @@ class FeatureFileWriter:
         options = {"maxshape": (None, *shape), "chunks": (chunk, *shape)}
         data = self._in_thread(self._file.create_dataset, name, (0, *shape), dtype, **options)
         self._columns[name] = _Column(data, dtype, buffer, self._thread, self._target)
-
-    def _append(self, name: str, values: Any) -> None:
-        self._columns[name].append(values)
 
     def _in_thread(self, work: Callable[..., T], *arguments: Any, **options: Any) -> T:
         return self._thread.submit(work, *arguments, **options).result()

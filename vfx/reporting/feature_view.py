@@ -95,7 +95,7 @@ def _facts(study: Study) -> dict[str, str]:
     facts[f"{file.level}s"] = f"{stats.rows:,}"
     facts["dimensions"] = f"{stats.dims:,}" + (f" × {shape[1]} crops" if len(shape) == 3 else "")
     facts["type"] = file.features.dtype.name
-    facts["on disk"] = nbytes(study.bytes)
+    facts["on disk"] = nbytes(file.path.stat().st_size)
     if stats.timed:
         untimed = "" if stats.timed == stats.videos else f" of {stats.timed:,} videos"
         facts["video"] = duration(stats.seconds) + untimed

@@ -48,7 +48,6 @@ class Study:
 
     Args:
         file: The feature.
-        bytes: The size of the file.
         statistics: Of all rows.
         map: A sample of the rows on a plane.
         layout: The map's points on the page.
@@ -64,7 +63,6 @@ class Study:
     """
 
     file: FeatureFile
-    bytes: int
     statistics: Statistics
     map: Map
     layout: MapLayout
@@ -91,7 +89,9 @@ def study(file: FeatureFile, options: Options) -> Study:
     ids = [id.decode("utf-8", "replace") for id in read_rows(file, "ids", map_.rows)]
     videos, seconds = ids, [float("nan")] * len(ids)
     keys: list[FrameKey | None] = [None] * len(ids)
+    similarities: list[SelfSimilarity] = []
     if file.level == "frame":
+        similarities = self_similarities(file, size=options.videos, seed=options.seed)
         index = read_rows(file, "index", map_.rows).tolist()
         videos = [id.rpartition("_")[0] for id in ids]
         seconds = read_rows(file, "seconds", map_.rows).tolist()
@@ -100,10 +100,8 @@ def study(file: FeatureFile, options: Options) -> Study:
         keys = [(id, MIDDLE) for id in ids]
     groups = np.unique(np.array(videos, object), return_inverse=True)[1]
     pairs, pair_count = near_duplicates(vectors, groups, threshold=options.duplicate, most=PAIRS)
-    frame_level = file.level == "frame"
     return Study(
         file=file,
-        bytes=file.path.stat().st_size,
         statistics=statistics,
         map=map_,
         layout=lay_out(map_.points, most=MAP_PICTURES, seed=options.seed),
@@ -112,7 +110,7 @@ def study(file: FeatureFile, options: Options) -> Study:
         keys=keys,
         seconds=seconds,
         groups=groups,
-        similarities=self_similarities(file, size=options.videos, seed=options.seed) if frame_level else [],
+        similarities=similarities,
         pairs=pairs,
         pair_count=pair_count,
         intervals=throughput.read(file.path.parent / throughput.NAME),

@@ -48,7 +48,7 @@ def histogram(edges: NDArray[np.float64], counts: NDArray[np.int64], *, unit: st
     svg, x, y = _frame(float(edges[0]), float(edges[-1]), float(counts.max()), whole=whole)
     for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True):
         if count:
-            span = f"{_whole(low, high)}" if whole else f"{number(low)} to {number(high)}"
+            span = _whole(low, high) if whole else f"{number(low)} to {number(high)}"
             bar = SubElement(svg, "rect", {"class": "bar", **_box(x(low) + 0.5, y(count), x(high) - 0.5, y(0))})
             SubElement(bar, "title").text = f"{span}: {count:,} {unit}"
     return tostring(svg, encoding="unicode")

@@ -61,13 +61,13 @@ class About:
     queries: int
 
 
+@dataclass(frozen=True)
 class Index:
     """An index of a feature, read from the disk as it is searched."""
 
-    def __init__(self, file: FeatureFile, shards: list[Any], about: About) -> None:
-        self._file = file
-        self._shards = shards
-        self.about = about
+    file: FeatureFile
+    shards: list[Any]
+    about: About
 
     def nearest(
         self,
@@ -98,11 +98,11 @@ class Index:
         while True:
             rows = self._candidates(units, min(count, total), without, probes or self.about.probes)
             best = TopK(k, offsets)
-            best.add(rows, cosines(units, read_normalized(self._file, rows))[0])
+            best.add(rows, cosines(units, read_normalized(self.file, rows))[0])
             if len(best.hits) == k:
                 return best.hits
             if len(rows) < count:
-                return nearest(self._file, units, k=k, without=[without], offsets=offsets)[0]
+                return nearest(self.file, units, k=k, without=[without], offsets=offsets)[0]
             count *= 4  # many of one video
 
     def _candidates(self, units: NDArray[np.float32], count: int, without: Span, probes: int) -> NDArray[np.int64]:
@@ -110,7 +110,7 @@ class Index:
         own = faiss.IDSelectorRange(*without)
         others = faiss.IDSelectorNot(own)  # both must live as long as the search
         options = faiss.SearchParametersIVF(nprobe=probes, sel=others)
-        found = [shard.search(units, count, params=options) for shard in self._shards]
+        found = [shard.search(units, count, params=options) for shard in self.shards]
         values, rows = (np.concatenate([each[n][0] for each in found]) for n in (0, 1))
         order = np.argsort(-values, kind="stable")[:count]
         return np.sort(rows[order][rows[order] >= 0])

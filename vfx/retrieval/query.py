@@ -71,11 +71,6 @@ def query_by_id(file: FeatureFile, kind: str, id: str, seconds: float | None = N
     return _whole_video(file, id) if seconds is None else _frame_at(file, id, seconds)
 
 
-def query_by_image(path: Path, image: Image.Image, vector: NDArray[np.floating]) -> Query:
-    """A picture, and the row that it would have in the feature."""
-    return Query(path.name, vector, picture=image)
-
-
 def open_image(path: Path, limits: Limits) -> Image.Image:
     """Open a picture as RGB, turned upright as its EXIF orientation says.
 

@@ -67,6 +67,7 @@ def find_nearest(
         UsageError: FAISS is asked for, and is not installed, or not for such a query or feature.
         OutputError: The file is damaged.
     """
+    total = file.features.shape[0]
     if query.whole_video:
         if index == "faiss":
             raise UsageError(f"index=faiss cannot compare whole videos: pool first, and search in mean_{file.feature}")
@@ -74,9 +75,18 @@ def find_nearest(
         hits = exact_search.nearest_videos(file, query.vector, k=top, without=own)
         how = f"exact, means of {len(file)} videos"
     else:
-        hits, how = _nearest_rows(
-            file, query, top=top, same_video=same_video, one_per_video=one_per_video, by_faiss=_by_faiss(file, index)
-        )
+        offsets = file.offsets if one_per_video else None
+        without = NO_ROWS if same_video else query.own_rows
+        # At the other levels the query's own row is left out afterwards.
+        k = top + int(file.level != "frame" and query.own_id is not None)
+        if index == "faiss" or (index == "auto" and total >= faiss_index.LARGE):
+            found = faiss_index.open_index(file)
+            hits = found.nearest(query.vector, k=k, without=without, offsets=offsets)
+            recall = f"recall@{faiss_index.TOP} {found.about.recall:.3f} by {found.about.queries} queries"
+            how = f"faiss, {total:,} rows, {recall}"
+        else:
+            (hits,) = exact_search.nearest(file, query.vector[None], k=k, without=[without], offsets=offsets)
+            how = f"exact, {total:,} rows"
     return _results(file, query, hits, same_video=same_video)[:top], how
 
 
@@ -90,27 +100,6 @@ def to_text(results: Sequence[Result], suffix: str) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _by_faiss(file: FeatureFile, index: str) -> bool:
-    return index == "faiss" or (index == "auto" and file.features.shape[0] >= faiss_index.LARGE)
-
-
-def _nearest_rows(
-    file: FeatureFile, query: Query, *, top: int, same_video: bool, one_per_video: bool, by_faiss: bool
-) -> tuple[list[Hit], str]:
-    total = file.features.shape[0]
-    offsets = file.offsets if one_per_video else None
-    without = NO_ROWS if same_video else query.own_rows
-    # At the other levels the query's own row is left out afterwards.
-    k = top + int(file.level != "frame" and query.own_id is not None)
-    if by_faiss:
-        index = faiss_index.open_index(file)
-        hits = index.nearest(query.vector, k=k, without=without, offsets=offsets)
-        recall = f"recall@{faiss_index.TOP} {index.about.recall:.3f} by {index.about.queries} queries"
-        return hits, f"faiss, {total:,} rows, {recall}"
-    (hits,) = exact_search.nearest(file, query.vector[None], k=k, without=[without], offsets=offsets)
-    return hits, f"exact, {total:,} rows"
 
 
 def _results(file: FeatureFile, query: Query, hits: list[Hit], *, same_video: bool) -> list[Result]:
