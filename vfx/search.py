@@ -180,10 +180,9 @@ def _stored_node(file: FeatureFile, key: str, *, package: str) -> DictConfig:
 
 def _log(file: FeatureFile, query: Query, results: list[Result], how: str) -> None:
     kind = "video" if query.whole_video else str(file.level)
-    rows = [("", "score", kind, "time")]
-    rows += [(str(result.rank), f"{result.score:.4f}", result.id, _time(result)) for result in results]
+    rows = [(str(result.rank), f"{result.score:.4f}", result.id, _time(result)) for result in results]
     log.info("%d nearest to %s in %s (%s)", len(results), query.name, file.feature, how)
-    for line in table(rows, align=">"):
+    for line in table([("", "score", kind, "time"), *rows], align=">"):
         log.info("%s", line)
 
 

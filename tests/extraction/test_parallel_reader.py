@@ -87,7 +87,7 @@ def test_a_librarys_surprise_costs_its_video_alone(num_workers: int) -> None:
     assert ends.keys() == {s.id for s in SOURCES}
     assert sorted(v for v, span in ends.items() if span.failures) == ["v03", "v04"]
     bad = ends["v03"]
-    assert bad.start  # the rows that came before are void
+    assert bad.first  # the rows that came before are void
     assert bad.failures[0].error.startswith("unexpected ArithmeticError: no sense (test_parallel_reader.py:")
     assert ends["v04"].failures[0].error == "it takes more memory than limits.memory_gb allows"
 
@@ -115,7 +115,7 @@ def test_a_video_that_takes_its_process_down_costs_itself_alone() -> None:
         "v06": "no frame for 5 s",
     }
     for video in reasons:
-        assert ends[video].start  # the rows that came before are void
+        assert ends[video].first  # the rows that came before are void
         assert [span.first for span in spans if span.video == video].count(True) == 4  # twice read, twice taken back
     assert counters.done_cost == sum(s.cost for s in SOURCES)
 

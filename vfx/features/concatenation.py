@@ -43,8 +43,7 @@ class Concatenation:
             )
         self.shape = (*first.features.shape[1:-1], sum(file.features.shape[-1] for file in files))
         self._readers = [file.block_reader() for file in files]
-        framed = first.level == "frame"
-        self._times = [first.block_reader("index"), first.block_reader("seconds")] if framed else []
+        self._times = [first.block_reader("index"), first.block_reader("seconds")] if first.level == "frame" else []
         self._orders = [None, *(_order(first, other) for other in files[1:])]
 
     def write(self, writer: FeatureFileWriter) -> Iterator[None]:

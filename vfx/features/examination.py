@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -70,13 +70,10 @@ class Examination:
         digests = {checksums.ATTRIBUTES: checksums.attributes_digest(attributes)}
         for name in columns:
             if schema.column_problem(self._file, name) is None:
-                digest = checksums.ColumnDigest()
                 try:
-                    yield from self.column(name, digest)
+                    digests[name] = yield from self.column(name)
                 except schema.H5PY_ERRORS as error:
                     yield Finding(f"{name}: cannot be read: {error}")
-                else:
-                    digests[name] = digest.hexdigest()
         yield from changed(attributes, digests, set(columns))
         if not problems and digests.keys() >= columns.keys():
             yield from self._videos_and_frames() if level == "frame" else self._unique_ids()
@@ -84,16 +81,18 @@ class Examination:
             if count > SHOWN:
                 yield Finding(f"{subject}: {rule}: {count} rows in all", rule not in self._excused)
 
-    def column(self, name: str, digest: checksums.ColumnDigest) -> Iterator[Finding | int]:
-        """Read a column into its digest, and check each of its rows by itself."""
+    def column(self, name: str, *, by_rules: bool = True) -> Generator[Finding | int, None, str]:
+        """Read a column, and check each of its rows by itself if `by_rules`. Returns the digest of the column."""
+        digest = checksums.ColumnDigest()
         data = self._file[name]
         size = min(self._block_rows, max(1, BLOCK_BYTES // math.prod((data.dtype.itemsize, *data.shape[1:]))))
         for start in range(0, len(data), size):
             rows = data[start : start + size]
             digest.update(rows)
-            for rule, broken in _broken_rules(name, rows):
+            for rule, broken in _broken_rules(name, rows) if by_rules else ():
                 yield from self._broken(name, rule, (start + broken).tolist())
             yield rows.nbytes
+        return digest.hexdigest()
 
     def _attributes(self, attributes: Mapping[str, str]) -> Iterator[Finding]:
         strange = set(self._file.attrs) - set(schema.ATTRIBUTES)

@@ -30,7 +30,6 @@ STAGES = 8  # of failures that are named
 
 def feature_view(study: Study, gallery: Gallery, number_: int) -> dict[str, Any]:
     """The variables of the template for one feature, the `number_`-th of the report."""
-    map_ = _map(study, gallery)
     low = min((float(video.cosines.min()) for video in study.similarities), default=0.0)
     videos = [_self_similarity(video, gallery, low) for video in study.similarities]
     stats = study.statistics
@@ -40,7 +39,7 @@ def feature_view(study: Study, gallery: Gallery, number_: int) -> dict[str, Any]
         "level": study.file.level,
         "unit": study.file.level,
         "facts": _facts(study),
-        **map_,
+        **_map(study, gallery),
         "strips": videos,
         "low": f"{low:.2f}",
         "pairs": [_pair(pair, study, gallery) for pair in study.pairs],
@@ -67,9 +66,8 @@ def _map(study: Study, gallery: Gallery) -> dict[str, Any]:
     pictures = {i: picture for i, key in enumerate(study.keys) if (picture := gallery[key]) is not None}
     names = sorted(set(study.videos))
     coloured = study.file.level == "frame" and len(names) <= COLOURS
-    colours = COLOURS if coloured else None
     return {
-        "map": draw_map(study.layout, study.groups.tolist(), pictures, colours=colours),
+        "map": draw_map(study.layout, study.groups.tolist(), pictures, colours=COLOURS if coloured else None),
         "legend": [(g, shorten(name)) for g, name in enumerate(names)] if coloured and len(names) > 1 else [],
         "sampled": len(study.ids),
         "pictured": len(pictures),
@@ -164,10 +162,11 @@ def _work(intervals: list[Interval]) -> dict[str, Any] | None:
         name: [min(1.0, getattr(interval, name) / interval.work) for interval in intervals]
         for name in ("network", "waiting", "writing")
     }
-    rates = [interval.frames / interval.seconds for interval in intervals]
     work = sum(interval.work for interval in intervals)
     return {
-        "rates": svg_charts.steps(lengths, rates, unit="frames a second", breaks=breaks),
+        "rates": svg_charts.steps(
+            lengths, [i.frames / i.seconds for i in intervals], unit="frames a second", breaks=breaks
+        ),
         "shares": svg_charts.stacked_shares(lengths, list(parts.items()), breaks=breaks),
         "totals": {name: f"{100 * sum(getattr(each, name) for each in intervals) / work:.0f} %" for name in parts},
         "runs": len(breaks) + 1,
