@@ -59,7 +59,7 @@ def draw(query: Cell, hits: Sequence[Cell], *, title: str, note: str) -> Image.I
     return sheet
 
 
-def save(sheet: Image.Image, target: Path, *, quality: int = 90) -> None:
+def save(sheet: Image.Image, target: Path, *, quality: int) -> None:
     """Write a sheet to a file, whole or not at all: PNG for the suffix `.png`, else JPEG of this quality.
 
     Raises:
