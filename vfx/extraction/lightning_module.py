@@ -119,14 +119,15 @@ class Extractor(LightningModule):
                 ) from error
 
     def default_batch_size(self) -> int:
-        """Frames a batch that suit the device.
-
-        On a GPU, the least number of frames, of those that make SIZES images, from which on more make it no faster.
-        """
+        """Frames a batch that suit the device."""
         if self.device.type == "cpu":
             return max(1, CPU_IMAGES // self.crops)
         if any(encoder.compiles for encoder in self._encoders):
             return max(1, COMPILED_IMAGES // self.crops)  # each size would be compiled
+        return self.find_batch_size()
+
+    def find_batch_size(self) -> int:
+        """The least number of frames, of those that make SIZES images, from which on more make it no faster."""
         best, rate = 1, 0.0
         for images in SIZES:
             frames = max(1, images // self.crops)
