@@ -33,7 +33,7 @@ def test_rows_that_hardly_differ_lie_on_a_line_or_a_point(rows: np.ndarray, rank
 
 
 def test_a_map_of_a_file_is_that_of_its_rows(toy_features: FeatureFile) -> None:
-    found = draw_map(toy_features)
+    found = draw_map(toy_features, size=2000)
     rows = normalize(toy_features.features[:])
     np.testing.assert_array_equal(found.rows, np.arange(len(rows)))
     np.testing.assert_allclose(found.plane.shares, principal(rows)[1], rtol=1e-4)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vfx.analysis.rows import SAMPLE_ROWS, read_normalized, sample_rows
+from vfx.analysis.rows import read_normalized, sample
 from vfx.features.reader import FeatureReader
+
+SAMPLE_BYTES = 64 << 20  # of the sampled rows, as float32
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,15 @@ class Map:
     plane: Plane
 
 
-def draw_map(file: FeatureReader, *, size: int = SAMPLE_ROWS, seed: int = 0) -> Map:
-    """Make a map of at most `size` rows of a file, drawn by `seed`.
+def draw_map(file: FeatureReader, *, size: int, seed: int = 0) -> Map:
+    """Make a map of at most `size` rows of a file, drawn by `seed`; of fewer where they would take more than
+    SAMPLE_BYTES.
 
     Raises:
         OutputError: The file is damaged.
     """
-    rows = sample_rows(file, size=size, seed=seed)
+    total, dims = int(file.features.shape[0]), int(file.features.shape[-1])
+    rows = sample(total, min(size, max(2, SAMPLE_BYTES // (4 * dims))), seed=seed)
     vectors = read_normalized(file, rows)
     plane = fit_plane(vectors)
     return Map(rows, plane.project(vectors), plane)

@@ -11,20 +11,8 @@ from numpy.typing import NDArray
 from vfx.features import schema
 from vfx.features.reader import FeatureReader
 
-SAMPLE_ROWS = 2000
-SAMPLE_BYTES = 64 << 20  # of the sampled rows, as float32
 COLUMN_ROWS = 1 << 16  # of a column that is read at once
 GAP = 64  # rows between two wanted ones that are read with them rather than skipped
-
-
-def sample_rows(file: FeatureReader, *, size: int = SAMPLE_ROWS, seed: int = 0) -> NDArray[np.int64]:
-    """Draw at most `size` rows of a file, or fewer where they would take more than SAMPLE_BYTES.
-
-    Returns:
-        Their positions, ascending.
-    """
-    most = SAMPLE_BYTES // (4 * int(file.features.shape[-1]))
-    return sample(file.features.shape[0], min(size, max(2, most)), seed=seed)
 
 
 def sample(total: int, size: int, *, seed: int = 0) -> NDArray[np.int64]:
