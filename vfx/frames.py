@@ -55,12 +55,12 @@ def frames(config: DictConfig) -> Path:
     collection = find_collection(config.collection, config.rootpath)
     images = collection.root / "ImageData"
     cutter = _cutter(config, images)
-    num_workers = _workers(config.num_workers)
+    workers = cores() if config.num_workers is None else validation.whole("num_workers", config.num_workers, least=0)
     check_decoder(config.decoder)
     videos = collection.videos()
     if "file" in config.sampler:
         check_videos(config.sampler.file, {video.id for video in videos})
-    cut = partial(cut_all, num_workers=num_workers, limits=build(config.limits))
+    cut = partial(cut_all, num_workers=workers, limits=build(config.limits))
     with lock_folder(images):
         log_to_files(collection.root / "frames.log")
         for folder in remove_leftovers(images):
@@ -91,12 +91,6 @@ def _cutter(config: DictConfig, images: Path) -> Cutter:
     format = ImageFormat(config.format, config.quality, config.short_side)
     recipe = {"sampler": recipe_entry(config.sampler), **format.recipe()}
     return Cutter(images, sample, config.decoder, format, recipe, build(config.limits))
-
-
-def _workers(num_workers: int | None) -> int:
-    if num_workers is None:
-        return cores()
-    return validation.whole("num_workers", num_workers, least=0)
 
 
 def _check(plan: CutPlan, images: Path, recipe: Mapping[str, Any]) -> None:
@@ -133,7 +127,16 @@ def _cut(todo: Sequence[VideoSource], cut: CutAll, cutter: Cutter) -> list[Cut]:
     start = time.monotonic()
     cuts = list(_watched(cut(todo, cutter), todo))
     remove_leftovers(cutter.images)  # of workers that were brought down
-    log.info("%s", _summary(cuts, time.monotonic() - start))
+    seconds = time.monotonic() - start
+    written, failures = sum(c.cut for c in cuts), sum(bool(c.problem) for c in cuts)
+    log.info(
+        "%d videos, %d frames in %s (%.1f frames/s); failures: %s",
+        len(cuts),
+        written,
+        interval(seconds),
+        written / max(1e-9, seconds),
+        failures or "none",
+    )
     return cuts
 
 
@@ -148,14 +151,6 @@ def _watched(cuts: Iterable[Cut], todo: Sequence[VideoSource]) -> Iterator[Cut]:
             counts = f"{videos}/{len(todo)} videos, {frames} frames"
             bar.show(done, counts, f"{bar.rate(frames):.1f} frames/s, {failures} failures")
             yield cut
-
-
-def _summary(cuts: list[Cut], seconds: float) -> str:
-    frames = sum(c.cut for c in cuts)
-    return (
-        f"{len(cuts)} videos, {frames} frames in {interval(seconds)}"
-        f" ({frames / max(1e-9, seconds):.1f} frames/s); failures: {sum(bool(c.problem) for c in cuts) or 'none'}"
-    )
 
 
 def _list_failures(cuts: Iterable[Cut], listing: Path) -> int:

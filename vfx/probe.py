@@ -49,7 +49,8 @@ def probe(config: DictConfig) -> Path:
     sample = build(config.sampler)
     sample(Timeline(np.empty(0), np.empty(0, bool)))  # refuses options out of range before any work
     prober = Prober(collection.root, sample, build(config.limits), packets=config.packets, decode=config.decode)
-    processes = _processes(config.num_workers)
+    # At least one: a bad video may take its process down.
+    workers = cores() if config.num_workers is None else validation.whole("num_workers", config.num_workers, least=1)
     videos, others = collection.files()
     if "file" in config.sampler:
         check_videos(config.sampler.file, {video.id for video in videos})
@@ -59,7 +60,7 @@ def probe(config: DictConfig) -> Path:
     with lock_folder(path.parent):
         log_to_files(path.with_name("probe.log"))
         remove_leftovers(path.parent)
-        write_table(_watched(probe_all(videos, prober, processes=processes), videos, summary), path)
+        write_table(_watched(probe_all(videos, prober, processes=workers), videos, summary), path)
         width = shutil.get_terminal_size((WIDTH, 0)).columns
         log.info("%s", "\n".join(summary.lines(collection.name, others, width=width, path=str(path))))
         if config.packets:
@@ -82,12 +83,6 @@ def _check(config: DictConfig) -> None:
     if config.writer.dtype not in ("float32", "float16"):
         raise UsageError(f"writer.dtype ({config.writer.dtype}) must be float32 or float16")
     validation.whole("show", config.show, least=0)
-
-
-def _processes(num_workers: int | None) -> int:
-    if num_workers is None:
-        return cores()
-    return validation.whole("num_workers", num_workers, least=1)  # a bad video may take its process down
 
 
 def _dim(config: DictConfig) -> int:

@@ -16,7 +16,7 @@ from tests.conftest import LIMITS
 from tests.probing.test_prober import facts
 from vfx.collection.collection import Collection
 from vfx.collection.source import VideoSource
-from vfx.probing.parallel import Tasks, probe_all
+from vfx.probing.parallel import probe_all, tasks_of
 from vfx.probing.prober import Prober, Task
 from vfx.probing.record import Record
 from vfx.sampling.samplers import half_second
@@ -24,9 +24,7 @@ from vfx.sampling.samplers import half_second
 
 def test_files_of_one_size_are_to_be_digested_and_those_of_one_id_know_each_other() -> None:
     sources = [VideoSource(id, f"{n}", size) for n, (id, size) in enumerate([("a", 5), ("a", 0), ("b", 5), ("c", 0)])]
-    tasks = Tasks(sources)
-    assert len(tasks) == 4
-    assert [(t.number, t.digest, t.same) for t in tasks] == [
+    assert [(t.number, t.digest, t.same) for t in tasks_of(sources)] == [
         (0, True, "1"),
         (1, False, "0"),
         (2, True, ""),

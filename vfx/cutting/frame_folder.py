@@ -32,12 +32,6 @@ def temporary_folder(images: Path, id: str) -> Path:
     return images / f".{id}.{uuid.uuid4().hex[:8]}.tmp"
 
 
-def has_place(images: Path, id: str) -> bool:
-    """Whether a video's folder can have its name: no file has it, and no link, which a folder could not replace."""
-    folder = images / id
-    return not folder.is_symlink() and (folder.is_dir() or not folder.exists())
-
-
 def publish(temporary: Path, final: Path, id: str) -> None:
     """Give a finished folder its final name, so that no crash can leave the name without the content.
 

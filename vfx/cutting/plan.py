@@ -9,7 +9,6 @@ from typing import Any
 
 from vfx.collection.collection import Collection
 from vfx.collection.source import VideoSource
-from vfx.cutting.frame_folder import has_place
 from vfx.cutting.record import Cut, read_record
 from vfx.errors import NoFramesError, OutputError
 from vfx.text import SHOWN
@@ -73,7 +72,9 @@ def plan_cuts(collection: Collection, videos: Sequence[VideoSource], images: Pat
 
 def check_places(images: Path, ids: Iterable[str]) -> None:
     """Raise OutputError where videos' folders could not have their names once they are cut."""
-    taken = [str(images / id) for id in ids if not has_place(images, id)]
+    folders = [images / id for id in ids]
+    # A link to a folder is in the way too: no folder could replace it.
+    taken = [str(folder) for folder in folders if folder.is_symlink() or (folder.exists() and not folder.is_dir())]
     if taken:
         raise OutputError(
             f"{len(taken)} names in {images} that folders of frames must have are those of links or files; remove or"

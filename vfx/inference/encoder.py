@@ -146,7 +146,9 @@ class Encoder(nn.Module):
         while True:
             count = min(self._max_crops or len(crops), len(crops))
             try:
-                return torch.cat([self._forward_crops(some) for some in crops.split(count)])
+                return torch.cat(
+                    [self.run(self.network_input(some))[: len(some)].float() for some in crops.split(count)]
+                )
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -164,18 +166,15 @@ class Encoder(nn.Module):
             if crops.is_cuda:
                 torch.cuda.empty_cache()
 
-    def _forward_crops(self, crops: torch.Tensor) -> torch.Tensor:
-        """(B,h,w,3) uint8 -> (B,D) float32."""
-        return self.run(self.network_input(crops))[: len(crops)].float()
-
     def network_input(self, crops: torch.Tensor) -> torch.Tensor:
         """Crops (B,h,w,3) uint8 as `run` takes them: (B,3,h,w), normalised, in the network's dtype and memory layout.
 
         After `pad_batches`, a smaller batch is padded with zeros.
         """
-        images = normalize(crops, self._transform)
-        # precision=bf16-true and the like convert the network itself
-        images = images.to(self._dtype())
+        some = next(self.body.parameters())
+        # Under autocast a network takes float32; precision=bf16-true and the like convert the network itself.
+        dtype = torch.float32 if torch.is_autocast_enabled(some.device.type) else some.dtype
+        images = normalize(crops, self._transform).to(dtype)
         if self._padded_size is not None and len(images) < self._padded_size:
             images = torch.cat([images, images.new_zeros(self._padded_size - len(images), *images.shape[1:])])
         return images.contiguous(memory_format=self._memory_format)
@@ -183,8 +182,3 @@ class Encoder(nn.Module):
     def run(self, images: torch.Tensor) -> torch.Tensor:
         """The network alone, as `optimize` left it: images (B,3,h,w) -> (B,D)."""
         return self._run[0](images)
-
-    def _dtype(self) -> torch.dtype:
-        if torch.is_autocast_enabled(next(self.body.parameters()).device.type):
-            return torch.float32
-        return next(self.body.parameters()).dtype

@@ -96,18 +96,12 @@ class SynchronousExecutor:
     depth = 0
 
     def submit(self, work: Work) -> Pending:
-        return _Done([features.cpu().numpy() for features in work()])
+        done: Future[tuple[Arrays, float]] = Future()
+        done.set_result(([features.cpu().numpy() for features in work()], 0.0))
+        return done
 
     def close(self) -> None:
         pass
-
-
-class _Done:
-    def __init__(self, arrays: Arrays) -> None:
-        self._arrays = arrays
-
-    def result(self) -> tuple[Arrays, float]:
-        return self._arrays, 0.0
 
 
 @contextmanager

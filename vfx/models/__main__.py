@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import chain
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from vfx import CONF_DIR
 from vfx.cli import command
@@ -49,7 +49,7 @@ def models(config: DictConfig) -> Networks:
     """
     if config.format not in ("table", "tsv"):
         raise UsageError(f"format ({config.format}) must be table or tsv")
-    own = [_configured(path.stem) for path in sorted((CONF_DIR / "model").glob("*.yaml")) if path.stem not in OPEN]
+    own = [configured(path) for path in sorted((CONF_DIR / "model").glob("*.yaml")) if path.stem not in OPEN]
     if config.filter is None:
         return Networks(own, list(other_weights(own)), config.format)
     pattern = str(config.filter)
@@ -62,12 +62,6 @@ def models(config: DictConfig) -> Networks:
         nearest = f"; nearest: {', '.join(near)}" if near else ""
         raise UsageError(f"filter ({config.filter}) is part of no network's name{nearest}; filter=* lists all")
     return Networks(found, format=config.format)
-
-
-def _configured(option: str) -> Entry:
-    content = OmegaConf.load(CONF_DIR / "model" / f"{option}.yaml")
-    assert isinstance(content, DictConfig)
-    return configured(option, f"{content.name},{content.get('layer', 'pre_logits')}")
 
 
 def _cells(entry: Entry) -> tuple[str, ...]:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from huggingface_hub.constants import HF_HUB_CACHE
+from omegaconf import OmegaConf
 
 from vfx.system import fast_imports
 
@@ -30,11 +32,11 @@ class Facts:
         origin: Where the weights come from.
     """
 
-    dim: int | None
-    pixels: int | None
-    parameters: int | None
-    licence: str
-    origin: str
+    dim: int | None = None
+    pixels: int | None = None
+    parameters: int | None = None
+    licence: str = ""
+    origin: str = ""
 
 
 # Of the networks of conf/model, by the first part of their feature's name; a test builds each and compares.
@@ -52,7 +54,6 @@ FACTS = {
     "resnext101_32x32d_wsl": Facts(2048, 224, 468_530_472, WSL, f"{PYTORCH}ig_resnext101_32x32-e4b90b00.pth"),
     "resnext101_32x48d_wsl": Facts(2048, 224, 828_411_176, WSL, f"{PYTORCH}ig_resnext101_32x48-3e41cc8a.pth"),
 }
-UNKNOWN = Facts(None, None, None, "", "")
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,12 @@ class Entry:
     weights: Path | None = None
 
 
-def configured(model: str, feature: str) -> Entry:
-    """The entry of an option of conf/model."""
-    facts = FACTS.get(feature.partition(",")[0], UNKNOWN)
-    return Entry(model, feature, facts, find_weights(facts.origin))
+def configured(option: Path) -> Entry:
+    """The entry of an option of conf/model, given by its file."""
+    config: Any = OmegaConf.load(option)
+    facts = FACTS.get(config.name, Facts())
+    feature = f"{config.name},{config.get('layer', 'pre_logits')}"
+    return Entry(option.stem, feature, facts, find_weights(facts.origin))
 
 
 def library_entries(pattern: str) -> Iterator[Entry]:
@@ -90,7 +93,8 @@ def _of_torchvision(pattern: str) -> Iterator[Entry]:
         if fnmatchcase(name, pattern):
             weights = models.get_model_weights(name).DEFAULT
             licence = weights.meta.get("license", "BSD-3-Clause").partition("//")[0].strip()
-            facts = Facts(None, weights.transforms().crop_size[0], weights.meta["num_params"], licence, weights.url)
+            pixels, parameters = weights.transforms().crop_size[0], weights.meta["num_params"]
+            facts = Facts(pixels=pixels, parameters=parameters, licence=licence, origin=weights.url)
             yield Entry(f"torchvision model.name={name}", f"{name},pre_logits", facts, find_weights(weights.url))
 
 
@@ -99,7 +103,7 @@ def _of_timm(pattern: str) -> Iterator[Entry]:
     for name in timm.list_pretrained(pattern):
         known = timm.get_pretrained_cfg(name)
         origin = f"{HUB}{known.hf_hub_id}" if known.hf_hub_id else known.url or ""
-        facts = Facts(None, known.input_size[-1], None, known.license or "unknown", origin)
+        facts = Facts(pixels=known.input_size[-1], licence=known.license or "unknown", origin=origin)
         yield Entry(f"timm model.name={name}", f"{name},pre_logits", facts, find_weights(origin))
 
 
@@ -111,10 +115,10 @@ def other_weights(listed: Iterable[Entry]) -> Iterator[Entry]:
         origin = f"{HUB}timm/{name}"
         found = find_weights(origin)
         if found is not None and found not in known:
-            yield Entry(f"timm model.name={name}", f"{name},pre_logits", Facts(None, None, None, "", origin), found)
+            yield Entry(f"timm model.name={name}", f"{name},pre_logits", Facts(origin=origin), found)
     for path in sorted(torch_hub_cache().glob("*.pth")):
         if path not in known:
-            yield Entry("", "", Facts(None, None, None, "", f"{PYTORCH}{path.name}"), path)
+            yield Entry("", "", Facts(origin=f"{PYTORCH}{path.name}"), path)
 
 
 def find_weights(origin: str) -> Path | None:

@@ -43,8 +43,7 @@ def module_versions(state: Mapping[str, Any]) -> dict[str, Any]:
 
 def with_versions(state: OrderedDict[str, Tensor], versions: dict[str, Any]) -> StateDict:
     """`state`, made to carry these versions."""
-    if versions:
-        state._metadata = versions  # type: ignore[attr-defined]
+    state._metadata = versions  # type: ignore[attr-defined]
     return state
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections import deque
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -15,22 +15,14 @@ from vfx.probing.record import Record
 from vfx.system import worker_pool
 
 
-class Tasks(Sequence[Task]):
-    """All videos of a collection, sorted by id: nothing is held of each beside its source."""
-
-    def __init__(self, sources: list[VideoSource]) -> None:
-        self._sources = sources
-        sizes, counts = np.unique(np.fromiter((s.cost for s in sources), np.int64, len(sources)), return_counts=True)
-        self._shared = set(sizes[(counts > 1) & (sizes > 0)].tolist())
-
-    def __len__(self) -> int:
-        return len(self._sources)
-
-    def __getitem__(self, number: Any) -> Any:
-        source = self._sources[number]
-        near = self._sources[max(0, number - 1) : number] + self._sources[number + 1 : number + 2]
+def tasks_of(sources: list[VideoSource]) -> Iterator[Task]:
+    """A task for each video of a collection, which are sorted by id."""
+    sizes, counts = np.unique(np.fromiter((s.cost for s in sources), np.int64, len(sources)), return_counts=True)
+    shared = set(sizes[(counts > 1) & (sizes > 0)].tolist())
+    for number, source in enumerate(sources):
+        near = sources[max(0, number - 1) : number] + sources[number + 1 : number + 2]
         same = next((other.path for other in near if other.id == source.id), "")
-        return Task(number, source, source.cost in self._shared, same)
+        yield Task(number, source, source.cost in shared, same)
 
 
 def probe_all(sources: list[VideoSource], prober: Prober, *, processes: int) -> Iterator[Record]:
@@ -51,9 +43,8 @@ def probe_all(sources: list[VideoSource], prober: Prober, *, processes: int) -> 
         UsageError: The sampler cannot be used.
         ExtractionError: Processes cannot be started.
     """
-    tasks = Tasks(sources)
     findings = worker_pool.run(
-        tasks,
+        deque(tasks_of(sources)),
         prober,
         processes=processes,
         patience=prober.limits.patience,
@@ -62,7 +53,7 @@ def probe_all(sources: list[VideoSource], prober: Prober, *, processes: int) -> 
     )
     first: dict[str, str] = {}  # digest -> path
     with contextlib.closing(findings):
-        for record in _in_order(_finished(findings, prober), len(tasks)):
+        for record in _in_order(_finished(findings, prober), len(sources)):
             if record.sha256:
                 twin = first.setdefault(record.sha256, record.path)
                 record.twin = twin if twin != record.path else ""

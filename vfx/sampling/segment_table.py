@@ -100,18 +100,16 @@ def check_videos(path: str | Path, known: Container[str]) -> None:
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the number and the fields of each line that should hold a segment."""
-    header_possible = True
+    first = True  # which may be the header
     with path.open(encoding="utf-8-sig") as file:
         try:
             for number, line in enumerate(file, 1):
                 if not line.strip() or line.startswith("#"):
                     continue
                 fields = [field.strip() for field in line.rstrip("\r\n").split("\t")]
-                if header_possible and len(fields) >= 4 and not (_is_number(fields[2]) or _is_number(fields[3])):
-                    header_possible = False
-                    continue
-                header_possible = False
-                yield number, fields
+                if not (first and len(fields) >= 4 and not any(map(_is_number, fields[2:4]))):
+                    yield number, fields
+                first = False
         except UnicodeDecodeError as error:
             raise UsageError(f"{path} is not UTF-8 text: {error}; save it as UTF-8") from error
 
@@ -141,6 +139,9 @@ def rows_of(segment: Segment, seconds: NDArray[np.float64]) -> tuple[slice, bool
     return slice(nearest, nearest + 1), True
 
 
+_cached_table = lru_cache(maxsize=1)(read_segments)  # read once by each worker process
+
+
 def segments(timeline: Timeline, *, file: str, fps: float = 2) -> NDArray[np.int64]:
     """A sampler: `fps` frames per second, and the middle frame of each segment that contains none of these.
 
@@ -164,8 +165,3 @@ def segments(timeline: Timeline, *, file: str, fps: float = 2) -> NDArray[np.int
             inside = rows_of(segment, timeline.seconds)[0]
             middles.append((inside.start + inside.stop) // 2)
     return np.union1d(regular, np.array(middles, np.int64))
-
-
-@lru_cache(maxsize=1)
-def _cached_table(file: str) -> Table:
-    return read_segments(file)  # once per worker process
