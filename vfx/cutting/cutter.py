@@ -16,7 +16,7 @@ from vfx.cutting.frame_folder import publish, remove, temporary_folder
 from vfx.cutting.image_format import ImageFormat
 from vfx.cutting.record import Cut, file_identity, write_record
 from vfx.decoding import Frame, VideoReader
-from vfx.decoding.limits import Limits
+from vfx.decoding.limits import UNLIMITED, Limits
 from vfx.sampling.timeline import Sampler
 from vfx.system.files import write_error
 
@@ -31,7 +31,7 @@ class Cutter:
         decoder: the backend that is tried first, or "auto".
         format: of the frames.
         recipe: written into the folder's record.
-        limits: what the video may ask of the machine; None for no limits.
+        limits: what the video may ask of the machine.
     """
 
     images: Path
@@ -39,7 +39,7 @@ class Cutter:
     decoder: str
     format: ImageFormat
     recipe: Mapping[str, Any]
-    limits: Limits | None = None
+    limits: Limits = UNLIMITED
 
     def __call__(self, source: VideoSource) -> Cut:
         """Cut a video, of which no frame may be there; never raises for a bad video.

@@ -9,10 +9,8 @@ ImageSets/<collection>.txt    the frame ids, sorted as text, as video-cnn-feat h
 
 from __future__ import annotations
 
-import filecmp
 import heapq
 import os
-import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from vfx.collection.collection import Collection
 from vfx.collection.source import VideoSource
 from vfx.cutting.frame_folder import frame_indices
 from vfx.cutting.record import Cut
-from vfx.system.files import replace_durably, writing
+from vfx.system.files import replacing
 
 META = "id.videometa.txt"
 
@@ -92,16 +90,10 @@ def rewrite(path: Path, lines: Iterable[str]) -> None:
 
     Raises OutputError where the disk refuses.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    with writing(path):
+    with replacing(path) as temporary:
         path.parent.mkdir(exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                file.writelines(os.fsencode(f"{line}\n") for line in lines)  # paths as the file system has them
-            if not (path.exists() and filecmp.cmp(temporary, path, shallow=False)):
-                replace_durably(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with temporary.open("wb") as file:
+            file.writelines(os.fsencode(f"{line}\n") for line in lines)  # paths as the file system has them
 
 
 def _sorted_frame_ids(folders: list[VideoSource]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vfx.collection.source import Chunk
 from vfx.decoding import pyav
 from vfx.decoding.frame import Frame
-from vfx.decoding.limits import Limits
+from vfx.decoding.limits import UNLIMITED, Limits
 from vfx.decoding.video_reader import shortfall
 from vfx.sampling.timeline import Timeline
 
@@ -29,7 +29,7 @@ class ChunkReader:
         path: The video file.
         sample: Chooses frame indices from the timeline of the whole video.
         chunk: Which units of the video to read.
-        limits: What the video may ask of the machine; None for no limits.
+        limits: What the video may ask of the machine.
 
     Raises:
         VideoError: While iterating, if anything is wrong with the chunk. Only a `VideoReader` of the whole video can
@@ -45,7 +45,7 @@ class ChunkReader:
         sample: Callable[[Timeline], NDArray[np.int64]],
         chunk: Chunk,
         *,
-        limits: Limits | None = None,
+        limits: Limits = UNLIMITED,
     ) -> None:
         self.stage = self.problem = ""
         self._path = Path(path)
@@ -64,8 +64,7 @@ class ChunkReader:
         if not len(indices):
             return
         for frame in pyav.frames(self._path, timeline, indices):
-            if self._limits is not None:  # the size may have changed on the way
-                self._limits.check_size("a frame", frame.pixels.shape[1], frame.pixels.shape[0])
+            self._limits.check_frame(frame.pixels)
             yield replace(frame, first=frame.index == indices[0])
 
 
@@ -88,7 +87,7 @@ def unit_bounds(timeline: Timeline, total: int) -> list[int]:
     return [0, *np.append(begins, count)[np.searchsorted(begins, shares)].tolist(), count]
 
 
-def cached_timeline(path: Path, limits: Limits | None = None) -> Timeline:
+def cached_timeline(path: Path, limits: Limits = UNLIMITED) -> Timeline:
     """The timeline of a file, cached until another is asked for, as a worker reads several chunks of a video in turn.
 
     Raises:
@@ -99,5 +98,5 @@ def cached_timeline(path: Path, limits: Limits | None = None) -> Timeline:
 
 
 @lru_cache(maxsize=1)
-def _demuxed(path: Path, limits: Limits | None, version: object) -> Timeline:
+def _demuxed(path: Path, limits: Limits, version: object) -> Timeline:
     return pyav.demux(path, limits)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vfx import validation
 from vfx.errors import LimitError
@@ -43,6 +47,10 @@ class Limits:
         if width * height > self.pixels:
             raise LimitError(f"{name} is {width}x{height} pixels, more than limits.pixels ({self.pixels:.0f}) allows")
 
+    def check_frame(self, pixels: NDArray[np.uint8]) -> None:
+        """Raise LimitError if a decoded frame (h,w,3) is larger than `pixels`: sizes may change within a video."""
+        self.check_size("a frame", pixels.shape[1], pixels.shape[0])
+
     def check_count(self, name: str, frames: int) -> None:
         """Raise LimitError if there are more than `frames`."""
         if frames > self.frames:
@@ -52,3 +60,6 @@ class Limits:
         """Raise LimitError if the video is longer than `hours`."""
         if seconds > self.hours * 3600:
             raise LimitError(f"{name} lasts {seconds / 3600:.1f} hours, more than limits.hours ({self.hours:g}) allows")
+
+
+UNLIMITED = Limits(math.inf, math.inf, math.inf, math.inf, math.inf)

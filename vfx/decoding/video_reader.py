@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vfx.decoding import decord, pyav, torchcodec
 from vfx.decoding.file_signature import check_signature
 from vfx.decoding.frame import DamageError, Frame, TimelineError
-from vfx.decoding.limits import Limits
+from vfx.decoding.limits import UNLIMITED, Limits
 from vfx.errors import LimitError, UsageError, VideoError
 from vfx.sampling.timeline import Timeline
 
@@ -70,7 +70,7 @@ class VideoReader:
         path: The video file.
         sample: Chooses frame indices (m,) from the timeline.
         decoder: The backend that is tried first. "auto" is PyAV, which is exact for all files and cheapest.
-        limits: What the video may ask of the machine; None for no limits.
+        limits: What the video may ask of the machine.
 
     Attributes (after the iteration):
         timeline: None if the file could not be opened.
@@ -92,7 +92,7 @@ class VideoReader:
         sample: Callable[[Timeline], NDArray[np.int64]],
         *,
         decoder: str = "auto",
-        limits: Limits | None = None,
+        limits: Limits = UNLIMITED,
     ) -> None:
         check_decoder(decoder)
         self._order = sorted(BACKENDS, key=lambda name: name != decoder)
@@ -154,8 +154,7 @@ class VideoReader:
     def _deliver(self, name: str, frames: Iterator[Frame]) -> Iterator[Frame]:
         """Yield the frames of one backend, and keep account of them."""
         for n, frame in enumerate(frames):
-            if self._limits is not None:  # the size may have changed on the way
-                self._limits.check_size("a frame", frame.pixels.shape[1], frame.pixels.shape[0])
+            self._limits.check_frame(frame.pixels)
             if n == 0:
                 self.decoder = "+".join(filter(None, [self.decoder, name]))
             self.decoded += 1
@@ -165,12 +164,9 @@ class VideoReader:
 
     def _conclude(self, timeline: Timeline, failure: VideoError | None) -> None:
         """Set `stage` and `problem`."""
-        problems = []
-        if self.decoded < self.expected:
-            problems.append(self._tell(failure))
-        if lacking := shortfall(timeline):
-            problems.append(lacking)
-        self.stage, self.problem = "decode" if problems else "", "; ".join(problems)
+        missing = self._tell(failure) if self.decoded < self.expected else ""
+        self.problem = "; ".join(filter(None, [missing, shortfall(timeline)]))
+        self.stage = "decode" if self.problem else ""
 
     def _tell(self, failure: VideoError | None) -> str:
         return f"{self.decoded} of {self.expected} frames could be decoded: {failure}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -18,11 +17,10 @@ from vfx.errors import LimitError, UsageError, VideoError
 from vfx.probing.record import Record
 from vfx.sampling.samplers import all_frames
 from vfx.sampling.timeline import Sampler, Timeline
-from vfx.system import heartbeat
+from vfx.system.files import sha256
 from vfx.text import clean
 
 OTHER_DECODERS = ("torchcodec", "decord")  # beside PyAV, which `auto` asks first; last the one that can hang
-BLOCK_BYTES = 1 << 20
 
 
 class Task(NamedTuple):
@@ -110,7 +108,7 @@ class Prober:
         if task.digest:
             yield "its content"
             with contextlib.suppress(OSError):  # the next step says so
-                record.sha256 = _digest(path)
+                record.sha256 = sha256(path)
         yield "its headers"
         record.add_headers(headers(path))
         self.limits.check_size(path.name, record.width or 0, record.height or 0)
@@ -159,12 +157,3 @@ class Prober:
 def _check_first_frame(record: Record) -> None:
     if record.rotation is None:
         record.add_problem("damage", "no frame can be decoded")
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK_BYTES):
-            digest.update(block)
-            heartbeat.tick()
-    return digest.hexdigest()

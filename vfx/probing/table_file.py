@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vfx.formats import parquet
 from vfx.probing.record import COLUMNS, Record
-from vfx.system.files import replace_durably, write_error
+from vfx.system.files import replacing
 
 
 def write_table(records: Iterable[Record], path: Path) -> None:
@@ -22,19 +21,13 @@ def write_table(records: Iterable[Record], path: Path) -> None:
         OutputError: The disk refuses.
         UsageError: Parquet needs pyarrow, which is not installed.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     rows = (record.values() for record in records)
-    try:
+    with replacing(path) as temporary:
         if path.suffix == ".parquet":
             parquet.write_records(rows, temporary, COLUMNS)
         else:
             with temporary.open("w", encoding="utf-8") as file:
                 file.writelines(f"{line}\n" for line in tab_separated(COLUMNS, rows))
-        replace_durably(temporary, path)
-    except OSError as error:
-        raise write_error(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:

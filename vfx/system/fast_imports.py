@@ -42,14 +42,13 @@ def load(name: str) -> ModuleType:
 @contextmanager
 def _uncollected() -> Iterator[None]:
     """Pause the garbage collector, which would look through all that an import makes, and find that it is in use."""
-    if not gc.isenabled():
-        yield
-        return
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
+        if was_enabled:
+            gc.enable()
 
 
 @contextmanager
@@ -80,10 +79,11 @@ def _without_compilers() -> Iterator[None]:
 @contextmanager
 def _without_metrics() -> Iterator[None]:
     """Lightning builds on two classes of torchmetrics; its metrics would import SciPy, Matplotlib, transformers."""
-    package: Any = _not_yet_imported("torchmetrics")
-    if package is None or "torchmetrics.metric" in sys.modules:
+    spec = PathFinder.find_spec("torchmetrics")
+    if spec is None or {"torchmetrics", "torchmetrics.metric"} & sys.modules.keys():
         yield
         return
+    package: Any = module_from_spec(spec)  # empty, but its parts can be imported
 
     def plot_single_or_multi_val(*arguments: Any, **options: Any) -> Any:
         return importlib.import_module(plot.__name__).plot_single_or_multi_val(*arguments, **options)
@@ -131,12 +131,6 @@ def _late(module: str, name: str) -> type:
             return true is not cls and isinstance(instance, true)
 
     return Late(name, (), {"__module__": module})
-
-
-def _not_yet_imported(name: str) -> ModuleType | None:
-    """A package as an empty module whose parts can be imported; None where it has been imported, or there is none."""
-    spec = None if name in sys.modules else PathFinder.find_spec(name)
-    return None if spec is None else module_from_spec(spec)
 
 
 class _PartlyImported(MetaPathFinder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import filecmp
 import hashlib
 import logging
 import os
@@ -16,6 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from vfx.errors import OutputError
+from vfx.system import heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -128,11 +130,29 @@ def write_text(path: Path, text: str) -> None:
     """
     if path.is_file() and path.read_bytes() == text.encode():
         return
+    with replacing(path) as temporary:
+        temporary.write_bytes(text.encode())
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write a file anew: it appears whole, when the block has ended, and is not touched if its content stays the same.
+
+    Args:
+        path: of the file.
+
+    Yields:
+        Another path in the same folder, for the block to write to.
+
+    Raises:
+        OutputError: the disk refuses.
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     with writing(path):
         try:
-            temporary.write_bytes(text.encode())
-            replace_durably(temporary, path)
+            yield temporary
+            if not (path.exists() and filecmp.cmp(temporary, path, shallow=False)):
+                replace_durably(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -163,4 +183,5 @@ def sha256(path: Path) -> str:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
             digest.update(block)
+            heartbeat.tick()
     return digest.hexdigest()

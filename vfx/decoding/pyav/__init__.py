@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vfx.decoding.frame import Frame
-from vfx.decoding.limits import Limits
+from vfx.decoding.limits import UNLIMITED, Limits
 from vfx.decoding.pyav.container import container_name
 from vfx.decoding.pyav.headers import Headers, headers
 from vfx.decoding.pyav.timeline import decoded_timeline
@@ -23,7 +23,7 @@ def load() -> None:
     """PyAV is always installed."""
 
 
-def demux(path: Path, limits: Limits | None = None) -> Timeline:
+def demux(path: Path, limits: Limits = UNLIMITED) -> Timeline:
     """The timeline of a video, from its packets; see `VideoFile.demux`."""
     return VideoFile(path).demux(limits)
 

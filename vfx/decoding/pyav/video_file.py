@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from vfx.decoding.frame import DamageError, Frame, TimelineError
-from vfx.decoding.limits import Limits
+from vfx.decoding.limits import UNLIMITED, Limits
 from vfx.decoding.pyav.container import demux_packets, frame_size, open_video, time_base
 from vfx.decoding.pyav.frame_decoder import FrameDecoder
 from vfx.decoding.pyav.packets import PacketSource, is_shown
@@ -37,22 +37,6 @@ SEEK_BYTES = 1 << 20
 """What a disk reads in the time that a seek takes."""
 
 
-class PacketCache:
-    """Keeps the packets of a small video; `packets` is None once they are too many."""
-
-    def __init__(self) -> None:
-        self.packets: deque[av.Packet] | None = deque()
-        self._room = CACHE_BYTES
-
-    def add(self, packet: av.Packet) -> None:
-        """Keep a packet, or give up all if there is no room."""
-        if self.packets is not None:
-            self.packets.append(packet)
-            self._room -= packet.size + PACKET_OVERHEAD
-            if self._room < 0:
-                self.packets = None
-
-
 class VideoFile:
     """A video file. If its packets are few, `demux` keeps them for the decoding that follows."""
 
@@ -60,7 +44,7 @@ class VideoFile:
         self.path = path
         self._kept: PacketSource | None = None
 
-    def demux(self, limits: Limits | None = None, *, keep: bool = False) -> Timeline:
+    def demux(self, limits: Limits = UNLIMITED, *, keep: bool = False) -> Timeline:
         """Read the times of all frames of the best video stream from its packets; nothing is decoded.
 
         Times are those of the container, its start time included. If they cannot be presentation times (missing,
@@ -69,7 +53,7 @@ class VideoFile:
         and what precedes the first key frame.
 
         Args:
-            limits: What the video may ask of the machine; None for no limits.
+            limits: What the video may ask of the machine.
             keep: Whether frames are going to be asked for.
 
         Raises:
@@ -77,28 +61,24 @@ class VideoFile:
             LimitError: The file exceeds the limits.
         """
         with open_video(self.path) as (container, stream):
-            if limits is not None:
-                limits.check_size(self.path.name, *frame_size(self.path, stream))
-            cache = PacketCache() if keep else None
-            infos, empty = self._scan(container, stream, limits, cache)
+            limits.check_size(self.path.name, *frame_size(self.path, stream))
+            infos, empty = self._scan(container, stream, limits, keep)
             timeline = packet_timeline(self.path, container, stream, infos, empty=empty)
-            if limits is not None:
-                limits.check_duration(self.path.name, float(timeline.seconds[-1] - timeline.seconds[0]))
-            if cache is not None and cache.packets is not None:
-                self._kept = PacketSource(_emptied(cache.packets), stream.codec_context, time_base(stream))
+            limits.check_duration(self.path.name, float(timeline.seconds[-1] - timeline.seconds[0]))
             return timeline
 
     def _scan(
-        self, container: InputContainer, stream: VideoStream, limits: Limits | None, cache: PacketCache | None
+        self, container: InputContainer, stream: VideoStream, limits: Limits, keep: bool
     ) -> tuple[list[PacketInfo], int]:
-        """Describe all packets that hold something, and count the empty ones."""
+        """Describe all packets that hold something, count the empty ones, and keep all if they are small."""
         decoder = stream.codec_context
         is_random_access_point = RandomAccessDetector(decoder.codec.canonical_name, decoder.extradata)
         infos: list[PacketInfo] = []
+        kept: deque[av.Packet] | None = deque() if keep else None  # None once they are too many
+        room = CACHE_BYTES
         empty = position = 0  # an AVI has an empty packet, and counts it, where a frame is shown for longer
         for packet in demux_packets(container, stream):
-            if limits is not None:
-                limits.check_count(self.path.name, len(infos))
+            limits.check_count(self.path.name, len(infos))
             if not packet.size:
                 empty += packet.dts is not None
                 continue
@@ -106,8 +86,12 @@ class VideoFile:
             key, changed = packet.is_keyframe, packet.has_sidedata("new_extradata")
             random_access = is_random_access_point(memoryview(packet), packet.pts, key=key, changed=changed)
             infos.append(PacketInfo(packet.pts, is_shown(packet, decoder), key, random_access, position))
-            if cache is not None:
-                cache.add(packet)
+            if kept is not None:
+                kept.append(packet)
+                room -= packet.size + PACKET_OVERHEAD
+                kept = kept if room >= 0 else None
+        if kept is not None:
+            self._kept = PacketSource(_emptied(kept), decoder, time_base(stream))
         return infos, empty
 
     def frames(self, timeline: Timeline, indices: NDArray[np.int64]) -> Iterator[Frame]:
