@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +33,18 @@ HEAD = (
     "videos", "wall s", "ms/video", "processor s", "ms/video", "assembly s", "share", "exit s",
     "main MiB", "others MiB",
 )  # fmt: skip
+
+
+def peak_bytes(process: int) -> int:
+    """The most memory that a process has had so far, shared memory included; 0 if it is gone.
+
+    psutil has the present memory alone on Linux.
+    """
+    with suppress(OSError):
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 @dataclass
@@ -51,7 +64,7 @@ class Run:
         taken = dict(process_usage.tree(process))
         self.processor = max(self.processor, sum(taken.values()))
         for pid in taken:
-            peak = process_usage.peak_bytes(pid)
+            peak = peak_bytes(pid)
             if pid == process:
                 self.main = max(self.main, peak)
             else:

@@ -69,7 +69,14 @@ def frames(config: DictConfig) -> Path:
         _check(plan, images, cutter.recipe)
         log.info("frames of %s: %s", collection.name, _state(len(videos), plan))
         cuts = [*plan.cuts, *_cut(plan.todo, cut, cutter)]
-        failed = _list_failures(cuts, collection.root / FAILURES)
+        failed = write_failures(collection.root / FAILURES, cuts)
+        if failed:
+            log.warning(
+                "%d failures, listed in %s; the first: %s",
+                len(failed),
+                collection.root / FAILURES,
+                ": ".join(failed[0]),
+            )
         if not plan.others and not any(c.cut for c in cuts):
             raise ExtractionError(
                 f"not one of {len(videos)} videos could be read, so there is no frame in {images}: "
@@ -80,7 +87,7 @@ def frames(config: DictConfig) -> Path:
         write_lists(collection, videos, metas)
     if failed and config.strict:
         raise ExtractionError(
-            f"strict=true and {failed} failures, listed in {collection.root / FAILURES}; strict=false accepts them"
+            f"strict=true and {len(failed)} failures, listed in {collection.root / FAILURES}; strict=false accepts them"
         )
     return images
 
@@ -151,14 +158,6 @@ def _watched(cuts: Iterable[Cut], todo: Sequence[VideoSource]) -> Iterator[Cut]:
             counts = f"{videos}/{len(todo)} videos, {frames} frames"
             bar.show(done, counts, f"{bar.rate(frames):.1f} frames/s, {failures} failures")
             yield cut
-
-
-def _list_failures(cuts: Iterable[Cut], listing: Path) -> int:
-    """List the videos that failed; returns how many."""
-    failed = write_failures(listing, cuts)
-    if failed:
-        log.warning("%d failures, listed in %s; the first: %s", len(failed), listing, ": ".join(failed[0]))
-    return len(failed)
 
 
 def _metas(others: Sequence[VideoSource], collection: Collection, cut: CutAll) -> dict[str, str]:

@@ -49,8 +49,6 @@ def test_processes_below_this_one_count_while_they_live_and_after() -> None:
     while process_usage.processor_seconds() - before < 0.5:  # it never would, were the living not counted
         time.sleep(0.01)
     assert child.pid in dict(process_usage.tree(child.pid))
-    assert process_usage.peak_bytes(child.pid) > 1 << 20
     child.communicate(b"\n")
     assert process_usage.processor_seconds() - before >= 0.5
     assert process_usage.machine_seconds() - machine >= 0.4  # it counts in ticks of its own
-    assert process_usage.peak_bytes(child.pid) == 0

@@ -101,15 +101,11 @@ class RandomAccessDetector:
 
 
 def _syntax(codec: str, extradata: bytes) -> Syntax | None:
-    match codec:
-        case "h264":
-            lengths = len(extradata) > 4 and extradata[0] == 1  # ISO/IEC 14496-15, 5.3.3.1
-            units = partial(_by_lengths, size=(extradata[4] & 3) + 1) if lengths else _by_start_codes
-            return H264._replace(units=units)
-        case "hevc":
-            lengths = len(extradata) > 21 and (any(extradata[:2]) or extradata[2] > 1)  # 8.3.3.1
-            units = partial(_by_lengths, size=(extradata[21] & 3) + 1) if lengths else _by_start_codes
-            return HEVC._replace(units=units)
+    # With such headers, lengths stand before units (ISO/IEC 14496-15, 5.3.3.1 and 8.3.3.1), else start codes.
+    if codec == "h264" and len(extradata) > 4 and extradata[0] == 1:
+        return H264._replace(units=partial(_by_lengths, size=(extradata[4] & 3) + 1))
+    if codec == "hevc" and len(extradata) > 21 and (any(extradata[:2]) or extradata[2] > 1):
+        return HEVC._replace(units=partial(_by_lengths, size=(extradata[21] & 3) + 1))
     return SYNTAXES.get(codec)
 
 
@@ -196,6 +192,8 @@ MPEG_1_AND_2 = Syntax(
     needed=0xB3,
 )
 SYNTAXES = {
+    "h264": H264,
+    "hevc": HEVC,
     "mpeg1video": MPEG_1_AND_2,
     "mpeg2video": MPEG_1_AND_2,
     "mpeg4": Syntax(

@@ -54,18 +54,6 @@ def tree(root: int) -> Iterator[tuple[int, float]]:
                 yield each.pid, times.user + times.system + times.children_user + times.children_system
 
 
-def peak_bytes(process: int) -> int:
-    """The most memory that a process has had so far, shared memory included; 0 if it is gone.
-
-    psutil has the present memory alone on Linux.
-    """
-    with suppress(OSError):
-        for line in Path(f"/proc/{process}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return 0
-
-
 def run(command: Sequence[str]) -> tuple[subprocess.CompletedProcess[str], Usage]:
     """Run a command to its end, which comes at the latest with that of this process.
 

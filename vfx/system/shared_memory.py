@@ -30,20 +30,6 @@ def anonymous_file(name: str) -> int:
         return os.dup(file.fileno())
 
 
-class DescriptorHandle:
-    """A file descriptor that can be an argument of a new process; arrives there as the number of its duplicate."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def __reduce__(self) -> Any:
-        return _detach, (reduction.DupFd(self._descriptor),)
-
-
-def _detach(duplicate: Any) -> int:
-    return int(duplicate.detach())
-
-
 @dataclass(frozen=True)
 class PackedItem:
     """A pickled item without its arrays, and its slot.
@@ -58,6 +44,8 @@ class PackedItem:
 
 class SharedMemory:
     """A heartbeat, the number of the current task, and SLOTS slots for the arrays of items.
+
+    It can be an argument of a new process, which then has the same memory.
 
     Args:
         descriptor: of a file that `create` made, or its duplicate in the worker; this object closes it.
@@ -76,14 +64,11 @@ class SharedMemory:
         os.ftruncate(descriptor, HEADER_BYTES + SLOTS * SLOT_BYTES)
         shared = cls(descriptor)
         shared.task_number = -1
-        heartbeat.use(shared.clock)
-        heartbeat.pause()
-        heartbeat.use(None)
+        shared.clock.cast("d")[0] = heartbeat.PAUSED
         return shared
 
-    def handle(self) -> DescriptorHandle:
-        """An argument for a new process, which receives a descriptor to open this memory with."""
-        return DescriptorHandle(self._descriptor)
+    def __reduce__(self) -> Any:
+        return _open_duplicate, (reduction.DupFd(self._descriptor),)
 
     @property
     def task_number(self) -> int:
@@ -125,3 +110,7 @@ class SharedMemory:
         self.clock.release()
         self._memory.close()
         os.close(self._descriptor)
+
+
+def _open_duplicate(duplicate: Any) -> SharedMemory:
+    return SharedMemory(int(duplicate.detach()))

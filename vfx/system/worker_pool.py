@@ -186,7 +186,7 @@ class _Worker(Generic[Task]):
         self._patience = patience
         self._shared = SharedMemory.create()
         self.connection, theirs = context.Pipe()
-        arguments = (theirs, self._shared.handle(), work, memory, initializer)
+        arguments = (theirs, self._shared, work, memory, initializer)
         with fork_server.without_main():
             self._process = context.Process(  # type: ignore[attr-defined]
                 target=worker_process.serve, args=arguments, daemon=True

@@ -21,7 +21,7 @@ from vfx.system.shared_memory import SLOTS, SharedMemory
 
 def serve(
     connection: Connection,
-    descriptor: int,
+    shared: SharedMemory,
     work: Callable[[Any], Iterator[Any]],
     memory: float,
     initializer: Callable[[], None] | None,
@@ -31,7 +31,7 @@ def serve(
     Args:
         connection: brings tasks as (number, task) and None for each item that was unpacked; takes (number, PackedItem,
             None) for an item and (number, None, error or None) for the end of a task.
-        descriptor: of the SharedMemory of this process and the main one.
+        shared: the memory of this process and the main one.
         work: makes the items of a task.
         memory: bytes that this process may take beyond those it has now.
         initializer: is called before the first task.
@@ -39,7 +39,6 @@ def serve(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the main process decides what it means
     _end_with_main()
     _limit_memory(memory)
-    shared = SharedMemory(descriptor)
     heartbeat.use(shared.clock)
     if initializer is not None:
         initializer()

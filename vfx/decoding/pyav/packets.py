@@ -58,13 +58,8 @@ def from_first_key(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
     """The packets from the first key frame on, or all if none comes soon: some decoders invent frames before it."""
     waiting: list[av.Packet] = []
     for packet in packets:
-        if packet.is_keyframe:
-            yield packet
-            break
         waiting.append(packet)
-        if len(waiting) > KEYLESS:
-            yield from waiting
+        if packet.is_keyframe or len(waiting) > KEYLESS:
             break
-    else:
-        yield from waiting
+    yield from waiting[-1:] if waiting and waiting[-1].is_keyframe else waiting
     yield from packets

@@ -135,8 +135,9 @@ class VideoFile:
                     if by_count and decoder.damage:
                         break  # the number of lost frames is not known, nor is then the position of this one
                     label = position if by_count else frame.pts
-                    if not (by_count or decoder.damage or decoder.skipping):
-                        _check_place(timeline, position, label)
+                    times = None if decoder.damage or decoder.skipping else timeline.pts
+                    if times is not None and (position >= len(times) or label != times[position]):
+                        raise TimelineError(f"frame {position} came out with time {label}, and the packets say another")
                     if label in wanted:
                         if wanted[label] < last:
                             raise TimelineError("frames came out of the decoder in another order than their times'")
@@ -170,13 +171,6 @@ def _emptied(kept: deque[av.Packet]) -> Iterator[av.Packet]:
     while kept:
         heartbeat.tick()
         yield kept.popleft()
-
-
-def _check_place(timeline: Timeline, position: int, pts: int | None) -> None:
-    """Raise TimelineError unless the frame that came out at this position is the one that is expected there."""
-    assert timeline.pts is not None
-    if position >= len(timeline) or pts != timeline.pts[position]:
-        raise TimelineError(f"frame {position} came out with time {pts}, and the packets say another")
 
 
 def _upright(pixels: NDArray[np.uint8], rotation: int) -> NDArray[np.uint8]:
