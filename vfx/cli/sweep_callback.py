@@ -125,7 +125,7 @@ def end() -> int:
     jobs = _sweep.close()
     if jobs:
         log.info("%s", "\n".join(job_table.lines(jobs)))
-    failed = [str(job.number) for job in jobs if job.state not in (*job_records.SUCCESSFUL, "begun")]
+    failed = [str(job.number) for job in jobs if job.state in job_records.UNSUCCESSFUL]
     if failed and not stop_signal:
         log.error("error: %d of %d jobs failed: %s", len(failed), len(jobs), ", ".join(failed))
     for job in jobs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import nn
@@ -27,7 +27,7 @@ def fold_batch_norms(body: nn.Module, side: int) -> int:
     Returns:
         The number of folded norms.
     """
-    norms = {id(m.running_mean): name for name, m in body.named_modules() if isinstance(m, nn.BatchNorm2d)}
+    norms = {id(m.running_mean): name for name, m in body.named_modules() if _is_known_norm(m)}
     if not norms:
         return 0
     convolutions = {id(m.weight): name for name, m in body.named_modules() if isinstance(m, nn.Conv2d)}
@@ -37,25 +37,19 @@ def fold_batch_norms(body: nn.Module, side: int) -> int:
             body(images)
         return trace
 
-    folded = 0
-    for norm_name, convolution_name in dry_run(body, side, traced).pairs(norms, convolutions):
-        norm, convolution = body.get_submodule(norm_name), body.get_submodule(convolution_name)
-        assert isinstance(norm, nn.BatchNorm2d)
-        assert isinstance(convolution, nn.Conv2d)
-        if (rest := _without_norm(norm)) is not None:
-            body.set_submodule(convolution_name, fuse_conv_bn_eval(convolution, norm))
-            body.set_submodule(norm_name, rest)
-            folded += 1
-    return folded
+    pairs = dry_run(body, side, traced).pairs(norms, convolutions)
+    for norm_name, convolution_name in pairs:
+        norm: Any = body.get_submodule(norm_name)
+        convolution: Any = body.get_submodule(convolution_name)
+        body.set_submodule(convolution_name, fuse_conv_bn_eval(convolution, norm))
+        rest = nn.Identity() if type(norm) is nn.BatchNorm2d else nn.Sequential(norm.drop, norm.act)
+        body.set_submodule(norm_name, rest)
+    return len(pairs)
 
 
-def _without_norm(norm: Any) -> nn.Module | None:
-    """What remains of a batch norm once folded; None where its type is unknown."""
-    if type(norm) is nn.BatchNorm2d:
-        return nn.Identity()
-    if type(norm).__name__ == "BatchNormAct2d":  # timm's, which holds the activation too
-        return nn.Sequential(norm.drop, norm.act)
-    return None
+def _is_known_norm(module: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
+    """Whether a module is torch's batch norm, or timm's, which holds the activation too."""
+    return type(module) is nn.BatchNorm2d or type(module).__name__ == "BatchNormAct2d"
 
 
 class _Trace(TorchFunctionMode):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -30,17 +30,19 @@ class Pending(Protocol):
         """
 
 
-class Executor(Protocol):
+class Executor:
     """Runs work on a kind of device; `depth` is how many batches it needs in flight never to be idle."""
 
     depth: int
 
-    def submit(self, work: Work) -> Pending: ...
+    def submit(self, work: Work) -> Pending:
+        raise NotImplementedError
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """End what runs the work; work that has not begun is dropped."""
 
 
-class ThreadExecutor:
+class ThreadExecutor(Executor):
     """Runs `count` batches side by side on the CPU, each in a thread with one core.
 
     Threads that share one batch would wait for the slowest of them at each layer, and the decoding workers use the
@@ -65,16 +67,13 @@ def _timed(work: Work) -> tuple[Arrays, float]:
     return made, time.perf_counter() - start
 
 
-class CudaExecutor:
+class CudaExecutor(Executor):
     """Queues work on a GPU without waiting, and copies the features to the host behind it."""
 
     depth = 3
 
     def submit(self, work: Work) -> Pending:
         return _HostCopies(work())
-
-    def close(self) -> None:
-        pass
 
 
 class _HostCopies:
@@ -90,7 +89,7 @@ class _HostCopies:
         return [host.numpy() for host in self._host], 0.0
 
 
-class SynchronousExecutor:
+class SynchronousExecutor(Executor):
     """Runs each batch at once and waits for it; for devices of any other kind."""
 
     depth = 0
@@ -99,9 +98,6 @@ class SynchronousExecutor:
         done: Future[tuple[Arrays, float]] = Future()
         done.set_result(([features.cpu().numpy() for features in work()], 0.0))
         return done
-
-    def close(self) -> None:
-        pass
 
 
 @contextmanager
@@ -120,5 +116,6 @@ def one_torch_thread() -> Iterator[None]:
 
 def executor_for(device: torch.device, threads: int) -> Executor:
     """The executor of a kind of device; `threads` is the number of inference threads on a CPU."""
-    made: dict[str, Callable[[], Any]] = {"cpu": lambda: ThreadExecutor(threads), "cuda": CudaExecutor}
-    return made.get(device.type, SynchronousExecutor)()
+    if device.type == "cpu":
+        return ThreadExecutor(threads)
+    return CudaExecutor() if device.type == "cuda" else SynchronousExecutor()

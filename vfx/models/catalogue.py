@@ -83,11 +83,6 @@ def configured(option: Path) -> Entry:
 
 def library_entries(pattern: str) -> Iterator[Entry]:
     """The networks of torchvision and timm whose names match; imports both, which takes seconds."""
-    yield from _of_torchvision(pattern)
-    yield from _of_timm(pattern)
-
-
-def _of_torchvision(pattern: str) -> Iterator[Entry]:
     models = fast_imports.load("torchvision").models
     for name in models.list_models(module=models):
         if fnmatchcase(name, pattern):
@@ -96,9 +91,6 @@ def _of_torchvision(pattern: str) -> Iterator[Entry]:
             pixels, parameters = weights.transforms().crop_size[0], weights.meta["num_params"]
             facts = Facts(pixels=pixels, parameters=parameters, licence=licence, origin=weights.url)
             yield Entry(f"torchvision model.name={name}", f"{name},pre_logits", facts, find_weights(weights.url))
-
-
-def _of_timm(pattern: str) -> Iterator[Entry]:
     timm = fast_imports.load("timm")
     for name in timm.list_pretrained(pattern):
         known = timm.get_pretrained_cfg(name)

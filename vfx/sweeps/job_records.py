@@ -19,7 +19,6 @@ from vfx.system.files import make_folder, remove_abandoned, working_folder, writ
 PREFIX = "sweep-"
 STOP = "stop"  # beside the records: the number of the signal that ended the sweep; no job begins any more
 RECORD = "VFX_RECORD"  # in the environment of a process that was started for one job: where its record is
-SUCCESSFUL = ("done", "nothing to do")
 UNSUCCESSFUL = ("failed", "ended")
 
 
