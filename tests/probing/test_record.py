@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vfx.probing.record import COLUMNS, Record, duration, is_variable
+from vfx.probing.record import COLUMNS, duration, is_variable
 from vfx.sampling.timeline import Timeline
 
 
@@ -33,4 +33,3 @@ def test_a_video_ends_when_its_last_frame_does() -> None:
 def test_columns_have_types_for_any_table() -> None:
     assert list(COLUMNS)[:3] == ["id", "path", "bytes"]
     assert set(COLUMNS.values()) == {str, int, float, bool}
-    assert len(Record("a", "a.mp4", 1).values()) == len(COLUMNS)

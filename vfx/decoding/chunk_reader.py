@@ -82,7 +82,7 @@ def unit_bounds(timeline: Timeline, total: int) -> list[int]:
         The `total + 1` bounds, from 0 to the number of frames.
     """
     count = len(timeline)
-    begins = np.flatnonzero(timeline.random_access) if timeline.random_access is not None else np.empty(0, np.int64)
+    begins = np.flatnonzero([] if timeline.random_access is None else timeline.random_access)
     shares = np.arange(1, total) * count // total
     return [0, *np.append(begins, count)[np.searchsorted(begins, shares)].tolist(), count]
 

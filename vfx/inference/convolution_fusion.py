@@ -72,7 +72,14 @@ def _traced_and_fused(body: nn.Module, side: int, kernel: type[FusedConv]) -> fx
     if not any(isinstance(_activation(node, traced), kernel.activations) for node in traced.graph.nodes):
         return None
     dry_run(body, side, _ShapeRecorder(traced).run)
-    return traced if _fuse_all(traced, kernel) else None
+    for node in traced.graph.nodes:
+        if isinstance(_module(node, traced), (nn.Identity, nn.Dropout)):
+            node.replace_all_uses_with(node.all_input_nodes[0])
+            traced.graph.erase_node(node)
+    fused = sum([_fuse_before(node, traced, kernel) for node in list(traced.graph.nodes)])
+    traced.graph.lint()
+    traced.recompile()
+    return traced if fused else None
 
 
 def _gives_same_features(fused: nn.Module, body: nn.Module, side: int) -> bool:
@@ -106,17 +113,6 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         return isinstance(module, (nn.Conv2d, FusedConv)) or super().is_leaf_module(module, name)
-
-
-def _fuse_all(traced: fx.GraphModule, kernel: type[FusedConv]) -> int:
-    for node in traced.graph.nodes:
-        if isinstance(_module(node, traced), (nn.Identity, nn.Dropout)):
-            node.replace_all_uses_with(node.all_input_nodes[0])
-            traced.graph.erase_node(node)
-    fused = sum([_fuse_before(node, traced, kernel) for node in list(traced.graph.nodes)])
-    traced.graph.lint()
-    traced.recompile()
-    return fused
 
 
 def _fuse_before(end: fx.Node, traced: fx.GraphModule, kernel: type[FusedConv]) -> bool:

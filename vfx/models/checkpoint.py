@@ -55,23 +55,18 @@ def _load(path: Path) -> Any:
         # later, a zip, can be mapped.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        if wanted := re.search(r"GLOBAL (\S+)", str(error)):
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, SafetensorError) as error:
+        wanted = re.search(r"GLOBAL (\S+)", str(error))
+        if wanted and isinstance(error, pickle.UnpicklingError):
             raise WeightsError(
                 f"{path} is refused: to read it, code would have to run ({wanted.group(1)}). None was run. "
                 f"Save the network's state_dict() alone, or as .safetensors"
             ) from None
-        raise _unreadable(path, error) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, SafetensorError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> WeightsError:
-    reason = str(error).strip().partition("\n")[0] or type(error).__name__
-    return WeightsError(
-        f"{path} cannot be read as weights, and may be damaged or cut short: {reason}; copy it again, or delete it if"
-        " vfx fetched it, and it will be fetched again"
-    )
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise WeightsError(
+            f"{path} cannot be read as weights, and may be damaged or cut short: {reason}; copy it again, or delete it"
+            " if vfx fetched it, and it will be fetched again"
+        ) from error
 
 
 def _state_dict(checkpoint: Any, path: Path) -> StateDict:

@@ -110,7 +110,9 @@ def read(weights: str, published: Published | None) -> tuple[StateDict, Weights]
     else:
         licence = published.licence if published and genuine else "unknown (a local file)"
         loaded = Weights(str(path), licence, digest)
-    _log_licence(loaded)
+    restricted = re.search(r"\bnc\b|non-?commercial", loaded.licence, re.IGNORECASE)
+    level = logging.WARNING if restricted else logging.INFO
+    log.log(level, "weights: %s (licence: %s)", loaded.source, loaded.licence)
     return read_checkpoint(path), loaded
 
 
@@ -125,12 +127,6 @@ def _locate(weights: str, published: Published | None) -> Path:
     if published is None:
         raise WeightsError("no pretrained weights of this network are published; give a file: model.weights=<file>")
     return published.path if published.path.is_file() else published.fetch(published)
-
-
-def _log_licence(weights: Weights) -> None:
-    restricted = re.search(r"\bnc\b|non-?commercial", weights.licence, re.IGNORECASE)
-    level = logging.WARNING if restricted else logging.INFO
-    log.log(level, "weights: %s (licence: %s)", weights.source, weights.licence)
 
 
 def fit(network: nn.Module, state: StateDict, *, origin: str, head: str | tuple[str, ...]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Literal, get_args, get_type_hints
 
 import numpy as np
 
@@ -72,10 +72,6 @@ class Record:
     twin: str = ""
     problem: str = ""
     error: str = ""
-
-    def values(self) -> tuple[Any, ...]:
-        """The row, in the order of COLUMNS."""
-        return tuple(getattr(self, name) for name in COLUMNS)
 
     def add_problem(self, problem: Problem, error: object) -> None:
         """Add a problem, and what it is in a sentence."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from pathlib import Path
 
 from vfx.formats import parquet
@@ -21,7 +22,7 @@ def write_table(records: Iterable[Record], path: Path) -> None:
         OutputError: The disk refuses.
         UsageError: Parquet needs pyarrow, which is not installed.
     """
-    rows = (record.values() for record in records)
+    rows = map(attrgetter(*COLUMNS), records)
     with replacing(path) as temporary:
         if path.suffix == ".parquet":
             parquet.write_records(rows, temporary, COLUMNS)

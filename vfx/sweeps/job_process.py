@@ -89,21 +89,18 @@ class _SignalForwarder:
 
     def run(self, line: Sequence[str], environment: Mapping[str, str]) -> int:
         # what it prints is no result of this process: that is in the record
-        self._process = subprocess.Popen(line, env=environment, stdout=2)
+        self._process = process = subprocess.Popen(line, env=environment, stdout=2)
         if self.signal:
-            self._process.terminate()
-        while (code := self._ended()) is None:
-            if self._is_orphan() and not self.signal:
+            process.terminate()
+        code = None
+        while code is None:
+            with suppress(subprocess.TimeoutExpired):
+                code = process.wait(TICK_SECONDS)
+            if code is None and self._is_orphan() and not self.signal:
                 self._note(signal.SIGTERM, None)
         if self._is_orphan():
             os._exit(1)  # joblib's worker would wait for another job for minutes
         return code
-
-    def _ended(self) -> int | None:
-        assert self._process is not None
-        with suppress(subprocess.TimeoutExpired):
-            return self._process.wait(TICK_SECONDS)
-        return None
 
     def _is_orphan(self) -> bool:
         return self._parent not in (None, os.getppid())

@@ -10,7 +10,6 @@ import sys
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from vfx.system import launch_environment
 
@@ -67,8 +66,7 @@ class Holder:
     def from_json(cls, record: bytes) -> Holder | None:
         """The holder that a record names; None if it is incomplete or of another program."""
         try:
-            fields: dict[str, Any] = json.loads(record)
-            return cls(**fields)
+            return cls(**json.loads(record))
         except (ValueError, TypeError):
             return None
 

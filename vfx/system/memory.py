@@ -27,7 +27,7 @@ def use_one_heap() -> None:
     further heap, and keeps those that it has. A further heap keeps nothing above 64 MiB.
     """
     if not _is_set_by_user("arena"):
-        _mallopt(M_ARENA_MAX, 1)
+        _call_glibc("mallopt", M_ARENA_MAX, 1)
 
 
 @contextmanager
@@ -39,15 +39,15 @@ def keep_freed_memory() -> Iterator[None]:
     if _is_set_by_user("mmap", "trim"):
         yield
         return
-    _mallopt(M_MMAP_MAX, 0)
-    _mallopt(M_TRIM_THRESHOLD, NEVER)
+    _call_glibc("mallopt", M_MMAP_MAX, 0)
+    _call_glibc("mallopt", M_TRIM_THRESHOLD, NEVER)
     try:
         yield
     finally:
-        _mallopt(M_MMAP_MAX, MMAP_MAX)
-        _mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD)
-        _mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD)
-        _trim_heap()
+        _call_glibc("mallopt", M_MMAP_MAX, MMAP_MAX)
+        _call_glibc("mallopt", M_MMAP_THRESHOLD, MMAP_THRESHOLD)
+        _call_glibc("mallopt", M_TRIM_THRESHOLD, TRIM_THRESHOLD)
+        _call_glibc("malloc_trim", 0)
 
 
 def release_memory() -> None:
@@ -59,7 +59,7 @@ def release_memory() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-    _trim_heap()
+    _call_glibc("malloc_trim", 0)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
@@ -69,17 +69,12 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "allocate" in str(error)
 
 
-def _trim_heap() -> None:
-    with suppress(OSError, AttributeError):  # of another C library than GNU's
-        ctypes.CDLL(None).malloc_trim(0)
-
-
 def _is_set_by_user(*words: str) -> bool:
     """Whether a variable that glibc reads at the start sets a parameter with one of these words in its name."""
     variables = [name for name in os.environ if name.startswith("MALLOC_")] + [os.environ.get("GLIBC_TUNABLES", "")]
     return any(word in variable.lower() for word in words for variable in variables)
 
 
-def _mallopt(parameter: int, value: int) -> None:
+def _call_glibc(function: str, *arguments: int) -> None:
     with suppress(OSError, AttributeError):  # of another C library than GNU's
-        ctypes.CDLL(None).mallopt(parameter, value)
+        getattr(ctypes.CDLL(None), function)(*arguments)

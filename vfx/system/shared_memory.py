@@ -16,7 +16,6 @@ from vfx.system import heartbeat
 SLOTS = 2  # items that a worker may have ready; more only costs memory
 SLOT_BYTES = 80 << 20  # for the arrays of one item; the system gives memory only as it is used
 HEADER_BYTES = mmap.PAGESIZE  # the heartbeat, then the number of the current task
-_NUMBER = struct.Struct("8xq")
 
 
 def anonymous_file(name: str) -> int:
@@ -73,7 +72,7 @@ class SharedMemory:
     @property
     def task_number(self) -> int:
         """The number of the task that the worker began last; -1 before the first."""
-        return int(_NUMBER.unpack_from(self._memory)[0])
+        return int(struct.unpack_from("q", self._memory, 8)[0])
 
     @task_number.setter
     def task_number(self, value: int) -> None:

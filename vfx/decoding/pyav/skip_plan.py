@@ -31,8 +31,7 @@ class Target(NamedTuple):
 def targets_of(timeline: Timeline, indices: Sequence[int]) -> list[Target]:
     """The targets for the frames at `indices` of a timeline that has presentation times."""
     assert timeline.pts is not None
-    none = np.zeros(0, np.int64)
-    points = np.flatnonzero(timeline.random_access) if timeline.random_access is not None else none
+    points = np.flatnonzero([] if timeline.random_access is None else timeline.random_access)
     before = np.searchsorted(points, indices, side="right") - 1
     times = [-math.inf, *timeline.pts[points].tolist()]
     return [Target(times[i + 1], int(timeline.pts[index])) for i, index in zip(before, indices, strict=True)]
