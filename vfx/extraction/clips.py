@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vfx.collection.source import Chunk, VideoSource
 from vfx.decoding import ChunkReader, Frame, VideoReader
-from vfx.decoding.limits import Limits
+from vfx.decoding.limits import UNLIMITED, Limits
 from vfx.extraction.frame_folder import FrameFolder
 from vfx.features.rows import Failure
 from vfx.models.transforms import Preprocess
@@ -65,7 +65,7 @@ def read_video(
     sample: Sampler,
     decoder: str,
     preprocessors: Sequence[Preprocess],
-    limits: Limits | None = None,
+    limits: Limits = UNLIMITED,
 ) -> Iterator[Clip]:
     """Read the clips of a video file, or of a chunk of it.
 
@@ -74,7 +74,7 @@ def read_video(
         sample: which frames are taken.
         decoder: a decoder of `vfx.decoding.DECODERS`.
         preprocessors: how frames are made ready; a clip has a view for each.
-        limits: what a file may ask for; None accepts all.
+        limits: what a file may ask for.
 
     Raises:
         VideoError: the chunk cannot be read by itself.
