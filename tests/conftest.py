@@ -13,6 +13,8 @@ from vfx.features.feature_file import FeatureFile
 
 ROOT = Path(__file__).parent.parent
 TOYDATA = ROOT / "toydata"
+TOY_CLIPS = [str(p.relative_to(TOYDATA / "VideoData")) for p in sorted((TOYDATA / "VideoData").rglob("*.*"))]
+SHORT_CLIPS = ("retina.mp4", "coffee_phone.mp4", "shuttle.gif")
 VIDEOS = Path(os.environ.get("VFX_TEST_VIDEOS", ROOT.parent / "shared" / "videos"))  # real videos, optional
 # Those of conf/limits/default.yaml
 LIMITS = Limits(**{k: v for k, v in OmegaConf.load(CONF_DIR / "limits/default.yaml").items() if k != "_target_"})
@@ -33,6 +35,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _is_drawn(item: pytest.Item) -> bool:
     return random.Random(f"{SEED} {item.nodeid}").random() < SHARE
+
+
+def link_clips(collection: Path, *names: str) -> Path:
+    """Make a collection of clips of the toy collection."""
+    (collection / "VideoData").mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (collection / "VideoData" / Path(name).name).symlink_to(TOYDATA / "VideoData" / name)
+    return collection
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    """Three short clips of the toy collection, which take a moment."""
+    return link_clips(tmp_path / "few", *SHORT_CLIPS)
 
 
 @pytest.fixture(scope="session")

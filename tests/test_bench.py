@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from tests.clips import CLIPS, Clip, truncate
-from tests.conftest import ROOT, TOYDATA
+from tests.commands import run_python
+from tests.conftest import ROOT, link_clips
+from tests.feature_files import cosine
 from vfx import bench
 from vfx.benchmark.results import Result
 from vfx.errors import UsageError
@@ -147,15 +149,9 @@ def test_a_video_that_cannot_be_read_is_refused(two: Path, tmp_path: Path) -> No
 def test_the_way_that_vfx_replaces_gives_the_same_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("cv2")
     monkeypatch.chdir(ROOT)
-    some = tmp_path / "some" / "VideoData"
-    some.mkdir(parents=True)
-    for name in ("people/astronaut.mp4", "cat.mp4"):
-        (some / Path(name).name).symlink_to(TOYDATA / "VideoData" / name)
-    options = [f"collection={some.parent}", f"output_dir={tmp_path}", "sampler=lineage", "trainer=cpu"]
-    done, made = (
-        subprocess.run([sys.executable, *program, *options], capture_output=True, text=True, check=True, env=PATH)
-        for program in (["bench/replaced.py"], ["-m", "vfx.extract"])
-    )
+    some = link_clips(tmp_path / "some", "people/astronaut.mp4", "cat.mp4")
+    options = [f"collection={some}", f"output_dir={tmp_path}", "sampler=lineage", "trainer=cpu"]
+    done, made = (run_python(*program, *options) for program in (["bench/replaced.py"], ["-m", "vfx.extract"]))
     told = json.loads(done.stdout.splitlines()[-1])
     assert list(told["seconds"]) == ["frames", "loading", "network", "bigfile", "mean"]
     theirs = tmp_path / "some.replaced"
@@ -163,8 +159,6 @@ def test_the_way_that_vfx_replaces_gives_the_same_features(tmp_path: Path, monke
         assert (told["frames"], told["videos"]) == (len(file.ids), 2)
         rows = np.fromfile(theirs / "frames" / "feature.bin", "<f4").reshape(-1, 1280)
         assert (theirs / "frames" / "id.txt").read_text().split(" ") == list(file.ids)
-        ours = file.features[:]
-        cosine = (rows * ours).sum(1) / np.linalg.norm(rows, axis=1) / np.linalg.norm(ours, axis=1)
-        assert cosine.min() > 0.98  # theirs went through JPEG
+        assert cosine(rows, file.features[:]).min() > 0.98  # theirs went through JPEG
         means = np.fromfile(theirs / "videos" / "feature.bin", "<f4").reshape(-1, 1280)
         np.testing.assert_allclose(means[0], rows[: len(file["astronaut"])].mean(0), atol=1e-5)

@@ -1,19 +1,19 @@
 """Comparison as its user runs it: features of the toy collection, their exports, and what was done to them."""
 
 import shutil
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.commands import peak_mb, run_verb
 from tests.conftest import ROOT, TOYDATA
+from tests.feature_files import ATTRIBUTES, write_frames
 from vfx import compare, export, extract
 from vfx.comparison.compare_rows import Comparison
 from vfx.errors import DifferenceError, OutputError, UsageError
 from vfx.features.feature_file import FeatureFile
-from vfx.features.rows import Rows
 from vfx.features.writer import FeatureFileWriter
 
 NAME = "efficientnet_lite0,avgpool"
@@ -138,16 +138,9 @@ def test_a_table_that_is_there_stays(toy_features: FeatureFile, tmp_path: Path) 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "rows.tsv"]
 
 
-def crops(path: Path, rows: np.ndarray, dtype: str) -> Path:
-    attributes = {"feature": "f", "collection": "c", "config": "", "provenance": '{"recipe": {}}'}
-    with FeatureFileWriter(path, level="frame", shape=rows.shape[1:], dtype=dtype, attributes=attributes) as writer:
-        writer.add_video("v", iter([Rows(rows, np.arange(len(rows)), np.arange(len(rows)) / 2)]))
-    return path
-
-
 def test_ten_crops_in_two_types(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).random((20, 10, 16), np.float32)
-    a, b = crops(tmp_path / "a.h5", rows, "float32"), crops(tmp_path / "b.h5", rows, "float16")
+    a, b = (write_frames(tmp_path / f"{dtype}.h5", {"v": rows}, dtype=dtype) for dtype in ("float32", "float16"))
     found = compared(a, b)
     np.testing.assert_array_equal(found.difference, np.abs(rows - rows.astype("f2")).max(axis=(1, 2)))
     assert found.hints == ["one is the other rounded to float16: they are equal once both are"]
@@ -179,22 +172,15 @@ def test_a_damaged_bigfile_is_refused(toy_features: FeatureFile, bigfile: Path) 
 
 @pytest.mark.dear
 def test_the_command_line(toy_features: FeatureFile, bigfile: Path, tmp_path: Path) -> None:
-    def command(*overrides: str) -> tuple[int, list[str], str]:
-        line = [sys.executable, "-m", "vfx.compare", f"a={toy_features.path.parent}", f"b={bigfile}", *overrides]
-        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
-        return done.returncode, done.stdout.splitlines(), done.stderr
-
-    code, out, _ = command()
-    assert (code, out[-1]) == (0, "59 rows compared: least cosine 1.00000000, largest difference 0")
+    command = partial(run_verb, "compare", f"a={toy_features.path.parent}", f"b={bigfile}")
+    assert command().stdout.endswith("\n59 rows compared: least cosine 1.00000000, largest difference 0\n")
     table = tmp_path / "rows.tsv"
-    code, out, _ = command(f"output={table}")
-    assert (code, out[-1]) == (0, str(table))
+    assert command(f"output={table}").stdout.endswith(f"\n{table}\n")
     change(bigfile, without=3)
-    code, out, errors = command()
-    assert code == 1
-    assert "56 rows in both, in the same order" in out
-    assert errors.startswith("error: a and b differ: ids: 3 (")
-    assert len(errors.splitlines()) == 1
+    done = command(code=1)
+    assert "56 rows in both, in the same order\n" in done.stdout
+    assert done.stderr.startswith("error: a and b differ: ids: 3 (")
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.slow
@@ -203,10 +189,9 @@ def test_200_000_rows_in_another_order_compare_within_300_mb(tmp_path: Path) -> 
     random = np.random.default_rng(0)
     numbers = random.permutation(200_000)
     block = random.random((1000, 2048), "f4")
-    attributes = {"feature": "f", "collection": "c", "config": "", "provenance": '{"recipe": {}}'}
     (tmp_path / "b").mkdir()
     with (
-        FeatureFileWriter(tmp_path / "a.h5", level="video", shape=(2048,), attributes=attributes) as writer,
+        FeatureFileWriter(tmp_path / "a.h5", level="video", shape=(2048,), attributes=ATTRIBUTES) as writer,
         (tmp_path / "b" / "feature.bin").open("wb") as matrix,
     ):
         for start in range(0, 200_000, 1000):
@@ -219,14 +204,7 @@ def test_200_000_rows_in_another_order_compare_within_300_mb(tmp_path: Path) -> 
             block_b.tofile(matrix)
     (tmp_path / "b" / "id.txt").write_text(" ".join(f"v{n}" for n in numbers))
     (tmp_path / "b" / "shape.txt").write_text("200000 2048")
-    script = (
-        "import sys; from vfx import compare; found = compare.main(*sys.argv[1:]);"
-        "assert not {'torch', 'pytorch_lightning'} & set(sys.modules);"
-        "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0], found)"
-    )
-    line = [sys.executable, "-c", script, f"a={tmp_path / 'a.h5'}", f"b={tmp_path / 'b'}", "difference=0"]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True)
-    memory, told = done.stdout.splitlines()[-1].split(maxsplit=1)
+    memory, told = peak_mb("compare", f"a={tmp_path / 'a.h5'}", f"b={tmp_path / 'b'}", "difference=0")
     assert told == "200000 rows compared: least cosine 1.00000000, largest difference 0"
-    assert int(memory) / 1024 < 300
+    assert memory < 300
     shutil.rmtree(tmp_path)

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.feature_files import write_rows
 from tests.test_pool import NAME, pooled, write
 from vfx import concat
 from vfx.errors import UsageError
 from vfx.features.feature_file import FeatureFile
-from vfx.features.writer import FeatureFileWriter
 
 
 @pytest.fixture
@@ -56,16 +56,9 @@ def test_frame_level_keeps_times_and_failures(tmp_path: Path) -> None:
 
 
 def test_other_orders_follow_the_first(tmp_path: Path) -> None:
-    attributes = {"collection": "toydata", "config": "", "provenance": '{"recipe": {}}'}
-    for name, ids in {"A": ["x", "y", "z"], "B": ["z", "x", "y"]}.items():
-        (tmp_path / "toydata" / name).mkdir(parents=True)
-        with FeatureFileWriter(
-            tmp_path / "toydata" / name / "features.h5",
-            level="video",
-            shape=(1,),
-            attributes={**attributes, "feature": name},
-        ) as writer:
-            writer.add_rows(ids, np.array([[ord(id)] for id in ids], np.float32))
+    for name, ids in {"A": "xyz", "B": "zxy"}.items():
+        path = tmp_path / "toydata" / name / "features.h5"
+        write_rows(path, ids, [[ord(id)] for id in ids], feature=name, collection="toydata")
     file = joined(tmp_path, "B+A")
     assert list(file.ids) == ["z", "x", "y"]
     np.testing.assert_array_equal(file.features[:, 0], file.features[:, 1])

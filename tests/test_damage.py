@@ -17,7 +17,8 @@ import pytest
 
 from tests import damage, hostile_files
 from tests.clips import CLIPS, corrupt, paint
-from tests.conftest import LIMITS, ROOT, TOYDATA
+from tests.conftest import LIMITS, ROOT, TOY_CLIPS, link_clips
+from tests.feature_files import BATCH_COMPOSITION
 from tests.test_kills import session
 from vfx import extract
 from vfx.decoding import VideoReader, check_decoder, demux
@@ -28,7 +29,6 @@ from vfx.features.feature_file import FeatureFile
 from vfx.sampling import samplers
 from vfx.system import worker_pool
 
-BATCH_COMPOSITION = 2e-5  # docs/schema.md
 MOST_MEMORY = {"main": 1500, "reading": 1500}  # MB of one process; limits.memory_gb allows those that read 4000 more
 
 # Whatever is wrong with a video, one or several of these say so.
@@ -98,10 +98,7 @@ def _is_cut_between_packets(path: Path) -> bool:
 def test_damaged_files_cost_nothing_but_themselves(
     count: int, tmp_path: Path, toy_features: FeatureFile, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "c" / "VideoData"
-    (folder / "sound").mkdir(parents=True)
-    for path in (TOYDATA / "VideoData").rglob("*.*"):
-        (folder / "sound" / path.name).symlink_to(path)
+    folder = link_clips(tmp_path / "c", *TOY_CLIPS) / "VideoData"
     clips = tmp_path / "clips"
     clips.mkdir()
     made = damage.damage(folder, damage.intact(clips), count=count, seed=0)
@@ -215,10 +212,12 @@ def installed(*decoders: str) -> list[str]:
     return found
 
 
+needs_decord = pytest.mark.skipif(not installed("decord"), reason="decord is not installed")
+
+
+@needs_decord
 @pytest.mark.parametrize("name", ["h264.mp4", "mpeg4_b.mp4"])
 def test_what_decord_conceals_is_caught(name: str, tmp_path: Path) -> None:
-    if not installed("decord"):
-        pytest.skip("decord is not installed")
     sound = CLIPS[name].write(tmp_path)
     path = corrupt(sound, tmp_path / "bad.mp4", packets=[15, 16, 17, 18])
     pixels = [frame.pixels for frame in VideoReader(sound, samplers.all_frames, decoder="decord")]
@@ -229,11 +228,10 @@ def test_what_decord_conceals_is_caught(name: str, tmp_path: Path) -> None:
     assert not [frame.index for frame in frames if differs(frame.pixels, pixels[frame.index])]
 
 
+@needs_decord
 def test_a_frame_that_decord_puts_in_place_of_another_is_caught(tmp_path: Path) -> None:
     """PyAV makes of this packet what there is of its picture, decord the picture before; found by
     `test_no_frame_passes_for_another`."""
-    if not installed("decord"):
-        pytest.skip("decord is not installed")
     (sound,) = damage.painted(tmp_path, ["mjpeg.avi"])
     path = tmp_path / "bad.avi"
     data = bytearray(sound.read_bytes())
@@ -248,9 +246,8 @@ def test_a_frame_that_decord_puts_in_place_of_another_is_caught(tmp_path: Path) 
         list(BACKENDS["decord"].frames(path, demux(path), np.array([1, 5, 7])))
 
 
+@needs_decord
 def test_a_picture_that_stands_still_is_decords(tmp_path: Path) -> None:
-    if not installed("decord"):
-        pytest.skip("decord is not installed")
     path = tmp_path / "still.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
@@ -273,10 +270,7 @@ def differs(a: np.ndarray, b: np.ndarray) -> bool:
 @pytest.mark.dear
 def test_what_asks_for_more_than_the_limits_is_refused_by_the_limits_name(tmp_path: Path) -> None:
     """All but `limits.frames` and `limits.memory_gb` are those of everybody."""
-    videos = tmp_path / "c" / "VideoData"
-    videos.mkdir(parents=True)
-    for name in ("retina", "camera"):
-        (videos / f"{name}.mp4").symlink_to(TOYDATA / "VideoData" / f"{name}.mp4")
+    videos = link_clips(tmp_path / "c", "retina.mp4", "camera.mp4") / "VideoData"
     (videos / "huge.mov").write_bytes(hostile_files.bomb(hostile_files.HUGE))
     (videos / "large.mov").write_bytes(hostile_files.bomb(hostile_files.LARGE))
     (videos / "hungry.mov").write_bytes(hostile_files.bomb(8_000))

@@ -15,20 +15,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, TOYDATA
+from tests.conftest import ROOT, SHORT_CLIPS, TOYDATA, link_clips
+from tests.feature_files import write_frames
 from tests.outputs.parts import ATTRIBUTES, RECIPE, commit, finish, parts, put
 from vfx import concat, export, extract, frames, pool
 from vfx.cli.logging import log_to_files
 from vfx.errors import OutputError
 from vfx.features.feature_file import FeatureFile
-from vfx.features.rows import Rows
-from vfx.features.writer import FeatureFileWriter
 from vfx.outputs.output_folder import OutputFolder
 from vfx.system.folder_lock import lock_folder
 
 KEPT = "Nothing half-written is left there, and what was finished before is kept: put the cause right and run the same"
 NOBODY = 65534
-CLIPS = ["retina.mp4", "coffee_phone.mp4", "shuttle.gif"]
 FEATURE = "efficientnet_lite0,avgpool"
 
 
@@ -111,24 +109,11 @@ def open_to_all(folder: Path) -> None:
         parent.chmod(0o711)
 
 
-def collection(root: Path) -> Path:
-    """Three short clips."""
-    (root / "few" / "VideoData").mkdir(parents=True)
-    for name in CLIPS:
-        (root / "few" / "VideoData" / name).symlink_to(TOYDATA / "VideoData" / name)
-    return root / "few"
-
-
 def feature(outputs: Path, name: str) -> None:
     """A feature of 800 frames, 240 KB, of the collection `few`."""
-    folder = outputs / "few" / name
-    folder.mkdir(parents=True)
     rng = np.random.default_rng(len(name))
-    attributes = ATTRIBUTES | {"feature": name, "collection": "few"}
-    with FeatureFileWriter(folder / "features.h5", level="frame", shape=(64,), attributes=attributes) as writer:
-        for v in range(40):
-            index = np.arange(20)
-            writer.add_video(f"v{v:02d}", iter([Rows(rng.random((20, 64), np.float32), index, index / 2)]))
+    videos = {f"v{v:02d}": rng.random((20, 64), np.float32) for v in range(40)}
+    write_frames(outputs / "few" / name / "features.h5", videos, feature=name, collection="few")
 
 
 def prepared(folder: Path) -> OutputFolder:
@@ -221,7 +206,7 @@ APPS: dict[str, tuple[Callable[..., Path], list[str]]] = {
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The collection, and two features of it."""
     root = tmp_path_factory.mktemp("made")
-    collection(root)
+    link_clips(root / "few", *SHORT_CLIPS)
     for name in "AB":
         feature(root / "outputs", name)
     return root
@@ -370,7 +355,7 @@ def same(file: FeatureFile, wanted: FeatureFile) -> None:
 
 @pytest.mark.dear
 def test_an_extraction_that_finds_no_room_says_so_and_goes_on_later(disk: Disk, toy_features: FeatureFile) -> None:
-    root = collection(disk.root)
+    root = link_clips(disk.root / "few", *SHORT_CLIPS)
     with disk.full(room=100):  # for the lock, the recipe and the config, and for one part at most
         done = command(root, disk.root / "out")
         _, said = done.communicate(timeout=200)

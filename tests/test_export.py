@@ -6,21 +6,20 @@ import os
 import re
 import signal
 import struct
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, TOYDATA
+from tests.commands import peak_mb, run_python
+from tests.conftest import TOYDATA
+from tests.feature_files import timed, write_frames, write_rows
 from vfx import export
 from vfx.errors import CollectionError, OutputError, UsageError
 from vfx.features.feature_file import FeatureFile
 from vfx.features.rows import Rows
-from vfx.features.writer import FeatureFileWriter
 from vfx.formats import FORMATS, bigfile, npy
 from vfx.system.files import remove_abandoned, working_folder
 
@@ -50,15 +49,12 @@ def make(
     """A feature file of three rows, and the overrides that find it; the collection is there, and empty."""
     (tmp_path / "c").mkdir(exist_ok=True)
     path = tmp_path / "outputs" / "c" / FEATURE / "features.h5"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    attributes = {"feature": FEATURE, "collection": "c", "config": "", "provenance": '{"recipe": {}}'}
     values = np.arange(3 * np.prod(shape), dtype="f4").reshape(3, *shape) + value
-    with FeatureFileWriter(path, level=level, shape=shape, dtype=dtype, attributes=attributes) as writer:  # type: ignore[arg-type]
-        if level == "frame":
-            writer.add_video("a_1", iter([Rows(values[:2], np.array([0, 12]), np.array([0, 0.48]))]))
-            writer.add_video("b", iter([Rows(values[2:], np.array([7]), np.array([np.nan]))]))
-        else:
-            writer.add_rows(["b", "a_1", "z"], values)
+    if level == "frame":
+        b = Rows(values[2:], np.array([7]), np.array([np.nan]))
+        write_frames(path, {"a_1": timed(values[:2], step=12, rate=25), "b": b}, dtype=dtype, feature=FEATURE)
+    else:
+        write_rows(path, ["b", "a_1", "z"], values, level=level, dtype=dtype, feature=FEATURE)
     return [f"collection={tmp_path / 'c'}", f"output_dir={tmp_path / 'outputs'}", f"feature={FEATURE}"]
 
 
@@ -254,7 +250,7 @@ export.main(*sys.argv[1:])
 
 def die(overrides: list[str]) -> None:
     """Run an export that is killed as it is about to give what it wrote its name."""
-    assert subprocess.run([sys.executable, "-c", WRITE_AND_DIE, *overrides], cwd=ROOT).returncode == -signal.SIGKILL
+    run_python("-c", WRITE_AND_DIE, *overrides, code=-signal.SIGKILL)
 
 
 def test_what_a_killed_export_left_goes_with_the_next(tmp_path: Path) -> None:
@@ -367,55 +363,31 @@ def test_ids_that_the_readers_would_lose_are_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("vfx"), "propagate", True)
-    attributes = {"feature": "f", "collection": "c", "config": "", "provenance": "{}"}
-    path = tmp_path / "features.h5"
-    with FeatureFileWriter(path, level="video", shape=(1,), attributes=attributes) as writer:
-        writer.add_rows(["é", "b"], np.ones((2, 1), "f4"))
-    with FeatureFile(path) as file:
+    with FeatureFile(write_rows(tmp_path / "ascii.h5", ["é", "b"], np.ones((2, 1)))) as file:
         bigfile.write(file, tmp_path / "out")
     assert "not ASCII, such as é:" in caplog.text
-    with FeatureFileWriter(path, level="video", shape=(1,), attributes=attributes) as writer:
-        writer.add_rows(["a b"], np.ones((1, 1), "f4"))
-    with FeatureFile(path) as file, pytest.raises(OutputError, match="id 'a b' is empty or holds white space"):
+    with (
+        FeatureFile(write_rows(tmp_path / "space.h5", ["a b"], np.ones((1, 1)))) as file,
+        pytest.raises(OutputError, match="id 'a b' is empty or holds white space"),
+    ):
         npy.write(file, tmp_path / "npy")
 
 
-def peak_mb(rows: int, format: str, tmp_path: Path) -> tuple[float, Path]:
+def exported(rows: int, format: str, tmp_path: Path) -> tuple[float, Path]:
     """The most memory that a process of its own took to export that many rows of 2048 values, and what it wrote."""
-    path = tmp_path / "outputs" / "c" / FEATURE / "features.h5"
-    path.parent.mkdir(parents=True)
-    attributes = {"feature": FEATURE, "collection": "c", "config": "", "provenance": '{"recipe": {}}'}
     values = np.random.default_rng(0).random((100, 2048), "f4")
-
-    def of(video: int) -> Iterator[Rows]:
-        yield Rows(values + np.float32(video), np.arange(100) * 12, np.arange(100.0))
-
-    with FeatureFileWriter(path, level="frame", shape=(2048,), attributes=attributes) as writer:
-        for video in range(rows // 100):
-            writer.add_video(f"shot{video:05d}_1", of(video))
-    script = (
-        "import sys; from vfx import export; path = export.main(*sys.argv[1:]);"
-        "assert not {'torch', 'pytorch_lightning'} & set(sys.modules);"
-        # not ru_maxrss, which a new process takes over from the one that started it
-        "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0], path)"
-    )
+    videos = {f"shot{video:05d}_1": values for video in range(rows // 100)}
+    write_frames(tmp_path / "outputs" / "c" / FEATURE / "features.h5", videos)
     overrides = ["collection=c", f"feature={FEATURE}", f"format={format}", f"output_dir={tmp_path / 'outputs'}"]
-    done = subprocess.run(
-        [sys.executable, "-c", script, *overrides, f"destination={tmp_path / 'out'}"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    memory, written = done.stdout.split()
-    return int(memory) / 1024, Path(written)
+    memory, written = peak_mb("export", *overrides, f"destination={tmp_path / 'out'}")
+    return memory, Path(written)
 
 
 @pytest.mark.dear
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for the peak of a process")
 @pytest.mark.parametrize("format", ["bigfile", "npy", "npz"])
 def test_memory_stays_small(tmp_path: Path, format: str) -> None:
-    memory, _ = peak_mb(20_000, format, tmp_path)
+    memory, _ = exported(20_000, format, tmp_path)
     assert memory < 160, memory  # the rows alone are 156 MB
 
 
@@ -423,7 +395,7 @@ def test_memory_stays_small(tmp_path: Path, format: str) -> None:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for the peak of a process")
 @pytest.mark.parametrize("format", ["bigfile", "npy", "npz", "txt"])
 def test_200_000_rows_export_within_400_mb(tmp_path: Path, format: str) -> None:
-    memory, written = peak_mb(200_000, format, tmp_path)
+    memory, written = exported(200_000, format, tmp_path)
     assert memory < MEMORY_MB
     if format == "bigfile":
         assert (written / "shape.txt").read_text() == "200000 2048"

@@ -2,10 +2,7 @@
 
 import json
 import multiprocessing
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partialmethod
 from pathlib import Path
@@ -20,7 +17,9 @@ from PIL import Image
 from torchvision import transforms
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
-from tests.conftest import ROOT, TOYDATA
+from tests.commands import run_python, run_verb
+from tests.conftest import ROOT, TOYDATA, link_clips
+from tests.feature_files import BATCH_COMPOSITION, cosine, same
 from vfx import extract, frames
 from vfx.decoding import VideoReader
 from vfx.errors import CollectionError, ExtractionError, OutputError, SamplerError, UsageError
@@ -31,46 +30,10 @@ from vfx.sampling.samplers import half_second
 
 Matrix = NDArray[np.float32]
 BF16 = any("bf16" in name and there for name, there in torch.cpu.get_capabilities().items())
-# Rows of one frame in batches of other companions: measured up to 7e-6, of values up to 5.6, in fp32 on the processor.
-BATCH_COMPOSITION = 2e-5
 
 
 def run(tmp_path: Path, *overrides: str, collection: Path = TOYDATA) -> FeatureFile:
     return FeatureFile(extract.main(f"collection={collection}", f"output_dir={tmp_path}", "trainer=cpu", *overrides))
-
-
-def command(*overrides: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-m", "vfx.extract", *overrides],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=environment,
-        timeout=250,
-    )
-
-
-def cosine(a: Matrix, b: Matrix) -> Matrix:
-    return (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
-
-
-def same(a: FeatureFile, b: FeatureFile, atol: float = BATCH_COMPOSITION) -> None:
-    assert list(a.ids) == list(b.ids)
-    assert a.failures == b.failures
-    np.testing.assert_array_equal(a.seconds, b.seconds)
-    np.testing.assert_array_equal(a.offsets, b.offsets)
-    np.testing.assert_allclose(a.features[:], b.features[:], atol=atol, rtol=0)
-
-
-@pytest.fixture
-def few(tmp_path: Path) -> Path:
-    """Three short clips of the toy collection, which take a moment."""
-    folder = tmp_path / "few" / "VideoData"
-    folder.mkdir(parents=True)
-    for name in ["retina.mp4", "coffee_phone.mp4", "shuttle.gif"]:
-        (folder / name).symlink_to(TOYDATA / "VideoData" / name)
-    return folder.parent
 
 
 def test_the_default_run_has_every_video_and_its_times(toy_features: FeatureFile) -> None:
@@ -200,8 +163,7 @@ def test_workers_and_batches_do_not_change_the_file(
 @pytest.mark.dear
 def test_two_ranks_write_the_file_of_one(tmp_path: Path, toy_features: FeatureFile) -> None:
     two_ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "dataset.num_workers=1"]
-    done = command(f"collection={TOYDATA}", f"output_dir={tmp_path}", *two_ranks)
-    assert done.returncode == 0, done.stderr
+    done = run_verb("extract", f"collection={TOYDATA}", f"output_dir={tmp_path}", *two_ranks)
     path = Path(done.stdout.splitlines()[-1])
     assert path == tmp_path / "toydata" / "efficientnet_lite0,avgpool" / "features.h5"
     same(FeatureFile(path), toy_features)
@@ -209,21 +171,19 @@ def test_two_ranks_write_the_file_of_one(tmp_path: Path, toy_features: FeatureFi
 
 
 @pytest.mark.dear
-def test_more_ranks_than_videos(tmp_path: Path, few: Path) -> None:
-    for name in ["coffee_phone.mp4", "shuttle.gif"]:
-        (few / "VideoData" / name).unlink()
-    done = command(
-        f"collection={few}", f"output_dir={tmp_path}", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"
-    )
-    assert done.returncode == 0, done.stderr
+def test_more_ranks_than_videos(tmp_path: Path) -> None:
+    one = link_clips(tmp_path / "one", "retina.mp4")
+    done = run_verb(
+        "extract", f"collection={one}", f"output_dir={tmp_path}",
+        "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2",
+    )  # fmt: skip
     assert list(FeatureFile(done.stdout.splitlines()[-1])) == ["retina"]
 
 
 @pytest.mark.skipif(not BF16, reason="this processor has no bf16, where vfx refuses it")
-def test_bf16_is_near_and_said(tmp_path: Path, few: Path, toy_features: FeatureFile) -> None:
-    for name in ["coffee_phone.mp4", "shuttle.gif"]:  # a processor without bf16 takes seconds a frame
-        (few / "VideoData" / name).unlink()
-    file = run(tmp_path, "trainer.precision=bf16-mixed", collection=few)
+def test_bf16_is_near_and_said(tmp_path: Path, toy_features: FeatureFile) -> None:
+    one = link_clips(tmp_path / "one", "retina.mp4")  # a processor without bf16 takes seconds a frame
+    file = run(tmp_path, "trainer.precision=bf16-mixed", collection=one)
     assert file.features.dtype == np.float32
     assert file.provenance["recipe"]["precision"] == "bf16-mixed"
     for video in file:
@@ -278,7 +238,7 @@ def test_a_finished_run_does_nothing_and_says_so(tmp_path: Path, few: Path) -> N
 @pytest.mark.dear
 def test_videos_added_later_are_added(tmp_path: Path, few: Path) -> None:
     run(tmp_path, collection=few)
-    (few / "VideoData" / "cat.mp4").symlink_to(TOYDATA / "VideoData" / "cat.mp4")
+    link_clips(few, "cat.mp4")
     file = run(tmp_path, collection=few)
     assert list(file) == ["cat", "coffee_phone", "retina", "shuttle"]
     assert "1 videos to do, 3 of 4 done before" in (file.path.parent / "extract.log").read_text()
@@ -423,22 +383,19 @@ def test_a_mistake_is_named_before_any_work(
 
 @pytest.mark.dear
 def test_from_the_shell_an_error_is_a_message_and_the_exit_code(tmp_path: Path) -> None:
-    done = command("collection=nowhere", f"output_dir={tmp_path}", f"rootpath={tmp_path}")
-    assert done.returncode == 1
+    done = run_verb("extract", "collection=nowhere", f"output_dir={tmp_path}", f"rootpath={tmp_path}", code=1)
     assert done.stdout == ""
     assert done.stderr.startswith(f"error: collection nowhere: neither {tmp_path}/nowhere nor {ROOT}/nowhere")
     assert "Traceback" not in done.stderr
 
 
 def test_from_the_shell_a_missing_key_is_named() -> None:
-    done = command()
-    assert done.returncode == 1
+    done = run_verb("extract", code=1)
     assert done.stderr == "error: missing collection: give collection=... (see --help)\n"
 
 
 def test_an_unknown_model_is_answered_with_the_nearest() -> None:
-    done = command("collection=toydata", "model=resnext101")
-    assert done.returncode == 1
+    done = run_verb("extract", "collection=toydata", "model=resnext101", code=1)
     assert "model (resnext101) is not one of its options; nearest: " in done.stderr
     assert "resnext101_32x8d" in done.stderr
     assert "Traceback" not in done.stderr
@@ -446,8 +403,7 @@ def test_an_unknown_model_is_answered_with_the_nearest() -> None:
 
 @pytest.mark.dear
 def test_the_shell_prints_the_path_last_and_from_any_folder(tmp_path: Path, few: Path) -> None:
-    done = command("collection=few", f"rootpath={few.parent}", "feature=mine,a,b", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = run_verb("extract", "collection=few", f"rootpath={few.parent}", "feature=mine,a,b", cwd=tmp_path)
     assert done.stdout.splitlines()[-1] == "outputs/few/mine,a,b/features.h5"
     assert json.loads(FeatureFile(tmp_path / "outputs/few/mine,a,b").attributes["provenance"])
 
@@ -459,15 +415,7 @@ def test_a_script_without_a_main_guard_runs_once(tmp_path: Path, few: Path) -> N
         "from vfx import extract\n"
         f"print('begun')\nprint(extract.main('collection={few}', 'output_dir={tmp_path}', 'trainer=cpu'))\n"
     )
-    done = subprocess.run(
-        [sys.executable, script],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["begun", f"{tmp_path}/few/efficientnet_lite0,avgpool/features.h5"]
+    assert run_python(script).stdout.split() == ["begun", f"{tmp_path}/few/efficientnet_lite0,avgpool/features.h5"]
 
 
 @pytest.mark.dear

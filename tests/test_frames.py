@@ -19,7 +19,9 @@ import torch
 from PIL import Image
 
 from tests.clips import CLIPS, Clip, corrupt, truncate
+from tests.commands import run_verb
 from tests.conftest import ROOT, TOYDATA, VIDEOS
+from tests.feature_files import cosine
 from vfx import extract, frames
 from vfx.decoding import VideoReader
 from vfx.errors import ExtractionError, OutputError, SamplerError, UsageError, VfxError
@@ -67,8 +69,7 @@ def log(root: Path) -> str:
 
 @pytest.mark.dear
 def test_frames_and_list_files(few: Path) -> None:
-    done = subprocess.run(command(few), capture_output=True, text=True, cwd=ROOT, timeout=100)
-    assert done.returncode == 0, done.stderr
+    done = run_verb("frames", f"collection='{few}'")
     assert done.stdout == f"{few / 'ImageData'}\n"
     assert "3 videos, 10 frames in" in done.stderr
     assert (few / "id.videopath.txt").read_text() == (
@@ -445,7 +446,7 @@ def test_features_of_frames_are_those_of_the_video(few: Path, tmp_path: Path) ->
         return FeatureFile(extract.main(f"collection='{few}'", *options, *overrides))
 
     video = features("video", *sampler)
-    for format, cosine in [("png", 1 - 1e-6), ("jpg", 0.96)]:
+    for format, least in [("png", 1 - 1e-6), ("jpg", 0.96)]:
         run(few, f"format={format}", "overwrite=true", *sampler)
         cut = features(format, "dataset=frame")
         assert list(cut.ids) == list(video.ids)
@@ -454,7 +455,7 @@ def test_features_of_frames_are_those_of_the_video(few: Path, tmp_path: Path) ->
         a, b = cut.features[:], video.features[:]
         if format == "png":
             np.testing.assert_allclose(a, b, atol=1e-6)
-        assert ((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).min() >= cosine
+        assert cosine(a, b).min() >= least
 
 
 WSL = Path(torch.hub.get_dir()) / "checkpoints" / "ig_resnext101_32x8-c38310e5.pth"
@@ -468,7 +469,7 @@ def test_jpeg_costs_the_lineages_network_next_to_nothing(few: Path, tmp_path: Pa
     a = FeatureFile(extract.main(*model, *sampler, f"output_dir={tmp_path / 'video'}")).features[:]
     run(few, *sampler)
     b = FeatureFile(extract.main(*model, "dataset=frame", f"output_dir={tmp_path / 'frame'}")).features[:]
-    assert ((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).min() >= 0.999
+    assert cosine(a, b).min() >= 0.999
 
 
 def test_lineage_sampler_refuses_loose_frames(tmp_path: Path) -> None:
@@ -511,25 +512,13 @@ def test_a_sweep_over_collections(few: Path, tmp_path: Path) -> None:
     other = few.parent / "other"
     other.mkdir()
     (other / "retina.mp4").symlink_to(TOYDATA / "VideoData" / "retina.mp4")
-    done = subprocess.run(
-        [sys.executable, "-m", "vfx.frames", "-m", "collection=few,other", f"rootpath='{few.parent}'", "num_workers=0"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
+    overrides = ["collection=few,other", f"rootpath='{few.parent}'", "num_workers=0"]
+    done = run_verb("frames", "-m", *overrides, cwd=tmp_path)
     assert f"{few / 'ImageData'}\n" in done.stdout
     assert done.stdout.endswith(f"{other / 'ImageData'}\n")
     assert indices(other, "retina") == [0]
 
 
 def test_help_names_the_groups_and_keys() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "vfx.frames", "--help"], capture_output=True, text=True, cwd=ROOT, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    assert all(
-        word in done.stdout for word in ["Step 1", "sampler: ", "lineage_py3", "short_side", "quality", "strict"]
-    )
+    shown = run_verb("frames", "--help").stdout
+    assert all(word in shown for word in ["Step 1", "sampler: ", "lineage_py3", "short_side", "quality", "strict"])

@@ -14,10 +14,10 @@ import pytest
 import timm
 import torch
 import torchvision
-from numpy.typing import NDArray
 from torch import nn
 
 from tests.conftest import ROOT, TOYDATA
+from tests.feature_files import cosine
 from tests.inference.test_batchnorm_folding import random_norms
 from vfx import bench, extract
 from vfx.benchmark.results import Result
@@ -39,9 +39,7 @@ MEMORY = 1 << 30  # that a network may use in a test, bytes
 
 
 def run(folder: Path, *overrides: str, trainer: str = "gpu") -> FeatureFile:
-    made = extract.main(f"collection={TOYDATA}", f"output_dir={folder}", f"trainer={trainer}", *overrides)
-    assert isinstance(made, Path)
-    return FeatureFile(made)
+    return FeatureFile(extract.main(f"collection={TOYDATA}", f"output_dir={folder}", f"trainer={trainer}", *overrides))
 
 
 def difference(file: FeatureFile, wanted: FeatureFile) -> float:
@@ -55,10 +53,6 @@ def difference(file: FeatureFile, wanted: FeatureFile) -> float:
     print(f"largest difference {found:.2g}, least cosine {least:.7f}")
     assert least > 0.98  # measured 0.992 in bf16
     return found
-
-
-def cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    return (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, VIDEOS
+from tests.commands import peak_mb, run_verb
+from tests.conftest import VIDEOS
 from vfx import export, import_bigfile
 from vfx.errors import OutputError, UsageError
 from vfx.features.feature_file import FeatureFile
@@ -276,23 +277,17 @@ def test_a_folder_with_text_alone_is_a_text(tmp_path: Path) -> None:
 
 @pytest.mark.dear
 @pytest.mark.parametrize("app", ["export", "import_bigfile"])
-def test_help_and_last_line(tmp_path: Path, app: str) -> None:
-    def command(*arguments: str) -> list[str]:
-        line = [sys.executable, "-m", f"vfx.{app}", *arguments]
-        return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-
-    text = command("--help")
-    assert sum(line.startswith(f"  python -m vfx.{app} ") for line in text) == 2
+def test_the_last_line_is_the_path(tmp_path: Path, app: str) -> None:
     source = bigfile(tmp_path / "f", list(ROWS), list(ROWS.values()))
     outputs = [f"output_dir={tmp_path / 'outputs'}", "collection=c", "feature=f,avgpool"]
     path = tmp_path / "outputs" / "c" / "f,avgpool" / "features.h5"
     if app == "import_bigfile":
-        assert command(f"source={source}", *outputs)[-1] == str(path)
+        assert run_verb(app, f"source={source}", *outputs).stdout.endswith(f"{path}\n")
         with FeatureFile(path) as file:
             assert json.loads(file.attributes["provenance"])["recipe"]["imported"]["level"] == "frame"
     else:
         run(source).close()
-        assert command(*outputs, "format=npy")[-1] == str(path.with_name("npy"))
+        assert run_verb(app, *outputs, "format=npy").stdout.endswith(f"{path.with_name('npy')}\n")
 
 
 @pytest.mark.slow
@@ -309,14 +304,8 @@ def test_200_000_shuffled_rows_import_within_400_mb(tmp_path: Path) -> None:
             block.tofile(matrix)
     (source / "id.txt").write_text(" ".join(f"shot{n // 100:05d}_1_{n % 100}" for n in numbers))
     (source / "shape.txt").write_text("200000 2048")
-    script = (
-        "import sys; from vfx import import_bigfile; path = import_bigfile.main(*sys.argv[1:]);"
-        "assert not {'torch', 'pytorch_lightning'} & set(sys.modules);"
-        "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0], path)"
-    )
-    line = [sys.executable, "-c", script, f"source={source}", "collection=c", "feature=f", "level=frame"]
-    done = subprocess.run([*line, f"output_dir={tmp_path}"], cwd=ROOT, capture_output=True, text=True, check=True)
-    memory, path = done.stdout.split()
-    assert int(memory) / 1024 < 400
+    options = ["collection=c", "feature=f", "level=frame", f"output_dir={tmp_path}"]
+    memory, path = peak_mb("import_bigfile", f"source={source}", *options)
+    assert memory < 400
     with FeatureFile(path) as file:
         np.testing.assert_array_equal(file.features[:, 0], np.arange(200_000))

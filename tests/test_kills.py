@@ -12,27 +12,22 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 
 from tests.clips import CLIPS
-from tests.conftest import ROOT, TOYDATA
+from tests.conftest import ROOT, TOY_CLIPS, TOYDATA, link_clips
+from tests.feature_files import same
 from vfx.features.feature_file import FeatureFile
 
 PIECE_BYTES = 1 << 40  # more than any clip has
-# Batches are composed otherwise with other workers or ranks, which changes sums in their last bits: docs/schema.md
-BATCH_COMPOSITION = 2e-5
 FEATURE = "efficientnet_lite0,avgpool"
 
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The toy clips, one of them cut short, one with many key frames, and files that hold no video."""
-    folder = tmp_path_factory.mktemp("kills") / "mixed" / "VideoData"
-    folder.mkdir(parents=True)
-    for path in (TOYDATA / "VideoData").rglob("*.*"):
-        (folder / path.name).symlink_to(path)
+    folder = link_clips(tmp_path_factory.mktemp("kills") / "mixed", *TOY_CLIPS) / "VideoData"
     whole = (TOYDATA / "VideoData" / "launch.AVI").read_bytes()
     (folder / "short.avi").write_bytes(whole[: len(whole) // 2])
     dataclasses.replace(CLIPS["h264.mp4"], name="long.mp4", num_frames=600).write(folder)
@@ -112,15 +107,6 @@ def finished(folder: Path) -> bool:
     return (folder / "features.h5").exists() and not (folder / "parts").exists()
 
 
-def same(path: Path, undisturbed: FeatureFile) -> None:
-    with FeatureFile(path) as file:
-        assert list(file.ids) == list(undisturbed.ids)
-        assert file.failures == undisturbed.failures
-        np.testing.assert_array_equal(file.index, undisturbed.index)
-        np.testing.assert_array_equal(file.seconds, undisturbed.seconds)
-        np.testing.assert_allclose(file.features[:], undisturbed.features[:], atol=BATCH_COMPOSITION, rtol=0)
-
-
 @pytest.fixture(scope="module")
 def undisturbed(collection: Path, tmp_path_factory: pytest.TempPathFactory) -> FeatureFile:
     folder = tmp_path_factory.mktemp("undisturbed")
@@ -152,14 +138,14 @@ def hunt(kills: int, seed: int, collection: Path, undisturbed: FeatureFile, tmp_
         printed = ended(run)
         if run.returncode == 0:
             length = min(60.0, time.monotonic() - began)
-            same(folder / "features.h5", undisturbed)
+            same(FeatureFile(folder), undisturbed)
             shutil.rmtree(tmp_path)
         else:
             assert "Traceback" not in printed.replace("zombies", ""), printed
             assert not finished(folder) or whom in ("rank", "main", "group"), printed
     printed = ended(run := start(collection, tmp_path, workers=2, piece_cost=20_000))
     assert run.returncode == 0, printed
-    same(folder / "features.h5", undisturbed)
+    same(FeatureFile(folder), undisturbed)
     return hits
 
 
@@ -198,4 +184,4 @@ def test_a_signal_commits_what_is_finished(
     printed = ended(run := start(collection, tmp_path, workers=2))
     assert run.returncode == 0, printed
     assert "done before" in printed
-    same(tmp_path / "mixed" / FEATURE / "features.h5", undisturbed)
+    same(FeatureFile(tmp_path / "mixed" / FEATURE), undisturbed)

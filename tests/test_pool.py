@@ -1,20 +1,18 @@
 """Pooling as its user runs it, on features of the toy collection."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT
+from tests.commands import peak_mb, run_verb
+from tests.feature_files import write_frames
 from vfx import concat, export, pool
 from vfx.errors import OutputError, UsageError
 from vfx.features.feature_file import FeatureFile
 from vfx.features.rows import Failure, Rows
-from vfx.features.writer import FeatureFileWriter
 
 NAME = "efficientnet_lite0,avgpool"
 
@@ -103,13 +101,8 @@ def test_what_is_pooled_is_not_pooled_again(outputs: Path) -> None:
 
 
 def test_kept_crops_are_pooled_crop_by_crop(tmp_path: Path) -> None:
-    attributes = {"feature": "A", "collection": "toydata", "config": "", "provenance": '{"recipe": {}}'}
-    (tmp_path / "toydata" / "A").mkdir(parents=True)
     rows = np.random.default_rng(0).random((5, 10, 3), np.float32)
-    with FeatureFileWriter(
-        tmp_path / "toydata" / "A" / "features.h5", level="frame", shape=(10, 3), attributes=attributes
-    ) as writer:
-        writer.add_video("v", iter([Rows(rows, np.arange(5), np.arange(5) / 2)]))
+    write_frames(tmp_path / "toydata/A/features.h5", {"v": rows}, feature="A", collection="toydata")
     file = FeatureFile(pool.main("collection=toydata", "feature=A", f"output_dir={tmp_path}"))
     np.testing.assert_allclose(file["v"], rows.astype("f8").mean(0), rtol=1e-6)
 
@@ -125,43 +118,32 @@ def test_segments_of_videos_that_failed_are_failures_in_the_tables_order(tmp_pat
 
 
 def write(path: Path, name: str, videos: dict[str, list[int]], dims: int = 2) -> None:
-    attributes = {"feature": name, "collection": "toydata", "config": "", "provenance": '{"recipe": {}}'}
-    (path / "toydata" / name).mkdir(parents=True)
-    with FeatureFileWriter(
-        path / "toydata" / name / "features.h5", level="frame", shape=(dims,), attributes=attributes
-    ) as writer:
-        for video, index in videos.items():
-            rows = np.array([[ord(video) + i] * dims for i in index], np.float32)
-            writer.add_video(video, iter([Rows(rows, np.array(index), np.array(index) / 2)]), decoder="pyav")
-        writer.add_failures([Failure("z", "open", name)])
+    rows = {
+        video: Rows(np.array([[ord(video) + i] * dims for i in index], "f4"), np.array(index), np.array(index) / 2)
+        for video, index in videos.items()
+    }
+    write_frames(
+        path / "toydata" / name / "features.h5",
+        rows,
+        failures=[Failure("z", "open", name)],
+        feature=name,
+        collection="toydata",
+    )
 
 
 def test_from_the_shell_names_need_no_quotes(outputs: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "vfx.pool", "collection=toydata", f"feature={NAME}", f"output_dir={outputs}"],
-        capture_output=True, text=True, cwd=ROOT, check=True,
-    )  # fmt: skip
+    done = run_verb("pool", "collection=toydata", f"feature={NAME}", f"output_dir={outputs}")
     assert done.stdout == f"{outputs}/toydata/mean_{NAME}/features.h5\n"
 
 
 @pytest.mark.slow
 def test_memory_stays_flat(tmp_path: Path) -> None:
     """200,000 rows of 2048 values pool and concatenate within 400 MB."""
-    attributes = {"feature": "A", "collection": "toydata", "config": "", "provenance": '{"recipe": {}}'}
-    (tmp_path / "toydata" / "A").mkdir(parents=True)
     block = np.random.default_rng(0).random((20, 2048), np.float32)
-    with FeatureFileWriter(
-        tmp_path / "toydata" / "A" / "features.h5", level="frame", shape=(2048,), attributes=attributes
-    ) as writer:
-        for v in range(10_000):
-            writer.add_video(f"v{v:05d}", iter([Rows(block, np.arange(20), np.arange(20) / 2)]))
+    videos = {f"v{v:05d}": block for v in range(10_000)}
+    write_frames(tmp_path / "toydata/A/features.h5", videos, feature="A", collection="toydata")
     shutil.copytree(tmp_path / "toydata" / "A", tmp_path / "toydata" / "B")
     for app, *overrides in [("pool", "feature=A"), ("pool", "feature=A", "pooling=gauss"), ("concat", "features=A+B")]:
-        code = (
-            f"import vfx.{app} as app; app.main('collection=toydata', 'output_dir={tmp_path}', *{overrides!r})\n"
-            # not ru_maxrss, which begins with the size of the process that started this one
-            "print(next(l.split()[1] for l in open('/proc/self/status') if l.startswith('VmHWM')))"
-        )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-        print(app, overrides, int(done.stdout) // 1024, "MiB")
-        assert int(done.stdout) < 400_000, app  # KiB
+        memory, _ = peak_mb(app, "collection=toydata", f"output_dir={tmp_path}", *overrides)
+        print(app, overrides, round(memory), "MiB")
+        assert memory < 390, app

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.clips import CLIPS, Clip, truncate
+from tests.commands import run_verb
 from tests.conftest import ROOT, TOYDATA
 from vfx import probe
 from vfx.errors import CollectionError, ExtractionError, ModelError, SamplerError, UsageError
@@ -38,20 +39,13 @@ def run(root: Path, out: Path, *overrides: str) -> Path:
     return probe.main(f"collection='{root}'", f"output_dir={out}", "num_workers=2", "estimate=false", *overrides)
 
 
-def command(root: Path, out: Path, *overrides: str) -> list[str]:
-    return [sys.executable, "-m", "vfx.probe", f"collection='{root}'", f"output_dir={out}", *overrides]
-
-
 def read(table: Path) -> list[dict[str, str]]:
     with table.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
 def test_the_toy_collection(tmp_path: Path, toy_features: FeatureFile) -> None:
-    done = subprocess.run(
-        command(TOYDATA, tmp_path, "estimate=false"), capture_output=True, text=True, cwd=ROOT, timeout=100
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_verb("probe", f"collection={TOYDATA}", f"output_dir={tmp_path}", "estimate=false")
     table = tmp_path / "toydata" / "probe.tsv"
     assert done.stdout == f"{table}\n"
     assert "toydata: 8 videos, 999 kB, 00:28 of video\n" in done.stderr
@@ -202,8 +196,9 @@ def test_a_killed_probe_leaves_the_table_of_the_one_before(some: Path, tmp_path:
     table = run(some, tmp_path / "out")
     before = table.read_bytes()
     os.mkfifo(some / "VideoData" / "pipe.mp4")
-    options = ["num_workers=1", "estimate=false", "limits.patience=100"]
-    process = subprocess.Popen(command(some, tmp_path / "out", *options), cwd=ROOT, stderr=subprocess.DEVNULL)
+    options = [f"collection='{some}'", f"output_dir={tmp_path / 'out'}", "estimate=false", "limits.patience=100"]
+    command = [sys.executable, "-m", "vfx.probe", *options, "num_workers=1"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 30
         while not list(table.parent.glob(".probe.tsv.*.tmp")) and time.monotonic() < deadline:

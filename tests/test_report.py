@@ -14,12 +14,12 @@ import pytest
 
 from tests.browser import CHROMIUM, DRIVER, Browser, browser
 from tests.conftest import TOYDATA
+from tests.feature_files import write_frames
 from vfx import concat, export, import_bigfile, pool, report
 from vfx.analysis.rows import normalize
 from vfx.errors import OutputError, UsageError
 from vfx.features.feature_file import FeatureFile
 from vfx.features.rows import Failure, Rows
-from vfx.features.writer import FeatureFileWriter
 from vfx.outputs import throughput
 from vfx.report import split_names
 from vfx.reporting.html_page import TEMPLATES
@@ -36,19 +36,22 @@ def outputs(tmp_path_factory: pytest.TempPathFactory, toy_features: FeatureFile)
     folder = tmp_path_factory.mktemp("reported")
     shutil.copytree(toy_features.path.parent, folder / "toydata" / NAME)
     pool.main("collection=toydata", f"feature={NAME}", f"output_dir={folder}")
-    place = folder / "gone" / HOSTILE
-    place.mkdir(parents=True)
     provenance = json.dumps({"recipe": {"model": EVIL, EVIL: 1}, "weights": {"licence": EVIL}})
-    attributes = {"feature": HOSTILE, "collection": EVIL, "config": EVIL, "provenance": provenance}
-    rng = np.random.default_rng(0)
-    with FeatureFileWriter(place / "features.h5", level="frame", shape=(16,), attributes=attributes) as writer:
-        for v in range(30):
-            rows = rng.normal(size=(7, 16)).astype("f4")
-            rows[:, 3], rows[:, 5] = 0, 2
-            id = f"v{v:02}{EVIL.replace('/', '')}"
-            writer.add_video(id, iter([Rows(rows, np.arange(7), np.full(7, np.nan))]))
-        writer.add_failures([Failure(f"x{n:04}{EVIL}", ("open", "decode")[n % 2], EVIL) for n in range(600)])
-    shutil.copytree(place, folder / "gone" / "other")
+    rows = np.random.default_rng(0).normal(size=(30, 7, 16)).astype("f4")
+    rows[..., 3], rows[..., 5] = 0, 2
+    path = write_frames(
+        folder / "gone" / HOSTILE / "features.h5",
+        {
+            f"v{v:02}{EVIL.replace('/', '')}": Rows(each, np.arange(7), np.full(7, np.nan))
+            for v, each in enumerate(rows)
+        },
+        failures=[Failure(f"x{n:04}{EVIL}", ("open", "decode")[n % 2], EVIL) for n in range(600)],
+        feature=HOSTILE,
+        collection=EVIL,
+        config=EVIL,
+        provenance=provenance,
+    )
+    shutil.copytree(path.parent, folder / "gone" / "other")
     return folder
 
 

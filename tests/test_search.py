@@ -6,15 +6,15 @@ import csv
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.commands import run_verb
 from tests.conftest import ROOT, TOYDATA
+from tests.feature_files import write_frames
 from tests.retrieval.conftest import clustered, written
 from vfx import concat, pool, search
 from vfx.analysis.rows import normalize
@@ -22,7 +22,6 @@ from vfx.decoding import VideoReader
 from vfx.errors import UnknownIdError, UsageError, WeightsError
 from vfx.features.feature_file import FeatureFile
 from vfx.features.rows import Rows
-from vfx.features.writer import FeatureFileWriter
 from vfx.retrieval import faiss_index
 
 
@@ -135,15 +134,10 @@ def test_a_segment_finds_segments(toy_features: FeatureFile, tmp_path: Path, pic
 
 def changed(file: FeatureFile, folder: Path, **attributes: str) -> FeatureFile:
     """A copy of a feature that says other things of itself."""
-    place = folder / "outputs" / "toydata" / file.feature
-    place.mkdir(parents=True)
     said = {key: file.attributes[key] for key in ("feature", "collection", "config", "provenance")} | attributes
-    with FeatureFileWriter(place / "features.h5", level="frame", shape=(1280,), attributes=said) as writer:
-        for video in file:
-            start, stop = file.span(video)
-            rows = Rows(file.features[start:stop], file.index[start:stop], file.seconds[start:stop])
-            writer.add_video(video, iter([rows]))
-    return FeatureFile(place)
+    spans = {video: slice(*file.span(video)) for video in file}
+    rows = {video: Rows(file.features[at], file.index[at], file.seconds[at]) for video, at in spans.items()}
+    return FeatureFile(write_frames(folder / "outputs/toydata" / file.feature / "features.h5", rows, **said))
 
 
 def test_other_weights_than_those_of_the_feature_are_refused(
@@ -199,7 +193,6 @@ def test_large_features_are_searched_by_an_index_that_tells_its_recall(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "outputs/toydata/f"
-    folder.mkdir(parents=True)
     file = written(folder / "features.h5", clustered(5)[:4000], [40] * 100)
     exact = run(file, tmp_path, "frame=v0003_7", "top=5", feature="f")
     said: list[str] = []
@@ -214,14 +207,10 @@ def test_large_features_are_searched_by_an_index_that_tells_its_recall(
 def test_the_command_prints_the_sheet_and_lists_hits(toy_features: FeatureFile, tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
     shutil.copytree(toy_features.path.parent, outputs / "toydata" / toy_features.feature)
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "vfx.search", "collection=toydata", f"feature={toy_features.feature}",
-            f"output_dir={outputs}", "frame=coffee_0", "top=2", f"hits={tmp_path / 'hits.json'}",
-        ],
-        capture_output=True, text=True, cwd=ROOT, timeout=240,
+    done = run_verb(
+        "search", "collection=toydata", f"feature={toy_features.feature}", f"output_dir={outputs}",
+        "frame=coffee_0", "top=2", f"hits={tmp_path / 'hits.json'}",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
     sheet = outputs / "toydata" / toy_features.feature / "search.png"
     assert done.stdout == f"{sheet}\n"
     assert sheet.stat().st_size > 20_000

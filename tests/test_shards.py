@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, TOYDATA
-from tests.test_extract import same
+from tests.conftest import ROOT, link_clips
+from tests.feature_files import same
 from vfx import extract, merge, verify
 from vfx.collection.collection import Collection
 from vfx.errors import ExtractionError, OutputError, UsageError
@@ -20,19 +20,14 @@ FEATURE = "efficientnet_lite0,avgpool"
 
 @pytest.fixture
 def four(tmp_path: Path) -> Path:
-    folder = tmp_path / "four" / "VideoData"
-    folder.mkdir(parents=True)
-    for name in VIDEOS:
-        (folder / f"{name}.mp4").symlink_to(TOYDATA / "VideoData" / f"{name}.mp4")
-    (folder / "broken.mp4").write_text("no video")
-    return folder.parent
+    folder = link_clips(tmp_path / "four", *(f"{name}.mp4" for name in VIDEOS))
+    (folder / "VideoData" / "broken.mp4").write_text("no video")
+    return folder
 
 
 def shard(four: Path, number: int, count: int, *overrides: str) -> Path:
     options = ["trainer=cpu", "dataset.num_workers=1", f"output_dir={four.parent / 'out'}"]
-    path = extract.main(f"collection={four}", f"shard={number}", f"num_shards={count}", *options, *overrides)
-    assert isinstance(path, Path)
-    return path
+    return extract.main(f"collection={four}", f"shard={number}", f"num_shards={count}", *options, *overrides)
 
 
 def output(four: Path) -> Path:

@@ -3,42 +3,33 @@
 import dataclasses
 import json
 import re
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from pytorch_lightning import Trainer
 
 from tests.clips import CLIPS, corrupt, paint, truncate, without_first_group
-from tests.conftest import LIMITS, TOYDATA
-from tests.crashing import CrashingChunk
-from tests.test_extract import command, same
+from tests.commands import run_verb
+from tests.conftest import link_clips
+from tests.crashing import CrashingChunk, extract_by
+from tests.feature_files import same
 from vfx import extract
-from vfx.collection.collection import find_collection
 from vfx.errors import ExtractionError
-from vfx.extraction.lightning_module import Extractor
-from vfx.extraction.prediction_writer import FeatureWriter
 from vfx.features.feature_file import FeatureFile
 from vfx.features.rows import Failure
-from vfx.inference.encoder import Encoder
 from vfx.models import timm
 from vfx.outputs.output_folder import OutputFolder
-from vfx.sampling.samplers import half_second
 
 NETWORK = ("model=timm", "model.name=test_resnet", "model.weights=random")
 FEATURE = "test_resnet,pre_logits,random"
-ATTRIBUTES = {"feature": "f", "collection": "c", "config": "", "provenance": '{"recipe": {}}'}
 PIECES = 7
 FRAMES = 700
 
 
 def a_collection(folder: Path, *, clip: str = "h264.mp4", num_frames: int = FRAMES) -> tuple[Path, Path]:
     """A collection of short videos and a long one; and the long one."""
-    videos = folder / "some" / "VideoData"
-    videos.mkdir(parents=True)
-    (videos / "retina.mp4").symlink_to(TOYDATA / "VideoData" / "retina.mp4")
+    videos = link_clips(folder / "some", "retina.mp4") / "VideoData"
     for name in ["h264_vfr.mkv", "mpeg4_b.mp4", "vp9.webm"]:
         CLIPS[name].write(videos)
     made = dataclasses.replace(CLIPS[clip], num_frames=num_frames).write(folder)
@@ -56,9 +47,7 @@ def options(collection: Path, outputs: Path, *more: str, chunks: int = PIECES) -
 
 
 def run(collection: Path, outputs: Path, *more: str, chunks: int = PIECES) -> FeatureFile:
-    made = extract.main(*options(collection, outputs, "trainer=cpu", *more, chunks=chunks))
-    assert isinstance(made, Path)
-    return FeatureFile(made)
+    return FeatureFile(extract.main(*options(collection, outputs, "trainer=cpu", *more, chunks=chunks)))
 
 
 def said(file: FeatureFile) -> str:
@@ -102,8 +91,7 @@ def test_pieces_make_the_file_of_the_whole(
 @pytest.mark.dear
 def test_two_ranks_share_a_video(collection: Path, whole: FeatureFile, tmp_path: Path) -> None:
     ranks = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "dataset.num_workers=1")
-    done = command(*options(collection, tmp_path, *ranks))
-    assert done.returncode == 0, done.stderr
+    done = run_verb("extract", *options(collection, tmp_path, *ranks))
     assert f"1 long videos are read in {PIECES} pieces" in done.stderr
     assert "5 videos, " in done.stderr
     identical(FeatureFile(done.stdout.splitlines()[-1]), whole)
@@ -128,20 +116,18 @@ def test_another_run_goes_on_with_pieces(
     assert 1 <= len(chunks) < PIECES
     assert {video for video, _ in chunks} == {"long"}
     there = sum(file.features.shape[0] for file in output.files())
-    done = command(*options(collection, tmp_path, "trainer=cpu", *then))
-    assert done.returncode == 0, done.stderr
+    done = run_verb("extract", *options(collection, tmp_path, "trainer=cpu", *then))
     assert "1 long videos are read in " in done.stderr
     read = re.search(r"videos, (\d+) frames in", done.stderr)
     assert read is not None and int(read[1]) == len(whole.ids) - there
     identical(FeatureFile(done.stdout.splitlines()[-1]), whole)
 
 
-def both(collection: Path, tmp_path: Path) -> tuple[FeatureFile, FeatureFile]:
+def divided_as_whole(collection: Path, tmp_path: Path) -> FeatureFile:
     divided = run(collection, tmp_path / "divided")
     assert f"1 long videos are read in {PIECES} pieces" in said(divided)
-    whole = run(collection, tmp_path / "whole", chunks=1)
-    identical(divided, whole)
-    return divided, whole
+    identical(divided, run(collection, tmp_path / "whole", chunks=1))
+    return divided
 
 
 @pytest.mark.dear
@@ -149,7 +135,7 @@ def test_damage_in_a_piece_costs_what_it_costs_the_whole(tmp_path: Path) -> None
     collection, path = a_collection(tmp_path)
     sound = path.rename(tmp_path / "sound.mp4")
     corrupt(sound, path, packets=[310, 500], at=0.0)
-    divided, _ = both(collection, tmp_path)
+    divided = divided_as_whole(collection, tmp_path)
     (failure,) = divided.failures
     assert re.match(r"1\d\d of 140 frames could be decoded: ", failure.error)
     assert re.search(r"long: read whole, since its piece ([4-6])-\1 of 7 is not sound: ", said(divided))
@@ -159,7 +145,7 @@ def test_damage_in_a_piece_costs_what_it_costs_the_whole(tmp_path: Path) -> None
 def test_a_file_cut_short_is_read_in_pieces_and_has_one_failure(tmp_path: Path) -> None:
     collection, path = a_collection(tmp_path, clip="mpeg4.avi")
     truncate(path, tmp_path / "short", keep=0.8).rename(path)
-    divided, _ = both(collection, tmp_path)
+    divided = divided_as_whole(collection, tmp_path)
     (failure,) = divided.failures
     assert failure.error == "file holds 634 of the 700 frames that its header promises"
     assert "failures: 1 at decode" in said(divided)
@@ -171,7 +157,7 @@ def test_packets_that_mislead_cost_only_time(tmp_path: Path) -> None:
     collection, path = a_collection(tmp_path, clip="hevc.ts")
     late = without_first_group(path, tmp_path / "late.ts")
     late.rename(path)
-    divided, _ = both(collection, tmp_path)
+    divided = divided_as_whole(collection, tmp_path)
     assert divided.failures == []
     # whichever of two is met first
     assert re.search(r"long: read whole, since its piece \d-\d of 7 is not sound: frame 0 came out", said(divided))
@@ -189,9 +175,7 @@ def test_frames_cut_before_are_shared_too(tmp_path: Path) -> None:
     shared = [f"collection={tmp_path / 'some'}", *NETWORK, "dataset=frame", "dataset.num_workers=2", "trainer=cpu"]
 
     def run(name: str, cost: int) -> FeatureFile:
-        made = extract.main(*shared, f"output_dir={tmp_path / name}", f"+dataset.piece_cost={cost}")
-        assert isinstance(made, Path)
-        return FeatureFile(made)
+        return FeatureFile(extract.main(*shared, f"output_dir={tmp_path / name}", f"+dataset.piece_cost={cost}"))
 
     divided, undivided = run("divided", 50), run("whole", 1000)
     assert "1 long videos are read in 6 pieces" in said(divided)
@@ -207,27 +191,12 @@ def test_frames_cut_before_are_shared_too(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:Couldn't infer the batch indices", r"ignore:`isinstance\(treespec, LeafSpec\)`")
 def test_a_decoder_that_crashes_in_a_piece_costs_the_video(tmp_path: Path) -> None:
     collection, path = a_collection(tmp_path)
-    output = OutputFolder(tmp_path / "out")
-    output.prepare({}, overwrite=False)
-    data = CrashingChunk(
-        find_collection(str(collection), "."),
-        sample=half_second,
-        limits=dataclasses.replace(LIMITS, patience=6, memory_gb=1),
-        num_workers=2,
+    with extract_by(
+        CrashingChunk,
+        collection,
+        tmp_path / "out",
+        timm.build(name="test_resnet", weights="random"),
         piece_cost=path.stat().st_size // PIECES,
-    )
-    data.plan(data.sources(), done=())
-    trainer = Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        callbacks=[FeatureWriter([output])],
-    )
-    extractor = Extractor([Encoder(timm.build(name="test_resnet", weights="random"))], attributes=[ATTRIBUTES])
-    with closing(extractor), closing(data):
-        trainer.predict(extractor, datamodule=data, return_predictions=False)
-    with FeatureFile(output.features) as file:
+    ) as file:
         assert list(file) == ["h264_vfr", "mpeg4_b", "retina", "vp9"]
         assert file.failures == [Failure("long", "decode", "decoder crashed (SIGSEGV)")]

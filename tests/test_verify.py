@@ -1,9 +1,6 @@
 """The app: what it looks at, what it prints, and how it ends."""
 
 import logging
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT
+from tests.commands import run_verb
 from tests.features.test_schema import make
 from vfx import verify
 from vfx.errors import IntegrityError, OutputError, UsageError
@@ -92,16 +89,11 @@ def test_mistakes_are_named(outputs: Path) -> None:
 
 @pytest.mark.dear
 def test_exit_code_and_last_line(outputs: Path) -> None:
-    def command(path: Path) -> subprocess.CompletedProcess[str]:
-        line = [sys.executable, "-m", "vfx.verify", f"file={path}"]
-        return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": ""})
-
     path = outputs / "c/f,avgpool/features.h5"
     before = path.read_bytes()
-    done = command(path)
-    assert (done.returncode, done.stdout.splitlines()) == (0, [str(path)])
+    assert run_verb("verify", f"file={path}").stdout == f"{path}\n"
     assert path.read_bytes() == before
-    done = command(spoil(path))
-    assert (done.returncode, done.stdout) == (1, "")
+    done = run_verb("verify", f"file={spoil(path)}", code=1)
+    assert done.stdout == ""
     assert "features, row 1 ('a_5'): NaN or infinity" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: 1 of 1 file not as it should be, such as ")

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from tests.features.conftest import ATTRIBUTES
+from tests.feature_files import timed, write_frames
 from vfx.features.feature_file import FeatureFile
 from vfx.features.rows import Failure, Rows
-from vfx.features.writer import FeatureFileWriter
 
 LENGTHS = [1, 3, 200, 7, 64, 2]
 
@@ -19,12 +18,8 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> FeatureFile:
     rows[:, 2], rows[:, 5] = 0, 7
     rows[10] = 0
     rows[20] = np.nan
-    path = tmp_path_factory.mktemp("known") / "features.h5"
-    start = 0
-    with FeatureFileWriter(path, level="frame", shape=(12,), attributes=ATTRIBUTES) as writer:
-        for v, n in enumerate(LENGTHS):
-            seconds = np.arange(n) / 2 if v else np.full(n, np.nan)
-            writer.add_video(f"v{v}", iter([Rows(rows[start : start + n], np.arange(n) * 12, seconds)]))
-            start += n
-        writer.add_failures([Failure(f"x{n:04}", "open" if n % 3 else "decode", "why\0") for n in range(700)])
-    return FeatureFile(path)
+    parts = np.split(rows, np.cumsum(LENGTHS)[:-1])
+    videos = {f"v{v}": timed(part, step=12, rate=24) for v, part in enumerate(parts)}
+    videos["v0"] = Rows(parts[0], np.arange(1), np.array([np.nan]))
+    failures = [Failure(f"x{n:04}", "open" if n % 3 else "decode", "why\0") for n in range(700)]
+    return FeatureFile(write_frames(tmp_path_factory.mktemp("known") / "features.h5", videos, failures=failures))

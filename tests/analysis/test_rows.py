@@ -4,10 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.features.conftest import ATTRIBUTES
+from tests.feature_files import write_rows
 from vfx.analysis.rows import normalize, read_normalized, read_rows, sample
 from vfx.features.feature_file import FeatureFile
-from vfx.features.writer import FeatureFileWriter
 
 
 def test_the_sample_is_bounded_and_the_same_each_time() -> None:
@@ -26,9 +25,7 @@ def test_rows_without_a_direction_are_zeros() -> None:
 
 def test_ten_crops_count_by_their_mean(tmp_path: Path) -> None:
     crops = np.random.default_rng(2).normal(size=(4, 10, 6)).astype("f4")
-    with FeatureFileWriter(tmp_path / "features.h5", level="video", shape=(10, 6), attributes=ATTRIBUTES) as writer:
-        writer.add_rows(list("abcd"), crops)
-    file = FeatureFile(tmp_path)
+    file = FeatureFile(write_rows(tmp_path / "features.h5", "abcd", crops))
     np.testing.assert_allclose(read_normalized(file, np.arange(4)), normalize(crops.mean(axis=1)), rtol=1e-5)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, TOYDATA
-from tests.test_extract import same
+from tests.feature_files import same
 from vfx.features.feature_file import FeatureFile
 
 SECTIONS = {

@@ -18,8 +18,8 @@ import pytest
 import torch
 
 from tests.cluster.hosts import Host, Impossible, network
-from tests.conftest import ROOT, TOYDATA
-from tests.test_extract import same
+from tests.conftest import ROOT, TOYDATA, link_clips
+from tests.feature_files import same
 from vfx import extract
 from vfx.collection.collection import find_collection
 from vfx.extraction.work_sharing import share
@@ -62,9 +62,7 @@ def hosts(possible: None, request: pytest.FixtureRequest, tmp_path: Path) -> Ite
 def undisturbed(possible: None, tmp_path_factory: pytest.TempPathFactory) -> FeatureFile:
     """By a single process."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    path = extract.main(f"collection={TOYDATA}", f"output_dir={folder}", "trainer=cpu", *SAMPLER)
-    assert isinstance(path, Path)
-    return FeatureFile(path)
+    return FeatureFile(extract.main(f"collection={TOYDATA}", f"output_dir={folder}", "trainer=cpu", *SAMPLER))
 
 
 class Run:
@@ -300,8 +298,7 @@ def test_the_host_of_the_endpoint_is_killed(
 def test_hosts_without_names_and_more_of_them_than_videos(
     hosts: list[Host], tmp_path: Path, undisturbed: FeatureFile, say: Say
 ) -> None:
-    (tmp_path / "one" / "VideoData").mkdir(parents=True)
-    (tmp_path / "one" / "VideoData" / "retina.mp4").symlink_to(TOYDATA / "VideoData" / "retina.mp4")
+    link_clips(tmp_path / "one", "retina.mp4")
     for host in hosts:
         host.know([])
     run = Run(

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.slurm import UnavailableError, running
-from tests.conftest import ROOT, TOYDATA
-from tests.test_extract import BATCH_COMPOSITION, same
+from tests.conftest import ROOT, TOYDATA, link_clips
+from tests.feature_files import BATCH_COMPOSITION, same
 from vfx import extract
 from vfx.features.feature_file import FeatureFile
 
@@ -56,11 +56,7 @@ def script(tmp_path: Path) -> Path:
 @pytest.fixture
 def few(tmp_path: Path) -> Path:
     """Two short clips of the toy collection, which take a moment."""
-    folder = tmp_path / "few" / "VideoData"
-    folder.mkdir(parents=True)
-    for name in ["retina.mp4", "coffee_phone.mp4"]:
-        (folder / name).symlink_to(TOYDATA / "VideoData" / name)
-    return folder.parent
+    return link_clips(tmp_path / "few", "retina.mp4", "coffee_phone.mp4")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from tests.clips import CLIPS
-from tests.conftest import ROOT, TOYDATA
+from tests.conftest import ROOT, link_clips
 from tests.test_kills import session
 from vfx import extract
 from vfx.cli.overrides import quote
@@ -36,9 +36,7 @@ MB = 1 << 20
 def root(tmp_path: Path) -> Path:
     """Collections `one` and `two`, of a short clip each."""
     for name, clip in [("one", "retina.mp4"), ("two", "coffee_phone.mp4")]:
-        folder = tmp_path / "root" / name / "VideoData"
-        folder.mkdir(parents=True)
-        (folder / clip).symlink_to(TOYDATA / "VideoData" / clip)
+        link_clips(tmp_path / "root" / name, clip)
     return tmp_path / "root"
 
 

@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.feature_files import ATTRIBUTES
 from vfx.features.rows import Failure, Rows
 from vfx.features.writer import FeatureFileWriter
-
-ATTRIBUTES = {"feature": "f,avgpool", "collection": "c", "config": "a: 1", "provenance": '{"recipe": {}}'}
 
 
 def rows(count: int, start: int = 0, dims: int = 3) -> Rows:

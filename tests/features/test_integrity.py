@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from tests.conftest import VIDEOS
-from tests.features.conftest import ATTRIBUTES
+from tests.feature_files import ATTRIBUTES, timed, write_frames, write_rows
 from tests.features.test_schema import HOSTILE, attribute, put
 from vfx.features.examination import Finding
 from vfx.features.integrity import examine, examine_files
-from vfx.features.rows import Failure, Rows
+from vfx.features.rows import Failure
 from vfx.features.writer import FeatureFileWriter
 
 COLUMNS = ["features", "ids", "failures", "index", "seconds", "videos/ids", "videos/offsets", "videos/decoder"]
@@ -31,16 +31,15 @@ Change = Callable[[h5py.File], object]
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five videos of four frames each, two failures; the same bytes each time."""
-    path = tmp_path_factory.mktemp("good") / "features.h5"
     random = np.random.default_rng(0)
-    index = np.arange(4) * 10
-    with FeatureFileWriter(
-        path, level="frame", shape=(8,), attributes=ATTRIBUTES | {"created": CREATED, "config": "a: Größe"}
-    ) as writer:
-        for video in ("a", "b_1", "c", "d", "é"):
-            writer.add_video(video, iter([Rows(random.random((4, 8)), index, index / 25)]), decoder="pyav")
-        writer.add_failures([Failure("b_1", "decode", "4 of 5 frames"), Failure("w", "open", "is gone")])
-    return path
+    return write_frames(
+        tmp_path_factory.mktemp("good") / "features.h5",
+        {video: timed(random.random((4, 8)), step=10, rate=25) for video in ("a", "b_1", "c", "d", "é")},
+        decoder="pyav",
+        failures=[Failure("b_1", "decode", "4 of 5 frames"), Failure("w", "open", "is gone")],
+        created=CREATED,
+        config="a: Größe",
+    )
 
 
 def problems(path: Path, **options: int) -> list[str]:
@@ -72,9 +71,7 @@ def flipped(good: Path, path: Path, at: int, bits: int) -> Path:
 def test_nothing_is_wrong_with_what_was_written(good: Path, tmp_path: Path, level: str) -> None:
     path = good
     if level != "frame":
-        path = tmp_path / "f.h5"
-        with FeatureFileWriter(path, level=level, shape=(10, 3), dtype="float16", attributes=ATTRIBUTES) as writer:  # type: ignore[arg-type]
-            writer.add_rows(["b", "a_1", "c"], np.ones((3, 10, 3)))
+        path = write_rows(tmp_path / "f.h5", ["b", "a_1", "c"], np.ones((3, 10, 3)), level=level, dtype="float16")
     assert [item for item in examine(path) if isinstance(item, Finding)] == []
     assert list(examine_files([path])) == []
 
@@ -248,17 +245,14 @@ def test_many_of_a_kind_are_counted(good: Path, tmp_path: Path) -> None:
 
 
 def test_ids_that_are_there_twice_are_named(tmp_path: Path) -> None:
-    with FeatureFileWriter(tmp_path / "f.h5", level="video", shape=(1,), attributes=ATTRIBUTES) as writer:
-        writer.add_rows(["b", "a", "b"], np.ones((3, 1)))
-    assert problems(tmp_path / "f.h5") == ["ids, row 2 ('b'): there before"]
+    assert problems(write_rows(tmp_path / "f.h5", "bab", np.ones((3, 1)))) == ["ids, row 2 ('b'): there before"]
 
 
 def test_a_deviation_may_be_zero(tmp_path: Path) -> None:
     for pooling, wrong in [("std", False), ("mean", True)]:
-        attributes = ATTRIBUTES | {"provenance": json.dumps({"recipe": {"pooling": {"name": pooling}}})}
-        with FeatureFileWriter(tmp_path / "f.h5", level="video", shape=(2,), attributes=attributes) as writer:
-            writer.add_rows(["a", "b"], np.array([[1, 2], [0, 0]]))
-        found = [item for item in examine(tmp_path / "f.h5") if isinstance(item, Finding)]
+        provenance = json.dumps({"recipe": {"pooling": {"name": pooling}}})
+        path = write_rows(tmp_path / "f.h5", "ab", [[1, 2], [0, 0]], provenance=provenance)
+        found = [item for item in examine(path) if isinstance(item, Finding)]
         assert found == [Finding("features, row 1 ('b'): all zeros", wrong)]
 
 
@@ -317,9 +311,7 @@ def test_files_that_take_their_reader_down_are_findings(good: Path, tmp_path: Pa
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     """160 MB are read by a process that may take 64 MB."""
     block = np.random.default_rng(0).random((400, 1000), "f4")
-    with FeatureFileWriter(tmp_path / "f.h5", level="frame", shape=(1000,), attributes=ATTRIBUTES) as writer:
-        for v in range(100):
-            writer.add_video(f"v{v:03d}", iter([Rows(block, np.arange(400), np.arange(400) / 25)]))
+    write_frames(tmp_path / "f.h5", {f"v{v:03d}": block for v in range(100)})
     read: list[int] = []
     assert list(examine_files([tmp_path / "f.h5"], memory=64 << 20, on_read=read.append)) == []
     assert sum(read) > 160_000_000

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.features.conftest import ATTRIBUTES
+from tests.feature_files import timed, write_frames, write_rows
 from vfx.features.feature_file import FeatureFile
 from vfx.features.rows import Failure, Rows
-from vfx.features.writer import FeatureFileWriter
 
 
 class Cells(HTMLParser):
@@ -78,36 +77,29 @@ EVIL = '<script>alert("1")</script>&\'x'
 
 def test_all_text_is_escaped_and_cut(tmp_path: Path) -> None:
     weights = {"source": f'https://x/"onclick={EVIL}', "licence": EVIL}
-    attributes = {
-        "feature": EVIL,
-        "collection": EVIL,
-        "config": "",
-        "created": EVIL,
-        "provenance": json.dumps(
-            {"recipe": {"sampler": {"name": EVIL}}, "weights": weights, "versions": {"vfx": EVIL}}
-        ),
-    }
-    folder = tmp_path / "<script>"
-    folder.mkdir()
-    with FeatureFileWriter(folder / "features.h5", level="frame", shape=(3,), attributes=attributes) as writer:
-        writer.add_video(EVIL, iter([Rows(np.ones((1, 3)), np.arange(1), np.array([np.nan]))]))
-        writer.add_failures([Failure(EVIL, EVIL, "x" * 5000)])
-    found = Cells(FeatureFile(folder)._repr_html_())
+    provenance = {"recipe": {"sampler": {"name": EVIL}}, "weights": weights, "versions": {"vfx": EVIL}}
+    path = write_frames(
+        tmp_path / "<script>" / "features.h5",
+        {EVIL: Rows(np.ones((1, 3)), np.arange(1), np.array([np.nan]))},
+        failures=[Failure(EVIL, EVIL, "x" * 5000)],
+        feature=EVIL,
+        collection=EVIL,
+        created=EVIL,
+        provenance=json.dumps(provenance),
+    )
+    found = Cells(FeatureFile(path)._repr_html_())
     assert found.tags == {"table", "tbody", "tr", "th", "td", "br", "b", "a"}
     assert found.facts["feature"] == [EVIL]
     assert found.facts["videos"] == ["1", f"{EVIL}: 1 frame"]  # its time is not known
     assert found.facts["failures"] == ["1", f"{EVIL}: {EVIL}, {'x' * 159}…"]
     assert found.links == [weights["source"]]
-    assert str(folder) in found.facts["file"][0]
+    assert str(path.parent) in found.facts["file"][0]
 
 
 def test_a_source_of_weights_that_is_no_web_address_is_no_link(tmp_path: Path) -> None:
     provenance = json.dumps({"recipe": {}, "weights": {"source": "javascript:alert(1)", "licence": "none"}})
-    with FeatureFileWriter(
-        tmp_path / "f.h5", level="video", shape=(3,), attributes={**ATTRIBUTES, "provenance": provenance}
-    ):
-        pass
-    found = Cells(FeatureFile(tmp_path / "f.h5")._repr_html_())
+    path = write_rows(tmp_path / "f.h5", [], np.ones((0, 3)), provenance=provenance)
+    found = Cells(FeatureFile(path)._repr_html_())
     assert found.links == []
     assert found.facts["weights"] == ["javascript:alert(1)", "licence: none"]
 
@@ -115,10 +107,9 @@ def test_a_source_of_weights_that_is_no_web_address_is_no_link(tmp_path: Path) -
 def test_a_concatenation_tells_the_weights_of_its_parts(tmp_path: Path) -> None:
     free, bound = ({"source": f"x.pth of {licence}", "licence": licence} for licence in ("MIT", "CC-BY-NC-4.0"))
     parts = {"a": free, "b<i>": bound, "c": None, "d": 1, "e": [], "f": {}}
-    attributes = {**ATTRIBUTES, "provenance": json.dumps({"recipe": {}, "parts": parts})}
-    with FeatureFileWriter(tmp_path / "f.h5", level="video", shape=(3,), attributes=attributes):
-        pass
-    facts = Cells(FeatureFile(tmp_path / "f.h5")._repr_html_()).facts
+    provenance = json.dumps({"recipe": {}, "parts": parts})
+    path = write_rows(tmp_path / "f.h5", [], np.ones((0, 3)), provenance=provenance)
+    facts = Cells(FeatureFile(path)._repr_html_()).facts
     assert facts["weights"] == [
         "a: x.pth of MIT", "licence: MIT", "b<i>: x.pth of CC-BY-NC-4.0", "licence: CC-BY-NC-4.0", "c: not stated",
         "d: not stated", "e: not stated", "and 1 more",
@@ -126,9 +117,8 @@ def test_a_concatenation_tells_the_weights_of_its_parts(tmp_path: Path) -> None:
 
 
 def test_other_levels_tell_their_first_rows(tmp_path: Path) -> None:
-    with FeatureFileWriter(tmp_path / "f.h5", level="segment", shape=(10, 3), attributes=ATTRIBUTES) as writer:
-        writer.add_rows([f"s{n}" for n in range(1200)], np.ones((1200, 10, 3)))
-    facts = Cells(FeatureFile(tmp_path / "f.h5")._repr_html_()).facts
+    path = write_rows(tmp_path / "f.h5", [f"s{n}" for n in range(1200)], np.ones((1200, 10, 3)), level="segment")
+    facts = Cells(FeatureFile(path)._repr_html_()).facts
     assert facts["segments"] == ["1,200", "s0", "s1", "s2", "s3", "s4", "and 1,195 more"]
     assert facts["shape"] == ["1,200 × 10 × 3 float32"]
     assert facts["weights"] == ["not stated"]
@@ -147,11 +137,9 @@ def test_a_file_that_is_none_is_shown_with_the_reason(tmp_path: Path, name: str)
 
 def test_what_it_costs_does_not_grow_with_the_file(tmp_path: Path) -> None:
     """Of twenty thousand videos a few are looked at."""
-    with FeatureFileWriter(tmp_path / "f.h5", level="frame", shape=(1,), attributes=ATTRIBUTES) as writer:
-        for v in range(20_000):
-            writer.add_video(f"{v:06d}", iter([Rows(np.ones((1, 1)), np.arange(1), np.arange(1.0))]))
-        writer.add_failures([Failure(str(n), "open", "gone") for n in range(20_000)])
-    file = FeatureFile(tmp_path / "f.h5")
+    videos = {f"{v:06d}": timed(np.ones((1, 1))) for v in range(20_000)}
+    failures = [Failure(str(n), "open", "gone") for n in range(20_000)]
+    file = FeatureFile(write_frames(tmp_path / "f.h5", videos, failures=failures))
     facts = Cells(file._repr_html_()).facts
     assert facts["videos"][0] == "20,000"
     assert facts["failures"][::6] == ["20,000", "and 19,995 more"]

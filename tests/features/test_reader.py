@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 import vfx
-from tests.features.conftest import ATTRIBUTES
+from tests.feature_files import bytes_read, write_frames, write_rows
 from vfx.errors import OutputError, UnknownIdError
 from vfx.features.feature_file import FeatureFile
-from vfx.features.rows import Failure, Rows
-from vfx.features.writer import FeatureFileWriter
+from vfx.features.rows import Failure
 
 
 def test_the_mapping_gives_videos_and_frames(path: Path) -> None:
@@ -45,13 +44,10 @@ def test_an_unknown_id_is_told_with_those_there_are(path: Path, id: str) -> None
 
 
 def test_an_unknown_id_of_other_levels_is_told_too(tmp_path: Path) -> None:
-    with FeatureFileWriter(tmp_path / "f.h5", level="segment", shape=(3,), attributes=ATTRIBUTES) as writer:
-        pass
-    with FeatureFile(tmp_path / "f.h5") as file, pytest.raises(UnknownIdError, match=r"no segment 'x'; it has none$"):
-        file["x"]
-    with FeatureFileWriter(tmp_path / "f.h5", level="segment", shape=(3,), attributes=ATTRIBUTES) as writer:
-        writer.add_rows(["s1", "s2"], np.ones((2, 3)))
-    with FeatureFile(tmp_path / "f.h5") as file:
+    empty = FeatureFile(write_rows(tmp_path / "empty.h5", [], np.ones((0, 3)), level="segment"))
+    with empty, pytest.raises(UnknownIdError, match=r"no segment 'x'; it has none$"):
+        empty["x"]
+    with FeatureFile(write_rows(tmp_path / "f.h5", ["s1", "s2"], np.ones((2, 3)), level="segment")) as file:
         assert "s1" in file
         assert "s1_0" not in file
         with pytest.raises(UnknownIdError, match=r"no segment 's3'; it has 2 segments, such as 's1'$"):
@@ -84,17 +80,11 @@ def test_every_column_reads_back(path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="what a process has read stands in /proc")
 def test_a_row_is_read_without_the_rest_of_its_chunk(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).random((1000, 1024), "f4")
-    with FeatureFileWriter(tmp_path / "f.h5", level="video", shape=(1024,), attributes=ATTRIBUTES) as writer:
-        writer.add_rows([str(n) for n in range(1000)], rows)
-
-    def read() -> int:
-        return int(Path("/proc/self/io").read_text().split()[1])
-
-    with FeatureFile(tmp_path / "f.h5") as file:
+    with FeatureFile(write_rows(tmp_path / "f.h5", [str(n) for n in range(1000)], rows)) as file:
         _ = file["500"]  # where the chunks lie is read with it
-        before = read()
+        before = bytes_read()
         np.testing.assert_array_equal(file["700"], rows[700])
-        assert 4096 <= read() - before < 2 * 4096
+        assert 4096 <= bytes_read() - before < 2 * 4096
 
 
 def test_it_crosses_to_another_process_while_open(path: Path) -> None:
@@ -111,12 +101,8 @@ def test_a_folder_means_the_file_in_it(path: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(3,), (10, 3)])
 def test_float16_and_ten_crops_keep_their_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    block = Rows(np.full((4, *shape), 0.5, "f4"), np.arange(4), np.arange(4.0))
-    with FeatureFileWriter(
-        tmp_path / "f.h5", level="frame", shape=shape, dtype="float16", attributes=ATTRIBUTES
-    ) as writer:
-        writer.add_video("a", iter([block]))
-    with FeatureFile(tmp_path / "f.h5") as file:
+    videos = {"a": np.full((4, *shape), 0.5, "f4")}
+    with FeatureFile(write_frames(tmp_path / "f.h5", videos, dtype="float16")) as file:
         assert file.features.dtype == np.float16
         assert file["a"].shape == (4, *shape)
 
@@ -134,10 +120,6 @@ def test_what_is_no_feature_file_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_what_only_frames_have_is_said_of_other_levels(tmp_path: Path) -> None:
-    with FeatureFileWriter(tmp_path / "f.h5", level="video", shape=(3,), attributes=ATTRIBUTES) as writer:
-        writer.add_rows(["a"], np.ones((1, 3)))
-    with (
-        FeatureFile(tmp_path / "f.h5") as file,
-        pytest.raises(OutputError, match="is of video level: it has no seconds"),
-    ):
+    file = FeatureFile(write_rows(tmp_path / "f.h5", ["a"], np.ones((1, 3))))
+    with file, pytest.raises(OutputError, match="is of video level: it has no seconds"):
         _ = file.seconds

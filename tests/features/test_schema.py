@@ -11,26 +11,20 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tests.features.conftest import ATTRIBUTES
+from tests.feature_files import timed, write_frames, write_rows
 from vfx import compare, concat, export, pool
 from vfx.errors import OutputError
 from vfx.features.feature_file import FeatureFile
-from vfx.features.rows import Failure, Rows
-from vfx.features.writer import FeatureFileWriter
+from vfx.features.rows import Failure
 
 Change = Callable[[h5py.File], object]
 
 
 def make(path: Path) -> Path:
     """Two videos of three and two frames, with four values a row."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    index = np.arange(3) * 5
     rows = np.arange(1, 13, dtype="f4").reshape(3, 4)
-    with FeatureFileWriter(path, level="frame", shape=(4,), attributes=ATTRIBUTES) as writer:
-        writer.add_video("a", iter([Rows(rows, index, index / 25)]), decoder="pyav")
-        writer.add_video("b", iter([Rows(rows[:2], index[:2], index[:2] / 25)]), decoder="pyav")
-        writer.add_failures([Failure("b", "decode", "2 of 3 frames")])
-    return path
+    videos = {"a": timed(rows, step=5, rate=25), "b": timed(rows[:2], step=5, rate=25)}
+    return write_frames(path, videos, decoder="pyav", failures=[Failure("b", "decode", "2 of 3 frames")])
 
 
 def changed(path: Path, change: Change) -> Path:
@@ -173,9 +167,8 @@ def test_a_column_that_lies_is_refused_when_it_is_asked_for(
 
 
 def test_ids_that_are_there_twice_are_refused(tmp_path: Path) -> None:
-    with FeatureFileWriter(tmp_path / "f.h5", level="video", shape=(1,), attributes=ATTRIBUTES) as writer:
-        writer.add_rows(["a", "b", "a"], np.ones((3, 1)))
-    with FeatureFile(tmp_path / "f.h5") as file, pytest.raises(OutputError, match=r"f\.h5: 1 of 3 ids are there twice"):
+    file = FeatureFile(write_rows(tmp_path / "f.h5", "aba", np.ones((3, 1))))
+    with file, pytest.raises(OutputError, match=r"f\.h5: 1 of 3 ids are there twice"):
         file["a"]
 
 

@@ -12,12 +12,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from tests.features.conftest import ATTRIBUTES
+from tests.feature_files import write_frames, write_rows
 from vfx.errors import OutputError
 from vfx.features.feature_file import FeatureFile
-from vfx.features.rows import Rows
 from vfx.features.torch_dataset import FeatureRows, Item
-from vfx.features.writer import FeatureFileWriter
 
 METHODS = multiprocessing.get_all_start_methods()
 needs_fork = pytest.mark.skipif("fork" not in METHODS, reason="there is no fork here")
@@ -33,11 +31,7 @@ def file(tmp_path: Path) -> Iterator[FeatureFile]:
 
 def write(path: Path, videos: int = 6) -> Path:
     random = np.random.default_rng(videos)
-    with FeatureFileWriter(path, level="frame", shape=(4,), attributes=ATTRIBUTES) as writer:
-        for v in range(videos):
-            rows = random.random((v + 2, 4), "f4")
-            writer.add_video(f"v{v}", iter([Rows(rows, np.arange(v + 2), np.arange(v + 2) / 2)]))
-    return path
+    return write_frames(path, {f"v{v}": random.random((v + 2, 4), "f4") for v in range(videos)})
 
 
 class Witnessed(FeatureRows):
@@ -116,11 +110,8 @@ def test_items_are_rows_with_their_number(file: FeatureFile) -> None:
 
 @pytest.mark.parametrize("shape", [(4,), (10, 4)])
 def test_float16_and_ten_crops_come_as_they_are(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    with FeatureFileWriter(
-        tmp_path / "f.h5", level="video", shape=shape, dtype="float16", attributes=ATTRIBUTES
-    ) as writer:
-        writer.add_rows(["a", "b"], np.arange(2 * np.prod(shape)).reshape(2, *shape))
-    with FeatureFile(tmp_path / "f.h5") as file:
+    path = write_rows(tmp_path / "f.h5", "ab", np.arange(2 * np.prod(shape)).reshape(2, *shape), dtype="float16")
+    with FeatureFile(path) as file:
         (features, rows), *none = DataLoader(file.to_dataset(), batch_size=2)
         assert not none
         assert features.dtype == torch.float16

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tests.features.conftest import ATTRIBUTES, rows
+from tests.feature_files import ATTRIBUTES, write_frames
+from tests.features.conftest import rows
 from vfx.features.feature_file import FeatureFile
 from vfx.features.rows import Failure, Rows
 from vfx.features.writer import FeatureFileWriter
@@ -81,10 +82,7 @@ def test_a_file_keeps_its_old_content_until_the_new_is_whole(path: Path) -> None
 
 
 def test_many_small_videos_are_written_in_blocks(tmp_path: Path) -> None:
-    with FeatureFileWriter(tmp_path / "f.h5", level="frame", shape=(3,), attributes=ATTRIBUTES) as writer:
-        for v in range(20_000):
-            writer.add_video(f"{v:05d}", iter([rows(2, v)]))
-    with FeatureFile(tmp_path / "f.h5") as file:
+    with FeatureFile(write_frames(tmp_path / "f.h5", {f"{v:05d}": rows(2, v) for v in range(20_000)})) as file:
         assert file.features.shape == (40_000, 3)
         np.testing.assert_array_equal(file["19999"], rows(2, 19_999).features)
 

@@ -9,20 +9,15 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tests.features.conftest import ATTRIBUTES
+from tests.feature_files import bytes_read, timed, write_frames, write_rows
 from vfx.features.feature_file import FeatureFile
-from vfx.features.rows import Rows
-from vfx.features.writer import FeatureFileWriter
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> FeatureFile:
-    rows = np.random.default_rng(0).random((1000, 1024), "f4")
-    index = np.arange(500)
-    with FeatureFileWriter(tmp_path / "f.h5", level="frame", shape=(1024,), attributes=ATTRIBUTES) as writer:
-        writer.add_video("a", iter([Rows(rows[:500], index, index / 25)]))
-        writer.add_video("b", iter([Rows(rows[500:], 2 * index, index / 5)]))
-    return FeatureFile(tmp_path / "f.h5")
+    a, b = np.random.default_rng(0).random((2, 500, 1024), "f4")
+    videos = {"a": timed(a, rate=25), "b": timed(b, step=2, rate=10)}
+    return FeatureFile(write_frames(tmp_path / "f.h5", videos))
 
 
 def test_rows_carry_video_index_and_seconds(file: FeatureFile) -> None:
@@ -53,14 +48,11 @@ def test_every_way_to_index_gives_what_numpy_gives(file: FeatureFile, key: objec
 @pytest.mark.skipif(sys.platform != "linux", reason="what a process has read stands in /proc")
 @pytest.mark.parametrize("of", ["features", "to_xarray"])
 def test_slices_are_read_when_they_are_asked_for(file: FeatureFile, of: str) -> None:
-    def read() -> int:
-        return int(Path("/proc/self/io").read_text().split()[1])
-
     array = file.features if of == "features" else file.to_xarray()
     _ = np.asarray(array[500])  # where the chunks lie is read with it
-    before = read()
+    before = bytes_read()
     ten = np.asarray(array[700:710])
-    assert 10 * 4096 <= read() - before < 12 * 4096
+    assert 10 * 4096 <= bytes_read() - before < 12 * 4096
     np.testing.assert_array_equal(ten, file["b"][200:210])
 
 
@@ -72,9 +64,8 @@ def test_it_crosses_to_another_process(file: FeatureFile) -> None:
 
 
 def test_other_levels_and_ten_crops_have_their_own_dimensions(tmp_path: Path) -> None:
-    with FeatureFileWriter(tmp_path / "f.h5", level="video", shape=(10, 3), attributes=ATTRIBUTES) as writer:
-        writer.add_rows(["x", "y"], np.arange(60).reshape(2, 10, 3))
-    array = FeatureFile(tmp_path / "f.h5").to_xarray()
+    path = write_rows(tmp_path / "f.h5", "xy", np.arange(60).reshape(2, 10, 3))
+    array = FeatureFile(path).to_xarray()
     assert array.dims == ("video", "crop", "dim")
     np.testing.assert_array_equal(array.sel(video="y")[9], [57, 58, 59])
 

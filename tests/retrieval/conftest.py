@@ -4,21 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.features.conftest import ATTRIBUTES
+from tests.feature_files import write_frames
 from vfx.features.feature_file import FeatureFile
-from vfx.features.rows import Rows
-from vfx.features.writer import FeatureFileWriter
 
 
 def written(path: Path, rows: np.ndarray, lengths: list[int]) -> FeatureFile:
     """A frame-level file with videos of these lengths."""
-    with FeatureFileWriter(path, level="frame", shape=rows.shape[1:], attributes=ATTRIBUTES) as writer:
-        at = 0
-        for v, length in enumerate(lengths):
-            index = np.arange(length)
-            writer.add_video(f"v{v:04}", iter([Rows(rows[at : at + length], index, index / 2)]))
-            at += length
-    return FeatureFile(path)
+    parts = np.split(rows, np.cumsum(lengths)[:-1])
+    return FeatureFile(write_frames(path, {f"v{v:04}": part for v, part in enumerate(parts)}))
 
 
 def clustered(seed: int) -> np.ndarray:

@@ -7,13 +7,12 @@ import pytest
 from PIL import Image
 
 from tests.conftest import LIMITS
-from tests.features.conftest import ATTRIBUTES
+from tests.feature_files import write_frames, write_rows
 from tests.retrieval.conftest import written
 from vfx.analysis.thumbnails import MIDDLE
 from vfx.errors import UnknownIdError, UsageError
 from vfx.features.feature_file import FeatureFile
 from vfx.features.rows import Rows
-from vfx.features.writer import FeatureFileWriter
 from vfx.retrieval.query import open_image, query_by_id
 
 ROWS = np.random.default_rng(0).normal(size=(7, 4)).astype("f4")
@@ -52,9 +51,7 @@ def test_a_whole_video_by_the_mean_of_its_frames(file: FeatureFile) -> None:
 
 def test_a_row_of_another_level_is_of_ten_crops_their_mean(tmp_path: Path) -> None:
     crops = np.random.default_rng(1).normal(size=(2, 10, 4)).astype("f4")
-    with FeatureFileWriter(tmp_path / "f.h5", level="segment", shape=(10, 4), attributes=ATTRIBUTES) as writer:
-        writer.add_rows(["a", "b"], crops)
-    with FeatureFile(tmp_path / "f.h5") as file:
+    with FeatureFile(write_rows(tmp_path / "f.h5", "ab", crops, level="segment")) as file:
         query = query_by_id(file, "segment", "b")
         with pytest.raises(UsageError, match="is of segment level: give segment=<id> or image="):
             query_by_id(file, "video", "a")
@@ -69,10 +66,9 @@ def test_what_is_not_there_is_said(file: FeatureFile, tmp_path: Path) -> None:
         query_by_id(file, "frame", "v0000")
     with pytest.raises(UnknownIdError):
         query_by_id(file, "video", "v0002", seconds=1)
-    with FeatureFileWriter(tmp_path / "f.h5", level="frame", shape=(4,), attributes=ATTRIBUTES) as writer:
-        writer.add_video("a", iter([Rows(ROWS[:2], np.arange(2), np.full(2, np.nan))]))
+    path = write_frames(tmp_path / "f.h5", {"a": Rows(ROWS[:2], np.arange(2), np.full(2, np.nan))})
     with (
-        FeatureFile(tmp_path / "f.h5") as untimed,
+        FeatureFile(path) as untimed,
         pytest.raises(UsageError, match=r"the times of the frames of a are not known; give frame=a_<index>"),
     ):
         query_by_id(untimed, "video", "a", seconds=1)
