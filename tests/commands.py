@@ -1,4 +1,4 @@
-"""Runs vfx as it is typed, in a process of its own."""
+"""Runs vfx as it is typed, in a process of its own, and composes the configs of commands."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hydra
+from omegaconf import DictConfig
+
 from tests.conftest import ROOT
+from vfx import CONF_DIR
+
+
+def compose(verb: str, *overrides: str, **options: bool) -> DictConfig:
+    """The config of a command."""
+    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return hydra.compose(verb, [*overrides], **options)
 
 
 def run_python(*arguments: str | Path, code: int = 0, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

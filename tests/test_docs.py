@@ -17,7 +17,6 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 from xml.etree import ElementTree
 
-import hydra
 import numpy as np
 import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -25,8 +24,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 import vfx
+from tests import commands
 from tests.conftest import ROOT, TOYDATA
-from vfx import CONF_DIR, export
+from vfx import export
 from vfx.cli.config import resolve
 from vfx.cli.config_errors import ERRORS
 from vfx.cli.overrides import prepare
@@ -165,10 +165,9 @@ def job(app: str, arguments: list[str]) -> list[str]:
 
 def compose(app: str, arguments: list[str], *, whole: bool) -> None:
     assert app in vfx.APPS
-    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = hydra.compose(app, job(app, arguments))
-        if whole:
-            resolve(config, app)
+    config = commands.compose(app, *job(app, arguments))
+    if whole:
+        resolve(config, app)
 
 
 @pytest.mark.timeout(900)  # twelve processor seconds, on a machine that others use too
@@ -264,8 +263,7 @@ def test_the_keys_in_the_readme_are_there() -> None:
     rows = re.findall(r"^\| (`.*?) \| .* \|$", table, re.MULTILINE)
     keys = {key for row in rows for key in re.findall(r"`([\w.<>]+)`", row)}
     assert keys >= {"model", "oversample", "sampler", "trainer", "shard"}
-    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = OmegaConf.to_container(hydra.compose("extract", ["collection=c"]))
+    config = OmegaConf.to_container(commands.compose("extract", "collection=c"))
     for key in keys:
         node: Any = config
         for part in key.removesuffix(".<key>").split("."):

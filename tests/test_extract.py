@@ -138,7 +138,7 @@ def test_frames_without_their_video_have_no_time(tmp_path: Path) -> None:
     folder = tmp_path / "loose" / "ImageData" / "cat"
     folder.mkdir(parents=True)
     for name in ["cat_0.jpg", "cat_25.jpg"]:
-        (folder / name).symlink_to(TOYDATA / "ImageData" / "cat" / name)
+        shutil.copy(TOYDATA / "ImageData/cat" / name, folder)
     (folder / "cat_50.jpg").write_bytes(b"not a picture")
     (folder / "dog_1.jpg").write_bytes(b"")
     file = run(tmp_path, "dataset=frame", collection=tmp_path / "loose")

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import hydra
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
 import vfx
-from tests.conftest import TOYDATA
-from vfx import CONF_DIR, extract
+from tests.commands import compose
+from tests.conftest import link_clips
+from vfx import extract
 from vfx.cli.overrides import quote
 from vfx.errors import VfxError
 
@@ -53,16 +52,13 @@ def leaves(config: DictConfig, above: str = "") -> Iterator[str]:
 def test_no_odd_value_is_a_surprise(app: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {*GIVEN, "bench"} == {*vfx.APPS}
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "one/VideoData").mkdir(parents=True)
-    shutil.copy(TOYDATA / "VideoData/retina.mp4", tmp_path / "one/VideoData")
+    link_clips(tmp_path / "one", "retina.mp4")
     given = (*GIVEN[app], f"rootpath={tmp_path}", "output_dir=outputs")
     if app not in ("models", "probe", "frames", "extract", "import_bigfile"):
         extract.main("collection=one", "trainer=cpu", *given[-2:])
-    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = hydra.compose(app)
-    given = tuple(g for g in given if g.partition("=")[0].split(".")[0] in config)
-    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = hydra.compose(app, quote(list(given), app))
+    known = compose(app)
+    given = tuple(g for g in given if g.partition("=")[0].split(".")[0] in known)
+    config = compose(app, *quote(list(given), app))
     main = import_module("vfx.models.__main__" if app == "models" else f"vfx.{app}").main
     overwrite = ("overwrite=true",) if "overwrite" in config else ()
     surprises = []

@@ -77,7 +77,9 @@ def test_the_wheel_holds_configs_types_and_licence(wheel: Path) -> None:
         points = archive.read(f"vfx-{vfx.__version__}.dist-info/entry_points.txt").decode()
     code = {str(path.relative_to(ROOT)) for path in (ROOT / "vfx").rglob("*.py")}
     configs = {f"vfx/conf/{path.relative_to(CONF_DIR)}" for path in CONF_DIR.rglob("*.yaml")}
-    assert names >= {"vfx/py.typed", f"vfx-{vfx.__version__}.dist-info/licenses/LICENSE"} | code | configs
+    pages = {str(path.relative_to(ROOT)) for path in (ROOT / "vfx/reporting/templates").iterdir()}
+    assert names >= {"vfx/py.typed", f"vfx-{vfx.__version__}.dist-info/licenses/LICENSE"} | code | pages
+    assert {name for name in names if name.endswith(".yaml")} == configs
     assert not [name for name in names if name.startswith(("tests/", "conf/", "toydata/"))]
     assert metadata["License"] == "Apache-2.0"
     assert metadata["Requires-Python"] == "<3.14,>=3.10"

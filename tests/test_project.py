@@ -4,18 +4,15 @@ import ast
 import re
 import shlex
 import statistics
-import subprocess
-import sys
-import zipfile
 from collections import Counter
 from configparser import ConfigParser
 from pathlib import Path
 
-import hydra
 import pytest
 from omegaconf import OmegaConf
 
 import vfx
+from tests.commands import compose
 from tests.conftest import ROOT
 from vfx import CONF_DIR
 from vfx.cli import keys
@@ -157,23 +154,13 @@ NEEDS = {
 def test_every_option_composes(path: Path) -> None:
     group, option = path.parts[0], path.stem
     app, wanted = ("pool", ["feature=f"]) if group == "pooling" else ("extract", NEEDS.get(option, []))
-    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = resolve(hydra.compose(app, ["collection=c", f"{group}={option}", *wanted]), app)
-    assert config.feature
+    assert resolve(compose(app, "collection=c", f"{group}={option}", *wanted), app).feature
 
 
 def test_every_app_has_a_config_and_can_be_had_from_the_package() -> None:
     assert {p.stem for p in CONF_DIR.glob("*.yaml")} == set(vfx.APPS)
     modules = {r.stem for r in MODULES if r.parent == Path()} | {"models"}
     assert set(vfx.APPS) <= modules
-
-
-@pytest.mark.parametrize("name", vfx.APPS)
-def test_every_app_has_help_with_examples(name: str) -> None:
-    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        text = hydra.compose(name, return_hydra_config=True).hydra.help
-    assert text.header.count(f"python -m vfx.{name}") >= 2
-    assert "== Keys ==" in text.footer
 
 
 def groups(name: str) -> set[str]:
@@ -191,8 +178,7 @@ def test_help_lists_the_groups_that_an_app_chooses_from_and_no_others(name: str)
     chosen -= {group for group in chosen if group.startswith("override ")}
     if name == "frames":
         chosen -= {"model"}  # it is there for experiments that name one
-    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        text = hydra.compose(name, return_hydra_config=True).hydra.help.template
+    text = shown_help(name)
     listed = dict(re.findall(r"^(\w+): (.*)$", text.partition("== Keys ==")[0].partition("== Groups")[2], re.MULTILINE))
     assert listed.keys() == chosen
     assert ("== Groups" in text) == bool(chosen)
@@ -215,32 +201,9 @@ def test_setup_lists_every_folder_of_code_and_configs() -> None:
     assert set(setup["options.package_data"]) == {"vfx", "vfx.reporting"} | configs
 
 
-@pytest.mark.slow
-def test_the_wheel_holds_the_configs_and_runs_without_the_checkout(tmp_path: Path) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "--wheel-dir", tmp_path, ROOT], check=True
-    )
-    (wheel,) = tmp_path.glob("*.whl")
-    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
-    packed = {p.relative_to(tmp_path / "site/vfx/conf") for p in (tmp_path / "site/vfx/conf").rglob("*.yaml")}
-    assert packed == {p.relative_to(CONF_DIR) for p in CONF_DIR.rglob("*.yaml")}
-    shipped = {p.name for p in (tmp_path / "site/vfx/reporting/templates").iterdir()}
-    assert shipped == {p.name for p in (ROOT / "vfx/reporting/templates").iterdir()}
-    done = subprocess.run(
-        [sys.executable, "-m", "vfx.extract", "--help"],
-        cwd=tmp_path / "site",
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "Step 2" in done.stdout
-
-
-def shown_help(name: str, *chosen: str) -> str:
+def shown_help(name: str) -> str:
     """What `--help` prints, but for the last step, which makes `$` of `$$`."""
-    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        text = hydra.compose(name, list(chosen), return_hydra_config=True).hydra.help.template
-    return str(text)
+    return str(compose(name, return_hydra_config=True).hydra.help.template)
 
 
 def documented(text: str) -> dict[str, str]:
@@ -266,8 +229,8 @@ def default_shown(value: object) -> str:
 @pytest.mark.parametrize("name", vfx.APPS)
 def test_help_says_every_key_with_its_default(name: str) -> None:
     text = shown_help(name)
-    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = OmegaConf.to_container(hydra.compose(name), resolve=False)
+    assert "== Keys ==" in text
+    config = OmegaConf.to_container(compose(name), resolve=False)
     said = documented(text)
     own = set(OmegaConf.load(CONF_DIR / f"{name}.yaml")) - {"defaults", "hydra"}
     for key, value in config.items():
@@ -295,8 +258,7 @@ def test_the_examples_of_help_compose(name: str) -> None:
     assert len(examples) >= 2
     for example in examples:
         overrides = prepare(shlex.split(example.replace("$$", "$"), comments=True), name)
-        with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            resolve(hydra.compose(name, overrides), name)
+        resolve(compose(name, *overrides), name)
 
 
 def test_apps_are_there_without_an_import_of_each() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, TOYDATA
+from tests.conftest import ROOT, TOYDATA, link_clips
 from vfx import APPS
 from vfx.extraction import WORKER_PRELOAD
 from vfx.features.feature_file import FeatureFile
@@ -64,9 +64,7 @@ def alone(function: Callable[[], None]) -> None:
 
 @pytest.fixture
 def one_video(tmp_path: Path) -> Path:
-    (tmp_path / "one/VideoData").mkdir(parents=True)
-    shutil.copy(TOYDATA / "VideoData/cat.mp4", tmp_path / "one/VideoData")
-    return tmp_path / "one"
+    return link_clips(tmp_path / "one", "cat.mp4")
 
 
 @pytest.mark.dear

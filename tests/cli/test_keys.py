@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import hydra
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
 import vfx
+from tests.commands import compose
 from vfx import CONF_DIR
 from vfx.cli import config, keys
 from vfx.cli.overrides import quote
@@ -29,8 +29,7 @@ def leaves(node: DictConfig, above: str = "") -> Iterator[tuple[str, Any]]:
 
 def check_keys(app: str, *overrides: str) -> set[str]:
     """Check the kind of each key of a config against its default; the names of the keys."""
-    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        found = dict(leaves(hydra.compose(app, list(overrides))))
+    found = dict(leaves(compose(app, *overrides)))
     for name, value in found.items():
         key = keys.find(app, name)
         assert key is not None, f"{name} is in no YAML file"

@@ -12,9 +12,11 @@ from tests.clips import CLIPS
 from vfx.decoding import check_decoder
 from vfx.errors import UsageError
 
+MakeClip = Callable[[str], Path]
+
 
 @pytest.fixture(scope="session")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def clip(tmp_path_factory: pytest.TempPathFactory) -> MakeClip:
     """The path of a clip of `CLIPS`, by name."""
     folder = tmp_path_factory.mktemp("clips")
     return cache(lambda name: CLIPS[name].write(folder))

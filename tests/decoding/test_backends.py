@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.clips import CLIPS, Clip, cut, read
+from tests.decoding.conftest import MakeClip
 from vfx.decoding import Frame, VideoReader
 from vfx.sampling import samplers
 from vfx.sampling.timeline import Timeline
@@ -42,7 +42,7 @@ def check(frame: Frame, clip: Clip, timeline: Timeline) -> None:
 
 @pytest.mark.parametrize("name", CLIPS)
 def test_every_decoder_and_sampler_gives_the_frames_that_carry_these_numbers(
-    name: str, decoder: str, clip: Callable[[str], Path]
+    name: str, decoder: str, clip: MakeClip
 ) -> None:
     path = clip(name)
     for sample in SAMPLERS.values():
@@ -56,9 +56,7 @@ def test_every_decoder_and_sampler_gives_the_frames_that_carry_these_numbers(
 
 
 @pytest.mark.parametrize("name", ["h264.mp4", "h264_vfr.mp4", "hevc.mp4", "mpeg4_b.mp4"])
-def test_cut_by_stream_copy_begins_where_it_was_cut(
-    name: str, decoder: str, clip: Callable[[str], Path], tmp_path: Path
-) -> None:
+def test_cut_by_stream_copy_begins_where_it_was_cut(name: str, decoder: str, clip: MakeClip, tmp_path: Path) -> None:
     """An edit list hides the frames between the key frame and the cut: times count from the cut."""
     path = cut(clip(name), tmp_path / "cut.mp4", seconds=0.68)
     reading = VideoReader(path, samplers.all_frames, decoder=decoder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,14 +12,13 @@ import pytest
 
 from tests.clips import CLIPS, corrupt, join, read, truncate, without_first_group
 from tests.conftest import LIMITS
+from tests.decoding.conftest import MakeClip
 from vfx.collection.source import Chunk
 from vfx.decoding import ChunkReader, Frame, VideoReader, cached_timeline
 from vfx.decoding.chunk_reader import unit_bounds
 from vfx.errors import LimitError, SamplerError, VideoError
 from vfx.sampling import samplers
 from vfx.sampling.timeline import Sampler, Timeline
-
-MakeClip = Callable[[str], Path]
 
 
 def chunks_of(path: Path, total: int, sample: Sampler = samplers.all_frames) -> list[list[Frame]]:

@@ -11,11 +11,11 @@ import pytest
 
 from tests.clips import CLIPS, truncate
 from tests.conftest import TOYDATA
+from tests.decoding.conftest import MakeClip
 from vfx.decoding import Frame, VideoReader, demux
 from vfx.decoding.container_damage import ContainerDamage, find_damage
 from vfx.sampling import samplers
 
-MakeClip = Callable[[str], Path]
 FORMATS = ["vp9.webm", "h264_vfr.mkv", "h264.flv", "mpeg2.mpg", "mjpeg.avi", "h264.ts"]
 
 

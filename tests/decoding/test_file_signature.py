@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
 import pytest
 
 from tests.clips import CLIPS, read
+from tests.decoding.conftest import MakeClip
 from vfx.decoding import VideoReader
 from vfx.decoding.file_signature import check_signature
 from vfx.decoding.video_reader import BACKENDS
 from vfx.errors import UsageError, VideoError
 from vfx.sampling import samplers
 
-MakeClip = Callable[[str], Path]
 LATE = 30_000  # milliseconds: the frames of the file that is named say so, all others are earlier
 HLS = "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{}\n#EXT-X-ENDLIST\n"
 DASH = (
@@ -79,7 +79,8 @@ def test_a_script_opens_nothing(
     local = f"{scheme}{clip('h264_late.ts')}"
     remote = f"{scheme}://127.0.0.1:{listener.port}/x.ts"
     path.write_text(SCRIPTS[name].format(local if scheme in ("", "file:") else remote))
-    assert frames_of(path, decoder) == []
+    reading = VideoReader(path, samplers.all_frames, decoder=decoder)
+    assert (list(reading), reading.stage) == ([], "open")
     assert not listener.was_called()
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import av
 import pytest
 
+from tests.decoding.conftest import MakeClip
 from vfx.decoding.gif import is_whole
 
 
 @pytest.fixture
-def packets(clip: Callable[[str], Path]) -> list[bytes]:
+def packets(clip: MakeClip) -> list[bytes]:
     with av.open(str(clip("gif.gif"))) as container:
         return [bytes(packet) for packet in container.demux() if packet.size]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +10,9 @@ import numpy as np
 import pytest
 
 from tests.clips import CLIPS, Clip, read
+from tests.decoding.conftest import MakeClip
 from vfx.decoding import VideoReader, demux
 from vfx.decoding.random_access_points import RandomAccessDetector
-
-MakeClip = Callable[[str], Path]
 
 WITHOUT_RANDOM_ACCESS = {"gif.gif", "ffv1.mkv", "wmv2.wmv", "flv1.flv"}  # decoded from the very beginning
 COUNTED = {"h264_b.avi", "mpeg4_b.avi", "mpeg2.mpg"}  # whose frames are known by their count

@@ -68,6 +68,12 @@ def put_complete(writer: PartWriter, video: str, values: range, failures: list[F
     writer.finish(video, failures or [], "pyav")
 
 
+def assembled(output: OutputFolder) -> FeatureFile:
+    """The file that is made of all parts."""
+    output.assemble(ATTRIBUTES)
+    return FeatureFile(output.features)
+
+
 def held(output: OutputFolder) -> dict[str, str]:
     """The digests of all columns of the finished file."""
     with FeatureFile(output.features) as file:

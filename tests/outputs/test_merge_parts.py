@@ -8,7 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.outputs.parts import ATTRIBUTES, RECIPE, commit, commit_chunk, finish, held, parts, put_chunk, put_complete
+from tests.outputs.parts import (
+    ATTRIBUTES,
+    RECIPE,
+    assembled,
+    commit,
+    commit_chunk,
+    finish,
+    held,
+    parts,
+    put_chunk,
+    put_complete,
+)
 from vfx.collection.source import Chunk
 from vfx.errors import ExtractionError
 from vfx.features.feature_file import FeatureFile
@@ -25,8 +36,7 @@ def test_parts_in_any_order_become_one_sorted_file(output: OutputFolder) -> None
     finish(two, "a", 1)
     one.commit()
     two.commit()
-    output.assemble(ATTRIBUTES)
-    with FeatureFile(output.features) as file:
+    with assembled(output) as file:
         assert list(file) == ["a", "b", "c"]
         assert [file[v][0, 0] for v in file] == [1, 2, 3]
         assert file.provenance["decoders"] == {"pyav": 3}
@@ -37,8 +47,7 @@ def test_parts_in_any_order_become_one_sorted_file(output: OutputFolder) -> None
 def test_a_video_committed_twice_counts_once(output: OutputFolder) -> None:
     for _ in range(2):
         commit(output, "a", 1)
-    output.assemble(ATTRIBUTES)
-    with FeatureFile(output.features) as file:
+    with assembled(output) as file:
         assert file.features.shape == (3, 4)
 
 
@@ -48,8 +57,7 @@ def test_failures_are_done_and_kept(output: OutputFolder) -> None:
     writer.finish("bad", [Failure("bad", "open", "no such codec")], "")
     writer.commit()
     assert output.done() == {"a", "bad"}
-    output.assemble(ATTRIBUTES)
-    with FeatureFile(output.features) as file:
+    with assembled(output) as file:
         assert list(file) == ["a"]
         assert file.failures == [Failure("bad", "open", "no such codec")]
     assert output.done() == {"a", "bad"}
@@ -125,9 +133,8 @@ def test_chunks_make_the_file_that_complete_videos_make(tmp_path: Path, seed: in
         writer.close()
     assert divided.done() == {"a", "b", "c"}
     assert divided.chunks() == set()
-    divided.assemble(ATTRIBUTES)
-    assert held(divided) == held(undivided)
-    with FeatureFile(divided.features) as file:
+    with assembled(divided) as file:
+        assert held(divided) == held(undivided)
         assert file.provenance["decoders"] == {"pyav": 3}
         assert file.failures == short
 
@@ -141,8 +148,7 @@ def test_a_video_is_done_with_its_last_chunk(output: OutputFolder) -> None:
         committed.add(("a", Chunk(n, n + 1, 3)))
     assert output.done() == {"a"}
     assert output.chunks() == set()
-    output.assemble(ATTRIBUTES)
-    with FeatureFile(output.features) as file:
+    with assembled(output) as file:
         np.testing.assert_array_equal(file["a"][:, 0], np.arange(9))
 
 
@@ -155,8 +161,7 @@ def test_chunks_that_overlap_give_each_row_once(output: OutputFolder) -> None:
         commit_chunk(output, "a", Chunk(begin, end, 6), range(3 * begin, 3 * end))
         reach = max(reach, end)
     assert output.done() == {"a"}
-    output.assemble(ATTRIBUTES)
-    with FeatureFile(output.features) as file:
+    with assembled(output) as file:
         assert list(file.ids) == [f"a_{i}" for i in range(18)]
         np.testing.assert_array_equal(file["a"][:, 0], np.arange(18))
 
@@ -169,8 +174,7 @@ def test_chunks_of_two_divisions_are_not_mixed(output: OutputFolder) -> None:
     assert output.done() == set()
     commit_chunk(output, "a", Chunk(1, 2, 2), range(5, 9))
     assert output.done() == {"a"}
-    output.assemble(ATTRIBUTES)
-    with FeatureFile(output.features) as file:
+    with assembled(output) as file:
         np.testing.assert_array_equal(file["a"][:, 0], np.arange(9))
 
 
@@ -195,8 +199,7 @@ def test_the_complete_video_counts_not_its_chunks(output: OutputFolder, late: bo
             writer.commit()
     writer.close()
     assert output.done() == {"a", "b"}
-    output.assemble(ATTRIBUTES)
-    with FeatureFile(output.features) as file:
+    with assembled(output) as file:
         assert list(file) == ["a"]
         np.testing.assert_array_equal(file["a"][:, 0], np.arange(1, 9))
         assert file.failures == [*damaged, Failure("b", "decode", "decoder crashed (SIGSEGV)")]
@@ -221,7 +224,6 @@ def test_chunks_of_a_video_that_left_the_collection_do_no_harm(output: OutputFol
     put_complete(writer, "b", range(2))
     writer.close()
     assert output.done() == {"b"}
-    output.assemble(ATTRIBUTES)
-    with FeatureFile(output.features) as file:
+    with assembled(output) as file:
         assert list(file) == ["b"]
         assert file.failures == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, TOYDATA
+from tests.conftest import ROOT, link_clips
 from vfx import extract
 from vfx.collection.source import Chunk
 from vfx.features import integrity
@@ -27,11 +27,7 @@ COMMAND = [
 
 @pytest.fixture
 def collection(tmp_path: Path) -> Path:
-    videos = tmp_path / "one" / "VideoData"
-    videos.mkdir(parents=True)
-    for name in ("camera.mp4", "retina.mp4"):
-        (videos / name).symlink_to(TOYDATA / "VideoData" / name)
-    return videos.parent
+    return link_clips(tmp_path / "one", "camera.mp4", "retina.mp4")
 
 
 @pytest.fixture
@@ -49,7 +45,6 @@ def old(collection: Path, tmp_path: Path) -> OutputFolder:
 def run(collection: Path, outputs: Path) -> tuple[FeatureFile, str, int]:
     """The finished file, the log of the run, and how many frames it read."""
     path = extract.main(f"collection={collection}", f"output_dir={outputs}", *COMMAND)
-    assert isinstance(path, Path)
     log = path.with_name("extract.log").read_text().splitlines()
     begin = max(n for n, line in enumerate(log) if " of one: " in line)
     text = "\n".join(log[begin:])

@@ -6,7 +6,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from tests.outputs.parts import ATTRIBUTES, RECIPE, commit, commit_chunk, finish, parts
+from tests.outputs.parts import ATTRIBUTES, RECIPE, assembled, commit, commit_chunk, finish, parts
 from vfx.collection.source import Chunk
 from vfx.errors import ExtractionError, OutputError
 from vfx.features.feature_file import FeatureFile
@@ -32,8 +32,8 @@ def test_new_videos_join_a_finished_file(output: OutputFolder) -> None:
         finish(writer, video, ord(video))
         writer.commit()
         assert not output.is_complete()
-        output.assemble(ATTRIBUTES)
-    with FeatureFile(output.features) as file:
+        file = assembled(output)
+    with file:
         assert [(v, file[v][0, 0]) for v in file] == [("a", 97), ("b", 98)]
 
 
@@ -92,8 +92,7 @@ def test_a_damaged_part_is_set_aside_and_its_videos_read_again(
     assert output.done() == {"b"}
     assert (output.parts / f"damaged-{first.name}").exists()
     commit(output, "a", 97)
-    output.assemble(ATTRIBUTES)
-    with FeatureFile(output.features) as file:
+    with assembled(output) as file:
         assert {video: file[video].tolist() for video in file} == {"a": [[97] * 4] * 3, "b": [[98] * 4] * 3}
 
 
@@ -116,8 +115,7 @@ def test_a_part_that_is_damaged_when_parts_are_merged_ends_the_run_and_not_the_n
     assert output.done() == {"b"}
     output.prepare(RECIPE, overwrite=False)
     commit(output, "a", 97)
-    output.assemble(ATTRIBUTES)
-    with FeatureFile(output.features) as file:
+    with assembled(output) as file:
         assert [file[video][0, 0] for video in file] == [97, 98]
 
 

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.outputs.parts import ATTRIBUTES, RECIPE, commit_chunk, finish, parts, put, put_chunk, put_complete
+from tests.outputs.parts import RECIPE, assembled, commit_chunk, finish, parts, put, put_chunk, put_complete
 from vfx.collection.source import Chunk
 from vfx.errors import OutputError
 from vfx.features import integrity
@@ -24,8 +24,7 @@ def test_rows_of_several_videos_come_in_turns(output: OutputFolder) -> None:
     writer.finish("b", [], "pyav")
     writer.finish("a", [], "decord")
     writer.commit()
-    output.assemble(ATTRIBUTES)
-    with FeatureFile(output.features) as file:
+    with assembled(output) as file:
         np.testing.assert_array_equal(file["a"][:, 0], [1, 1, 1, 3, 3, 3])
         assert list(file.ids[:6]) == [f"a_{i}" for i in range(6)]
         assert list(file.decoders) == ["decord", "pyav"]
@@ -36,8 +35,7 @@ def test_a_video_that_starts_over_loses_its_first_rows(output: OutputFolder) -> 
     put(writer, "a", 1, count=7)
     finish(writer, "a", 2)
     writer.commit()
-    output.assemble(ATTRIBUTES)
-    with FeatureFile(output.features) as file:
+    with assembled(output) as file:
         np.testing.assert_array_equal(file["a"], np.full((3, 4), 2))
 
 
@@ -64,8 +62,7 @@ def test_a_long_video_waits_on_the_disk(output: OutputFolder) -> None:
         put(writer, "a", at, count=10, at=at)
     writer.finish("a", [], "pyav")
     writer.commit()
-    output.assemble(ATTRIBUTES)
-    with FeatureFile(output.features) as file:
+    with assembled(output) as file:
         np.testing.assert_array_equal(file["a"][:, 0], np.arange(count) // 10 * 10)
 
 
@@ -78,8 +75,7 @@ def test_values_that_cannot_be_stored_fail_their_video(output: OutputFolder, dty
     failures = writer.finish("bad", [], "pyav")
     assert [(f.id, f.stage) for f in failures] == [("bad", "network")]
     writer.commit()
-    output.assemble(ATTRIBUTES)
-    with FeatureFile(output.features) as file:
+    with assembled(output) as file:
         assert list(file) == ["good"]
         assert "NaN or infinity" in file.failures[0].error
 
@@ -123,8 +119,7 @@ def test_values_that_cannot_be_stored_in_one_chunk_fail_the_video(output: Output
     put_complete(writer, "b", range(2))
     writer.close()
     assert output.done() == {"a", "b"}
-    output.assemble(ATTRIBUTES)
-    with FeatureFile(output.features) as file:
+    with assembled(output) as file:
         assert list(file) == ["b"]
         assert [(f.id, f.stage) for f in file.failures] == [("a", "network")]
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.clips import CLIPS, corrupt, silence
+from tests.decoding.conftest import MakeClip
 from vfx.decoding import AudioOnlyError, Headers, headers
 from vfx.errors import VideoError
 
-MakeClip = Callable[[str], Path]
 MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -12,11 +11,11 @@ import pytest
 
 from tests.clips import CLIPS, Clip, read
 from tests.damage import later
+from tests.decoding.conftest import MakeClip
+from tests.feature_files import bytes_read
 from vfx.decoding import VideoReader, demux
 from vfx.decoding import pyav as backend
 from vfx.sampling import samplers
-
-MakeClip = Callable[[str], Path]
 
 
 def destroyed(source: Path, target: Path, *, but: list[int]) -> Path:
@@ -29,12 +28,6 @@ def destroyed(source: Path, target: Path, *, but: list[int]) -> Path:
             data[packet.pos : packet.pos + packet.size] = bytes(packet.size)
     target.write_bytes(data)
     return target
-
-
-def bytes_read() -> int:
-    """By this process, from whatever."""
-    lines = Path("/proc/self/io").read_text().splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith("rchar")))
 
 
 linux = pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="what a process reads is counted by Linux")

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.clips import CLIPS
+from tests.decoding.conftest import MakeClip
 from vfx.decoding import demux
 from vfx.decoding.pyav import decoded_timeline
 from vfx.decoding.pyav.timeline import _longest_ascent
 
-MakeClip = Callable[[str], Path]
-
 
 @pytest.mark.parametrize("name", CLIPS)
-def test_the_timeline_has_every_frame(name: str, clip: Callable[[str], Path]) -> None:
+def test_the_timeline_has_every_frame(name: str, clip: MakeClip) -> None:
     timeline = demux(clip(name))
     assert len(timeline) == timeline.promised == CLIPS[name].num_frames
     assert timeline.keyframe[0]
     assert np.all(np.diff(timeline.seconds) > 0)
 
 
-def test_start_time_is_kept(clip: Callable[[str], Path]) -> None:
+def test_start_time_is_kept(clip: MakeClip) -> None:
     assert demux(clip("h264_late.mkv")).seconds[0] == 30000
     assert demux(clip("h264_late.ts")).seconds[0] == 30000
 
 
-def test_avi_with_reordering_has_even_times_and_no_pts(clip: Callable[[str], Path]) -> None:
+def test_avi_with_reordering_has_even_times_and_no_pts(clip: MakeClip) -> None:
     timeline = demux(clip("mpeg4_b.avi"))
     assert timeline.pts is None
     assert timeline.seconds.tolist() == [i / 25 for i in range(40)]
