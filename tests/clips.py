@@ -7,7 +7,7 @@ The top of a frame is a board of 8 x 4 squares of 16 pixels, black or white: 12 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -182,16 +182,16 @@ def corrupt(source: Path, target: Path, *, packets: Sequence[int], at: float = 0
     return target
 
 
-def join(first: Path, second: Path, target: Path) -> Path:
-    """The packets of `second` after those of `first`, in one stream."""
-    with av.open(str(target), "w") as writer:
+def remux(*sources: Path, target: Path, keep: Callable[[av.Packet], bool] = lambda _: True, **muxing: str) -> Path:
+    """The packets of these files one after the other, in one stream, but for those that are not to be kept."""
+    with av.open(str(target), "w", options=muxing) as writer:
         copy = None
-        for source in (first, second):
+        for source in sources:
             with av.open(str(source)) as reader:
                 stream = reader.streams.video[0]
                 copy = copy or writer.add_stream_from_template(stream)
                 for packet in reader.demux(stream):
-                    if packet.dts is not None:
+                    if packet.dts is not None and keep(packet):
                         packet.stream = copy
                         writer.mux(packet)
     return target
@@ -200,16 +200,13 @@ def join(first: Path, second: Path, target: Path) -> Path:
 def without_first_group(source: Path, target: Path) -> Path:
     """A stream copy of `source` from its second key frame on: in HEVC, leading pictures come first, which have packets
     but cannot be decoded."""
-    with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
-        stream = reader.streams.video[0]
-        copy = writer.add_stream_from_template(stream)
-        keys = 0
-        for packet in reader.demux(stream):
-            keys += packet.is_keyframe
-            if keys >= 2 and packet.dts is not None:
-                packet.stream = copy
-                writer.mux(packet)
-    return target
+    keys: list[bool] = []
+
+    def follows(packet: av.Packet) -> bool:
+        keys.append(packet.is_keyframe)
+        return sum(keys) >= 2
+
+    return remux(source, target=target, keep=follows)
 
 
 def silence(target: Path) -> Path:

@@ -1,7 +1,9 @@
 """What the tests share: the toy collection, a run of the app, and which of the dear tests are run."""
 
+import logging
 import os
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from vfx.features.feature_file import FeatureFile
 ROOT = Path(__file__).parent.parent
 TOYDATA = ROOT / "toydata"
 TOY_CLIPS = [str(p.relative_to(TOYDATA / "VideoData")) for p in sorted((TOYDATA / "VideoData").rglob("*.*"))]
+FEATURE = "efficientnet_lite0,avgpool"  # of the default run
 SHORT_CLIPS = ("retina.mp4", "coffee_phone.mp4", "shuttle.gif")
 VIDEOS = Path(os.environ.get("VFX_TEST_VIDEOS", ROOT.parent / "shared" / "videos"))  # real videos, optional
 # Those of conf/limits/default.yaml
@@ -56,3 +59,18 @@ def toy_features(tmp_path_factory: pytest.TempPathFactory) -> FeatureFile:
     """The default run on the toy collection."""
     folder = tmp_path_factory.mktemp("outputs")
     return FeatureFile(extract.main(f"collection={TOYDATA}", f"output_dir={folder}", "trainer=cpu"))
+
+
+@pytest.fixture
+def outputs(tmp_path: Path, toy_features: FeatureFile) -> Path:
+    """A copy of the outputs of the default run on the toy collection."""
+    shutil.copytree(toy_features.path.parent, tmp_path / "toydata" / FEATURE)
+    return tmp_path
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    """What vfx logs."""
+    monkeypatch.setattr(logging.getLogger("vfx"), "propagate", True)
+    caplog.set_level(logging.INFO, "vfx")
+    return caplog

@@ -42,7 +42,7 @@ class Damaged:
     note: str
 
 
-Mutation = Callable[[Path, Random], tuple[bytes, str] | None]  # the new content and a note; None: not of this file
+Mutation = Callable[[Path, bytes, Random], tuple[bytes, str] | None]  # new content and a note; None: not of this file
 
 
 def intact(folder: Path, names: Sequence[str] = tuple(CLIPS)) -> list[Path]:
@@ -80,7 +80,7 @@ def damage(folder: Path, sources: Sequence[Path], *, count: int, seed: int, kind
 def _of_all(kind: str, mutation: Mutation, sources: Sequence[Path], seed: int) -> Iterator[Item]:
     rng = Random(f"{seed} {kind}")
     for source in rng.sample(sources, len(sources)):
-        done = mutation(source, rng)
+        done = mutation(source, source.read_bytes(), rng)
         if done is not None:
             name = source.name if kind != "renamed" else f"{source.stem}{done[1].split()[-1]}"
             yield source, name, *done
@@ -134,18 +134,17 @@ def _delivered(path: Path, decoder: str) -> list[Frame]:
 # Damage to bytes
 
 
-def truncated(path: Path, rng: Random, *, tenths: int) -> tuple[bytes, str]:
-    data = path.read_bytes()
+def truncated(path: Path, data: bytes, rng: Random, *, tenths: int) -> tuple[bytes, str]:
     return data[: len(data) * tenths // 10], f"cut after {tenths} tenths"
 
 
-def flipped(path: Path, rng: Random, *, bits: int = 0, share: float = 0) -> tuple[bytes, str]:
+def flipped(path: Path, data: bytes, rng: Random, *, bits: int = 0, share: float = 0) -> tuple[bytes, str]:
     """Flip `bits` of them, or a `share` of all."""
-    data = bytearray(path.read_bytes())
+    damaged = bytearray(data)
     n = bits or round(len(data) * 8 * share)
     for _ in range(n):
-        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    return bytes(data), f"{n} bits flipped"
+        damaged[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    return bytes(damaged), f"{n} bits flipped"
 
 
 def _range(data: bytes, rng: Random, part: float) -> tuple[int, int]:
@@ -155,53 +154,46 @@ def _range(data: bytes, rng: Random, part: float) -> tuple[int, int]:
     return begin, begin + length
 
 
-def zeroed(path: Path, rng: Random) -> tuple[bytes, str]:
-    data = path.read_bytes()
+def zeroed(path: Path, data: bytes, rng: Random) -> tuple[bytes, str]:
     a, b = _range(data, rng, rng.choice([0.002, 0.02, 0.2]))
     return data[:a] + bytes(b - a) + data[b:], f"zeros from {a} to {b}"
 
 
-def zeroed_head(path: Path, rng: Random) -> tuple[bytes, str]:
-    data = path.read_bytes()
+def zeroed_head(path: Path, data: bytes, rng: Random) -> tuple[bytes, str]:
     n = rng.choice([16, 256, 4096])
     return bytes(min(n, len(data))) + data[n:], f"the first {n} bytes are zeros"
 
 
-def zeroed_tail(path: Path, rng: Random) -> tuple[bytes, str]:
-    data = path.read_bytes()
+def zeroed_tail(path: Path, data: bytes, rng: Random) -> tuple[bytes, str]:
     n = len(data) * rng.choice([1, 5]) // 10
     return data[:-n] + bytes(n), f"the last {n} bytes are zeros"
 
 
-def overwritten(path: Path, rng: Random) -> tuple[bytes, str]:
-    data = path.read_bytes()
+def overwritten(path: Path, data: bytes, rng: Random) -> tuple[bytes, str]:
     a, b = _range(data, rng, rng.choice([0.002, 0.02, 0.2]))
     return data[:a] + rng.randbytes(b - a) + data[b:], f"random bytes from {a} to {b}"
 
 
-def removed(path: Path, rng: Random) -> tuple[bytes, str]:
-    data = path.read_bytes()
+def removed(path: Path, data: bytes, rng: Random) -> tuple[bytes, str]:
     a, b = _range(data, rng, rng.choice([0.001, 0.02, 0.2]))
     return data[:a] + data[b:], f"without bytes {a} to {b}"
 
 
-def repeated(path: Path, rng: Random) -> tuple[bytes, str]:
-    data = path.read_bytes()
+def repeated(path: Path, data: bytes, rng: Random) -> tuple[bytes, str]:
     a, b = _range(data, rng, rng.choice([0.02, 0.2]))
     return data[:b] + data[a:], f"bytes {a} to {b} twice"
 
 
-def swapped(path: Path, rng: Random) -> tuple[bytes, str]:
-    data = path.read_bytes()
+def swapped(path: Path, data: bytes, rng: Random) -> tuple[bytes, str]:
     a, b = _range(data, rng, 0.1)
     c = min(b + (b - a), len(data))
     return data[:a] + data[b:c] + data[a:b] + data[c:], f"bytes {a} to {b} behind those to {c}"
 
 
-def renamed(path: Path, rng: Random) -> tuple[bytes, str]:
+def renamed(path: Path, data: bytes, rng: Random) -> tuple[bytes, str]:
     """The note's last word is the new suffix."""
     suffix = rng.choice(sorted(VIDEO_SUFFIXES - {path.suffix.lower()}))
-    return path.read_bytes(), f"{path.suffix} is called {suffix}"
+    return data, f"{path.suffix} is called {suffix}"
 
 
 # Damage to what a container says
@@ -226,7 +218,7 @@ def later(path: Path, *, hours: float) -> bytes:
     return buffer.getvalue()
 
 
-def jumped(path: Path, rng: Random) -> tuple[bytes, str] | None:
+def jumped(path: Path, data: bytes, rng: Random) -> tuple[bytes, str] | None:
     if path.suffix not in FORMATS:
         return None
     hours = rng.choice([1, 20, 40, 100])
@@ -236,27 +228,27 @@ def jumped(path: Path, rng: Random) -> tuple[bytes, str] | None:
         return None
 
 
-def promised(path: Path, rng: Random) -> tuple[bytes, str] | None:
+def promised(path: Path, data: bytes, rng: Random) -> tuple[bytes, str] | None:
     """The header counts a million frames."""
-    data = bytearray(path.read_bytes())
+    damaged = bytearray(data)
     if path.suffix.lower() == ".avi":
-        struct.pack_into("<I", data, data.index(b"avih") + 8 + 16, MILLION)
-        struct.pack_into("<I", data, data.index(b"strh") + 8 + 32, MILLION)
-        return bytes(data), "dwTotalFrames and dwLength are a million"
+        struct.pack_into("<I", damaged, data.index(b"avih") + 8 + 16, MILLION)
+        struct.pack_into("<I", damaged, data.index(b"strh") + 8 + 32, MILLION)
+        return bytes(damaged), "dwTotalFrames and dwLength are a million"
     if path.suffix not in (".mp4", ".mov") or data.count(b"stsz") != 1:
         return None
     size, chunk, times, header = (data.index(name) for name in (b"stsz", b"stsc", b"stts", b"mdhd"))
     what = rng.choice(["stsz", "stsz of one size", "stsz, stsc, stts", "mdhd"])
     if what == "mdhd":
-        struct.pack_into(">I", data, header + 20, 2**31 - 1)
+        struct.pack_into(">I", damaged, header + 20, 2**31 - 1)
     else:
-        struct.pack_into(">I", data, size + 12, MILLION)
+        struct.pack_into(">I", damaged, size + 12, MILLION)
     if what in ("stsz of one size", "stsz, stsc, stts"):
-        struct.pack_into(">I", data, size + 8, 100)
+        struct.pack_into(">I", damaged, size + 8, 100)
     if what == "stsz, stsc, stts":
-        struct.pack_into(">I", data, chunk + 16, MILLION)
-        struct.pack_into(">I", data, times + 12, MILLION)
-    return bytes(data), f"{what}: a million frames, or 2^31 ticks"
+        struct.pack_into(">I", damaged, chunk + 16, MILLION)
+        struct.pack_into(">I", damaged, times + 12, MILLION)
+    return bytes(damaged), f"{what}: a million frames, or 2^31 ticks"
 
 
 MUTATIONS: dict[str, Mutation] = {

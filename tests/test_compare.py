@@ -16,8 +16,6 @@ from vfx.errors import DifferenceError, OutputError, UsageError
 from vfx.features.feature_file import FeatureFile
 from vfx.features.writer import FeatureFileWriter
 
-NAME = "efficientnet_lite0,avgpool"
-
 
 @pytest.fixture(scope="session")
 def others(tmp_path_factory: pytest.TempPathFactory) -> FeatureFile:
@@ -27,12 +25,14 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> FeatureFile:
     return FeatureFile(extract.main(f"collection={TOYDATA}", f"output_dir={folder}", "trainer=cpu", *recipe))
 
 
+def exported(file: FeatureFile, destination: Path, *overrides: str) -> Path:
+    given = ["collection=toydata", f"output_dir={file.path.parents[2]}", f"feature={file.feature}"]
+    return export.main(*given, f"destination={destination}", *overrides)
+
+
 @pytest.fixture
 def bigfile(tmp_path: Path, toy_features: FeatureFile) -> Path:
-    outputs = toy_features.path.parent.parent.parent
-    return export.main(
-        "collection=toydata", f"output_dir={outputs}", f"feature={NAME}", f"destination={tmp_path / 'big,file'}"
-    )
+    return exported(toy_features, tmp_path / "big,file")
 
 
 def change(bigfile: Path, *, rows: np.ndarray | None = None, without: int = 0) -> None:
@@ -65,10 +65,7 @@ def test_an_export_is_the_same(toy_features: FeatureFile, bigfile: Path, capsys:
 
 
 def test_the_lineages_text_is_the_same_to_six_digits(toy_features: FeatureFile, tmp_path: Path) -> None:
-    outputs = toy_features.path.parent.parent.parent
-    text = export.main(
-        "collection=toydata", f"output_dir={outputs}", f"feature={NAME}", "format=txt", f"destination={tmp_path / 'f'}"
-    )
+    text = exported(toy_features, tmp_path / "f", "format=txt")
     found = compared(toy_features.path, text, "difference=0.00001")
     assert 0 < found.difference.max() < 1e-5
     assert list(tmp_path.iterdir()) == [text]

@@ -6,17 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.conftest import FEATURE
 from tests.feature_files import write_rows
-from tests.test_pool import NAME, pooled, write
+from tests.test_pool import pooled, write
 from vfx import concat
 from vfx.errors import UsageError
 from vfx.features.feature_file import FeatureFile
-
-
-@pytest.fixture
-def outputs(tmp_path: Path, toy_features: FeatureFile) -> Path:
-    shutil.copytree(toy_features.path.parent, tmp_path / "toydata" / NAME)
-    return tmp_path
 
 
 def joined(outputs: Path, features: str, *overrides: str) -> FeatureFile:
@@ -25,8 +20,8 @@ def joined(outputs: Path, features: str, *overrides: str) -> FeatureFile:
 
 def test_two_features_stand_side_by_side(outputs: Path) -> None:
     mean, top = pooled(outputs), pooled(outputs, "pooling=max")
-    file = joined(outputs, f"mean_{NAME}+max_{NAME}")
-    assert file.feature == f"mean_{NAME}+max_{NAME}"
+    file = joined(outputs, f"mean_{FEATURE}+max_{FEATURE}")
+    assert file.feature == f"mean_{FEATURE}+max_{FEATURE}"
     np.testing.assert_array_equal(file.features[:], np.concatenate([mean.features[:], top.features[:]], axis=1))
     assert file.provenance["parts"] == {
         mean.feature: mean.provenance["weights"],
@@ -40,7 +35,7 @@ def test_two_features_stand_side_by_side(outputs: Path) -> None:
 
 def test_each_part_can_be_brought_to_length_one(outputs: Path) -> None:
     pooled(outputs)
-    file = joined(outputs, f"mean_{NAME}+mean_{NAME}", "normalize=l2")
+    file = joined(outputs, f"mean_{FEATURE}+mean_{FEATURE}", "normalize=l2")
     mean = pooled(outputs).features[:].astype("f8")
     unit = mean / np.linalg.norm(mean, axis=1, keepdims=True)
     np.testing.assert_allclose(file.features[:], np.concatenate([unit, unit], axis=1), rtol=1e-6, atol=1e-9)
@@ -76,8 +71,8 @@ def test_differing_ids_are_counted_and_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("features", "error"), [("A", "must name at least two"), ("A+B+A", "of different levels")])
 def test_what_cannot_be_joined_is_refused(tmp_path: Path, toy_features: FeatureFile, features: str, error: str) -> None:
     write(tmp_path, "A", {"a": [0]})
-    shutil.copytree(toy_features.path.parent, tmp_path / "toydata" / NAME)
+    shutil.copytree(toy_features.path.parent, tmp_path / "toydata" / FEATURE)
     pooled(tmp_path)
-    (tmp_path / "toydata" / f"mean_{NAME}").rename(tmp_path / "toydata" / "B")
+    (tmp_path / "toydata" / f"mean_{FEATURE}").rename(tmp_path / "toydata" / "B")
     with pytest.raises(UsageError, match=error):
         joined(tmp_path, features)

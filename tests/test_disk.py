@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, SHORT_CLIPS, TOYDATA, link_clips
+from tests.conftest import FEATURE, ROOT, SHORT_CLIPS, TOYDATA, link_clips
 from tests.feature_files import BATCH_COMPOSITION, write_frames
 from tests.outputs.parts import ATTRIBUTES, RECIPE, commit, finish, parts, put
 from vfx import concat, export, extract, frames, pool
@@ -27,7 +27,6 @@ from vfx.system.folder_lock import lock_folder
 
 KEPT = "Nothing half-written is left there, and what was finished before is kept: put the cause right and run the same"
 NOBODY = 65534
-FEATURE = "efficientnet_lite0,avgpool"
 
 
 def mount(*arguments: str | Path) -> None:

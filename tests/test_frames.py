@@ -517,8 +517,3 @@ def test_a_sweep_over_collections(few: Path, tmp_path: Path) -> None:
     assert f"{few / 'ImageData'}\n" in done.stdout
     assert done.stdout.endswith(f"{other / 'ImageData'}\n")
     assert indices(other, "retina") == [0]
-
-
-def test_help_names_the_groups_and_keys() -> None:
-    shown = run_verb("frames", "--help").stdout
-    assert all(word in shown for word in ["Step 1", "sampler: ", "lineage_py3", "short_side", "quality", "strict"])

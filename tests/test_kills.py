@@ -16,12 +16,11 @@ import psutil
 import pytest
 
 from tests.clips import CLIPS
-from tests.conftest import ROOT, TOY_CLIPS, TOYDATA, link_clips
+from tests.conftest import FEATURE, ROOT, TOY_CLIPS, TOYDATA, link_clips
 from tests.feature_files import same
 from vfx.features.feature_file import FeatureFile
 
 PIECE_BYTES = 1 << 40  # more than any clip has
-FEATURE = "efficientnet_lite0,avgpool"
 
 
 @pytest.fixture(scope="module")

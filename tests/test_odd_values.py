@@ -12,13 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 
 import vfx
 from tests.commands import compose
-from tests.conftest import link_clips
+from tests.conftest import FEATURE, link_clips
 from vfx import extract
 from vfx.cli.overrides import quote
 from vfx.errors import VfxError
 
 ODD = ("inf", "nan", "-1", "0", "abc", "[1]", "{a:1}", "null", "1e30", "true", "''", "1.5")
-FEATURE = "efficientnet_lite0,avgpool"
 GIVEN = {
     "models": (),
     "probe": ("collection=one",),

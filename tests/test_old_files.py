@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import ROOT, TOYDATA
+from tests.conftest import FEATURE, ROOT, TOYDATA
 from vfx import compare, concat, pool, report, search, verify
 from vfx.decoding import VideoReader
 from vfx.features.feature_file import FeatureFile
 
-FRAMES = "efficientnet_lite0,avgpool"
-MEANS = f"mean_{FRAMES}"
+MEANS = f"mean_{FEATURE}"
 JOINT = f"{MEANS}+{MEANS}"
 
 
@@ -45,7 +44,7 @@ def features(outputs: Path) -> Path:
 
 
 def test_they_read_as_they_were_written(outputs: Path) -> None:
-    with FeatureFile(outputs / "tiny" / FRAMES) as file:
+    with FeatureFile(outputs / "tiny" / FEATURE) as file:
         assert list(file) == ["cat", "retina"]
         assert list(file.index) == [21, 63, 105, 1, 4, 7]
         assert [(failure.id, failure.stage) for failure in file.failures] == [("broken", "open")]
@@ -58,7 +57,7 @@ def test_they_read_as_they_were_written(outputs: Path) -> None:
 
 
 def test_a_frame_and_a_video_find_themselves(features: Path) -> None:
-    hits = searched(features, f"feature={FRAMES}", "frame=retina_4", "same_video=true", "top=6")
+    hits = searched(features, f"feature={FEATURE}", "frame=retina_4", "same_video=true", "top=6")
     assert hits[0] == ("retina_4", pytest.approx(1, abs=1e-6))
     assert {id for id, _ in hits[1:3]} == {"retina_1", "retina_7"}
     assert searched(features, f"feature={MEANS}", "video=cat", "same_video=true")[0] == (
@@ -68,7 +67,7 @@ def test_a_frame_and_a_video_find_themselves(features: Path) -> None:
     assert [id for id, _ in searched(features, f"feature={JOINT}", "video=cat")] == ["retina"]
 
 
-@pytest.mark.parametrize(("feature", "own"), [(FRAMES, "cat_63"), (MEANS, "cat")])
+@pytest.mark.parametrize(("feature", "own"), [(FEATURE, "cat_63"), (MEANS, "cat")])
 def test_a_picture_goes_through_the_network_that_the_stored_config_names(
     features: Path, tmp_path: Path, feature: str, own: str
 ) -> None:
@@ -76,12 +75,12 @@ def test_a_picture_goes_through_the_network_that_the_stored_config_names(
     Image.fromarray(frame.pixels).save(tmp_path / "picture.png")
     (id, score), (_, second), *_ = searched(features, f"feature={feature}", f"image={tmp_path / 'picture.png'}")
     assert id == own
-    assert score > (0.99999 if feature == FRAMES else 0.9)
+    assert score > (0.99999 if feature == FEATURE else 0.9)
     assert second < score
 
 
 @pytest.mark.parametrize(
-    ("verb", "of", "made"), [(pool, f"feature={FRAMES}", MEANS), (concat, f"features={JOINT}", JOINT)]
+    ("verb", "of", "made"), [(pool, f"feature={FEATURE}", MEANS), (concat, f"features={JOINT}", JOINT)]
 )
 def test_made_again_from_old_files_they_are_the_same(outputs: Path, verb: ModuleType, of: str, made: str) -> None:
     place = outputs / "tiny" / made / "features.h5"
@@ -104,5 +103,5 @@ def test_they_are_verified_and_shown_in_a_report(outputs: Path) -> None:
     assert verify.main("collection=tiny", f"output_dir={outputs}") == outputs / "tiny"
     page = report.main("collection=tiny", f"output_dir={outputs}", "pictures=0").read_text(encoding="utf-8")
     assert page.count("broken.mp4 cannot be read as a video") == 3
-    for feature in (FRAMES, MEANS, JOINT):
+    for feature in (FEATURE, MEANS, JOINT):
         assert feature in page

@@ -8,29 +8,22 @@ import numpy as np
 import pytest
 
 from tests.commands import peak_mb, run_verb
+from tests.conftest import FEATURE
 from tests.feature_files import write_frames
 from vfx import concat, export, pool
 from vfx.errors import OutputError, UsageError
 from vfx.features.feature_file import FeatureFile
 from vfx.features.rows import Failure, Rows
 
-NAME = "efficientnet_lite0,avgpool"
-
-
-@pytest.fixture
-def outputs(tmp_path: Path, toy_features: FeatureFile) -> Path:
-    shutil.copytree(toy_features.path.parent, tmp_path / "toydata" / NAME)
-    return tmp_path
-
 
 def pooled(outputs: Path, *overrides: str) -> FeatureFile:
-    return FeatureFile(pool.main("collection=toydata", f"feature={NAME}", f"output_dir={outputs}", *overrides))
+    return FeatureFile(pool.main("collection=toydata", f"feature={FEATURE}", f"output_dir={outputs}", *overrides))
 
 
 def test_each_video_has_the_mean_of_its_rows(outputs: Path, toy_features: FeatureFile) -> None:
     file = pooled(outputs)
-    assert file.path == outputs / "toydata" / f"mean_{NAME}" / "features.h5"
-    assert (file.level, file.feature, list(file)) == ("video", f"mean_{NAME}", list(toy_features))
+    assert file.path == outputs / "toydata" / f"mean_{FEATURE}" / "features.h5"
+    assert (file.level, file.feature, list(file)) == ("video", f"mean_{FEATURE}", list(toy_features))
     for video in file:
         np.testing.assert_allclose(file[video], toy_features[video].astype("f8").mean(0), rtol=1e-6, atol=1e-7)
     assert file.provenance["weights"] == toy_features.provenance["weights"]
@@ -42,7 +35,7 @@ def test_segments_of_a_table_are_pooled_in_one_file(outputs: Path, toy_features:
         "shot\tvideo\tstart\tend\nb\tcat\t1\t2.5\na\tcat\t0\t1\nc\tcoffee\t0\t9\nd\tcat\t1.1\t1.2\n"
     )
     file = pooled(outputs, "pooling=max", f"segments={tmp_path}/shots.tsv")
-    assert (file.level, file.feature) == ("segment", f"max_{NAME},shots")
+    assert (file.level, file.feature) == ("segment", f"max_{FEATURE},shots")
     assert list(file.ids) == ["b", "a", "d", "c"]
     cat = toy_features["cat"]
     np.testing.assert_array_equal(file["a"], cat[:2].max(0))
@@ -58,11 +51,11 @@ def test_no_column_of_frames_is_held_whole(outputs: Path, format: str, monkeypat
     wanted = pooled(outputs, f"segments={outputs}/shots.tsv")["b"]
     for column in ("index", "seconds", "ids"):
         monkeypatch.setattr(FeatureFile, column, property(lambda file: pytest.fail("a whole column")))
-    shutil.copytree(outputs / "toydata" / NAME, outputs / "toydata" / "B")
+    shutil.copytree(outputs / "toydata" / FEATURE, outputs / "toydata" / "B")
     where = ["collection=toydata", f"output_dir={outputs}"]
-    concat.main(*where, f"features={NAME}+B")
-    pool.main(*where, f"feature={NAME}", f"segments={outputs}/shots.tsv", "overwrite=true")
-    export.main(*where, f"feature={NAME}", f"format={format}", f"destination={outputs / 'made'}")
+    concat.main(*where, f"features={FEATURE}+B")
+    pool.main(*where, f"feature={FEATURE}", f"segments={outputs}/shots.tsv", "overwrite=true")
+    export.main(*where, f"feature={FEATURE}", f"format={format}", f"destination={outputs / 'made'}")
     monkeypatch.undo()
     np.testing.assert_array_equal(pooled(outputs, f"segments={outputs}/shots.tsv")["b"], wanted)
 
@@ -77,7 +70,7 @@ def test_a_second_run_does_nothing_and_a_new_source_is_refused(outputs: Path) ->
     file = pooled(outputs)
     before = file.path.stat().st_ino
     assert pooled(outputs).path.stat().st_ino == before
-    with h5py.File(outputs / "toydata" / NAME / "features.h5", "r+") as source:
+    with h5py.File(outputs / "toydata" / FEATURE / "features.h5", "r+") as source:
         source.attrs["created"] = "2001-01-01T00:00:00+00:00"
     with pytest.raises(OutputError, match=r"source\.created: .* there, 2001-01-01"):
         pooled(outputs)
@@ -90,14 +83,14 @@ def test_the_folder_holds_the_config(outputs: Path) -> None:
 
 
 def test_a_feature_that_is_not_there_lists_those_that_are(outputs: Path) -> None:
-    with pytest.raises(OutputError, match=rf"no .*nothing/features\.h5; .* has {NAME}: feature=<one of these>$"):
+    with pytest.raises(OutputError, match=rf"no .*nothing/features\.h5; .* has {FEATURE}: feature=<one of these>$"):
         pool.main("collection=toydata", "feature=nothing", f"output_dir={outputs}")
 
 
 def test_what_is_pooled_is_not_pooled_again(outputs: Path) -> None:
     pooled(outputs)
     with pytest.raises(UsageError, match="is of video level already"):
-        pool.main("collection=toydata", f"feature=mean_{NAME}", f"output_dir={outputs}")
+        pool.main("collection=toydata", f"feature=mean_{FEATURE}", f"output_dir={outputs}")
 
 
 def test_kept_crops_are_pooled_crop_by_crop(tmp_path: Path) -> None:
@@ -132,8 +125,8 @@ def write(path: Path, name: str, videos: dict[str, list[int]], dims: int = 2) ->
 
 
 def test_from_the_shell_names_need_no_quotes(outputs: Path) -> None:
-    done = run_verb("pool", "collection=toydata", f"feature={NAME}", f"output_dir={outputs}")
-    assert done.stdout == f"{outputs}/toydata/mean_{NAME}/features.h5\n"
+    done = run_verb("pool", "collection=toydata", f"feature={FEATURE}", f"output_dir={outputs}")
+    assert done.stdout == f"{outputs}/toydata/mean_{FEATURE}/features.h5\n"
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.browser import CHROMIUM, DRIVER, Browser, browser
-from tests.conftest import TOYDATA
+from tests.conftest import FEATURE, TOYDATA
 from tests.feature_files import write_frames
 from vfx import concat, export, import_bigfile, pool, report
 from vfx.analysis.rows import normalize
@@ -24,7 +24,6 @@ from vfx.outputs import throughput
 from vfx.report import split_names
 from vfx.reporting.html_page import TEMPLATES
 
-NAME = "efficientnet_lite0,avgpool"
 HOSTILE = "hostile,<b>x"
 EVIL = """</script><img/src=x/onerror=document.title="owned">'"&{{7*7}}"""
 in_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver")
@@ -34,8 +33,8 @@ in_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromiu
 def outputs(tmp_path_factory: pytest.TempPathFactory, toy_features: FeatureFile) -> Path:
     """Outputs that hold the toy feature, one of video level made of it, and one whose every text means harm."""
     folder = tmp_path_factory.mktemp("reported")
-    shutil.copytree(toy_features.path.parent, folder / "toydata" / NAME)
-    pool.main("collection=toydata", f"feature={NAME}", f"output_dir={folder}")
+    shutil.copytree(toy_features.path.parent, folder / "toydata" / FEATURE)
+    pool.main("collection=toydata", f"feature={FEATURE}", f"output_dir={folder}")
     provenance = json.dumps({"recipe": {"model": EVIL, EVIL: 1}, "weights": {"licence": EVIL}})
     rows = np.random.default_rng(0).normal(size=(30, 7, 16)).astype("f4")
     rows[..., 3], rows[..., 5] = 0, 2
@@ -61,7 +60,7 @@ def made(outputs: Path, *overrides: str) -> Path:
 
 @pytest.fixture(scope="module")
 def toy_page(outputs: Path) -> Path:
-    return made(outputs, "collection=toydata", f"feature={NAME}")
+    return made(outputs, "collection=toydata", f"feature={FEATURE}")
 
 
 @pytest.fixture(scope="module")
@@ -103,14 +102,16 @@ class Reader(HTMLParser):
 
 
 def test_a_concatenation_tells_the_weights_of_its_parts(outputs: Path) -> None:
-    concat.main("collection=toydata", f"features=mean_{NAME}+mean_{NAME}", f"output_dir={outputs}")
-    both = made(outputs, "collection=toydata", f"feature=mean_{NAME}+mean_{NAME}", f"output={outputs / 'both.html'}")
+    concat.main("collection=toydata", f"features=mean_{FEATURE}+mean_{FEATURE}", f"output_dir={outputs}")
+    both = made(
+        outputs, "collection=toydata", f"feature=mean_{FEATURE}+mean_{FEATURE}", f"output={outputs / 'both.html'}"
+    )
     assert Reader(both).tiles["licence of the weights"] == "Apache-2.0"
-    assert f"parts.mean_{NAME}.sha256" in both.read_text(encoding="utf-8")
+    assert f"parts.mean_{FEATURE}.sha256" in both.read_text(encoding="utf-8")
 
 
 def test_the_page_says_what_numpy_says(toy_page: Path, outputs: Path, toy_features: FeatureFile) -> None:
-    assert toy_page == outputs / "toydata" / NAME / "report.html"
+    assert toy_page == outputs / "toydata" / FEATURE / "report.html"
     shown = Reader(toy_page)
     rows = toy_features.features[:]
     norms = np.linalg.norm(rows.astype("f8"), axis=1)
@@ -144,18 +145,23 @@ def test_everything_in_a_page_stands_in_it(toy_page: Path, hostile_page: Path) -
         assert policy.startswith("default-src 'none'; img-src data:;")
 
 
+def shows(chromium: Browser, page: Path, width: int, dark: bool, shot: Path) -> None:
+    """A page shows without an error, a request or a sidewise scroll."""
+    chromium.open(page, width=width, height=800, dark=dark)
+    assert chromium.js("document.documentElement.scrollWidth") == width
+    assert chromium.shoot(shot).stat().st_size > 20_000
+    assert chromium.errors() == []
+    assert {url.rpartition("/")[2] for url in chromium.requests()} == {"report.html"}
+
+
 @in_browser
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (375, False), (375, True)])
 def test_it_shows_without_an_error_a_request_or_a_sidewise_scroll(
     chromium: Browser, toy_page: Path, width: int, dark: bool, tmp_path: Path
 ) -> None:
-    chromium.open(toy_page, width=width, height=800, dark=dark)
-    assert chromium.js("document.documentElement.scrollWidth") == width
+    shows(chromium, toy_page, width, dark, tmp_path / "shot.png")
     paper = chromium.js("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", paper))) < 200) == dark
-    assert chromium.shoot(tmp_path / "shot.png").stat().st_size > 20_000
-    assert chromium.errors() == []
-    assert {url.rpartition("/")[2] for url in chromium.requests()} == {"report.html"}
 
 
 @in_browser
@@ -163,13 +169,11 @@ def test_it_shows_without_an_error_a_request_or_a_sidewise_scroll(
 def test_features_side_by_side_show_so_too(
     chromium: Browser, outputs: Path, width: int, dark: bool, tmp_path: Path
 ) -> None:
-    both = made(outputs, "collection=toydata", f"features={NAME}+mean_{NAME}", f"output={tmp_path / 'report.html'}")
-    chromium.open(both, width=width, height=800, dark=dark)
-    assert chromium.js("document.documentElement.scrollWidth") == width
+    both = made(
+        outputs, "collection=toydata", f"features={FEATURE}+mean_{FEATURE}", f"output={tmp_path / 'report.html'}"
+    )
+    shows(chromium, both, width, dark, tmp_path / "shot.png")
     assert chromium.js("document.querySelectorAll('.map').length") == 2
-    assert chromium.shoot(tmp_path / "shot.png").stat().st_size > 20_000
-    assert chromium.errors() == []
-    assert {url.rpartition("/")[2] for url in chromium.requests()} == {"report.html"}
 
 
 @in_browser
@@ -233,7 +237,7 @@ def test_where_the_videos_are_gone_and_times_unknown_the_page_says_so(hostile_pa
 
 
 def test_at_video_level_what_makes_no_sense_is_left_out_with_a_word(outputs: Path) -> None:
-    shown = Reader(made(outputs, "collection=toydata", f"feature=mean_{NAME}"))
+    shown = Reader(made(outputs, "collection=toydata", f"feature=mean_{FEATURE}"))
     assert shown.tiles["videos"] == "8"
     assert "This feature is of video level" in shown.text
     assert len([tag for tag, _ in shown.tags if tag == "image"]) == 8
@@ -241,7 +245,7 @@ def test_at_video_level_what_makes_no_sense_is_left_out_with_a_word(outputs: Pat
 
 
 def test_features_stand_side_by_side(outputs: Path) -> None:
-    path = made(outputs, "collection=toydata", "pictures=4", f"features={NAME}+mean_{NAME}")
+    path = made(outputs, "collection=toydata", "pictures=4", f"features={FEATURE}+mean_{FEATURE}")
     assert path == outputs / "toydata" / "report.html"
     shown = Reader(path)
     assert [a["data-map"] for t, a in shown.tags if "data-map" in a] == ["0", "1"]
@@ -252,7 +256,7 @@ def test_features_stand_side_by_side(outputs: Path) -> None:
 
 
 def test_any_file_is_reported_beside_itself(outputs: Path, tmp_path: Path) -> None:
-    copied = shutil.copy(outputs / "toydata" / NAME / "features.h5", tmp_path)
+    copied = shutil.copy(outputs / "toydata" / FEATURE / "features.h5", tmp_path)
     for given in (copied, tmp_path):
         assert made(tmp_path, f"file={given}", "pictures=1") == tmp_path / "report.html"
     shown = Reader(tmp_path / "report.html")
@@ -263,8 +267,8 @@ def test_any_file_is_reported_beside_itself(outputs: Path, tmp_path: Path) -> No
 
 def test_of_an_import_the_page_tells_where_it_came_from(outputs: Path, tmp_path: Path) -> None:
     given = ["collection=toydata", f"output_dir={tmp_path}"]
-    shutil.copytree(outputs / "toydata" / NAME, tmp_path / "toydata" / NAME)
-    bigfile = export.main(*given, f"feature={NAME}", "format=bigfile", f"destination={tmp_path / 'bigfile'}")
+    shutil.copytree(outputs / "toydata" / FEATURE, tmp_path / "toydata" / FEATURE)
+    bigfile = export.main(*given, f"feature={FEATURE}", "format=bigfile", f"destination={tmp_path / 'bigfile'}")
     import_bigfile.main(*given, f"source={bigfile}", "feature=again")
     assert str(bigfile) in Reader(made(tmp_path, "collection=toydata", "feature=again", "pictures=0")).text
 
@@ -290,7 +294,7 @@ def test_names_that_hold_a_plus_are_known_by_what_is_there(features: str, there:
         (["feature=a", "features=b"], UsageError, "not both"),
         (["feature=a", "videos=9999"], UsageError, r"videos \(9999\) must be a whole number from 0 to 64"),
         (["feature=a", "duplicate=2"], UsageError, r"duplicate \(2\) must be a cosine"),
-        ([f"feature={NAME}", "output=/no/such/folder/x.html"], UsageError, "in a folder that is there"),
+        ([f"feature={FEATURE}", "output=/no/such/folder/x.html"], UsageError, "in a folder that is there"),
         (["file=x.h5"], UsageError, r"give either collection=\.\.\. or file=\.\.\."),
         (["collection=null"], UsageError, r"give either collection=\.\.\. or file=\.\.\."),
         (["collection=null", "file=/no/x.h5"], OutputError, r"file \(/no/x\.h5\) is not there"),
@@ -313,12 +317,12 @@ def test_without_its_extra_the_command_that_installs_it_is_named(
 
 
 def test_the_work_of_several_runs_is_drawn(outputs: Path, toy_features: FeatureFile, tmp_path: Path) -> None:
-    place = tmp_path / "toydata" / NAME
-    shutil.copytree(outputs / "toydata" / NAME, place)
+    place = tmp_path / "toydata" / FEATURE
+    shutil.copytree(outputs / "toydata" / FEATURE, place)
     begins = [*range(0, 100, 10), *range(900, 1000, 10)]
     rows = [throughput.Interval(t, t + 10, 10, 20, 1, 50, 0, 4, 12, 2, 0, 0) for t in begins]
-    throughput.write(place / throughput.NAME, rows)
-    shown = Reader(made(tmp_path, "collection=toydata", f"feature={NAME}", "pictures=0"))
+    throughput.write(place / throughput.FEATURE, rows)
+    shown = Reader(made(tmp_path, "collection=toydata", f"feature={FEATURE}", "pictures=0"))
     assert "network 60 %" in shown.text
     assert "waiting for decode 20 %" in shown.text
     assert "3 min 20 s of work by about 2 processes, in 2 goes" in shown.text

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, link_clips
+from tests.conftest import FEATURE, ROOT, link_clips
 from tests.feature_files import same
 from vfx import extract, merge, verify
 from vfx.collection.collection import Collection
@@ -15,7 +15,6 @@ from vfx.extraction.work_sharing import share
 from vfx.features.feature_file import FeatureFile
 
 VIDEOS = ["retina", "camera", "coffee_phone", "cat"]
-FEATURE = "efficientnet_lite0,avgpool"
 
 
 @pytest.fixture

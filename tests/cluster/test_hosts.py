@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from tests.cluster.hosts import Host, Impossible, network
-from tests.conftest import ROOT, TOYDATA, link_clips
+from tests.conftest import FEATURE, ROOT, TOYDATA, link_clips
 from tests.feature_files import same
 from vfx import extract
 from vfx.collection.collection import find_collection
@@ -29,7 +29,6 @@ DOCS = (ROOT / "docs" / "cluster.md").read_text()
 COMMAND = next(block for block in re.findall(r"```bash\n(.*?)```", DOCS, re.DOTALL) if "torchrun" in block)
 SAMPLER = ("sampler=fps", "sampler.fps=5")  # seconds of work, so that there is a middle of the run
 SILENCE = 15
-FEATURE = "efficientnet_lite0,avgpool"
 ENVIRONMENT = {
     name: value
     for name, value in os.environ.items()
@@ -182,6 +181,19 @@ def say(capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest) -> C
 Say = Callable[[Run, str], None]
 
 
+def survives(
+    run: Run, what: str, lose: Callable[[], None], left: list[Host], undisturbed: FeatureFile, say: Say
+) -> None:
+    """A run loses a host when some is done: the others go on, and make the file."""
+    run.until_some_is_done()
+    lose()
+    kept = run.done()
+    run.ends(*left, seconds=600)
+    run.gives(undisturbed)
+    went_on_from(run, kept)
+    say(run, f"{what} when {len(kept)} of 8 videos were done")
+
+
 @pytest.mark.slow  # the fast part has one of two hosts killed
 @pytest.mark.timeout(900)  # on a machine that is busy
 @pytest.mark.parametrize("hosts", [2], indirect=True)
@@ -211,14 +223,8 @@ def test_two_hosts_make_the_file_of_one_process(
 @pytest.mark.parametrize("hosts", [2], indirect=True)
 def test_a_host_that_is_killed(hosts: list[Host], tmp_path: Path, undisturbed: FeatureFile, say: Say) -> None:
     run = Run(hosts, tmp_path / "outputs")
-    run.until_some_is_done()
-    hosts[1].kill()
-    kept = run.done()
-    run.ends(hosts[0])
-    run.gives(undisturbed)
-    went_on_from(run, kept)
+    survives(run, "a host killed", hosts[1].kill, hosts[:1], undisturbed, say)
     assert "a rank is gone before all have done their work" in hosts[0].log.read_text()
-    say(run, f"a host killed when {len(kept)} of 8 videos were done")
 
 
 @pytest.mark.slow
@@ -227,15 +233,9 @@ def test_a_host_that_is_killed(hosts: list[Host], tmp_path: Path, undisturbed: F
 def test_a_host_that_is_cut_off(hosts: list[Host], tmp_path: Path, undisturbed: FeatureFile, say: Say) -> None:
     """Its processes go on for a while, and may commit what they finish, which does no harm."""
     run = Run(hosts, tmp_path / "outputs")
-    run.until_some_is_done()
-    hosts[1].cut_off()
-    kept = run.done()
-    run.ends(hosts[0])
-    run.gives(undisturbed)
-    went_on_from(run, kept)
+    survives(run, "a host cut off", hosts[1].cut_off, hosts[:1], undisturbed, say)
     run.until("the end of the rank that was cut off", lambda: not run.ranks(hosts[1]), 300)
     run.gives(undisturbed)
-    say(run, f"a host cut off when {len(kept)} of 8 videos were done")
 
 
 @pytest.mark.slow
@@ -246,14 +246,8 @@ def test_the_host_of_the_first_rank_is_killed(
 ) -> None:
     """The others, of which one has the first rank now, wait until its lock has been silent for two minutes."""
     run = Run(hosts, tmp_path / "outputs", meeting="node2")
-    run.until_some_is_done()
-    hosts[0].kill()
-    kept = run.done()
-    run.ends(*hosts[1:], seconds=600)
-    run.gives(undisturbed)
-    went_on_from(run, kept)
+    survives(run, "the first rank's host killed", hosts[0].kill, hosts[1:], undisturbed, say)
     assert "waiting for an earlier attempt of this job to end: process" in run.printed()
-    say(run, f"the first rank's host killed when {len(kept)} of 8 videos were done")
 
 
 @pytest.mark.slow

@@ -14,13 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.slurm import UnavailableError, running
-from tests.conftest import ROOT, TOYDATA, link_clips
+from tests.conftest import FEATURE, ROOT, TOYDATA, link_clips
 from tests.feature_files import BATCH_COMPOSITION, same
 from vfx import extract
 from vfx.features.feature_file import FeatureFile
 
 DOCS = (ROOT / "docs/cluster.md").read_text()
-FEATURE = "efficientnet_lite0,avgpool"
 SECONDS = 400  # of a machine that has much else to do
 # Frames and batches so few that a job is far from its end when it has committed something
 SMALL_STEPS = ("writer.commit_mb=0", "batch_size=2")

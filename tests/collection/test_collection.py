@@ -13,9 +13,10 @@ from vfx.collection.source import VideoSource
 from vfx.errors import CollectionError
 
 
-def touch(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"x")
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
 
 
 def test_rootpath_comes_before_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,15 +53,15 @@ def test_a_missing_collection_names_both_places(tmp_path: Path) -> None:
 
 
 def test_videos_of_any_depth_and_case_are_found_and_sorted(tmp_path: Path) -> None:
-    for name in ["VideoData/z.MP4", "VideoData/deep er/down/a.webm", "VideoData/b.txt", "VideoData/._z.mp4", "c.mp4"]:
-        touch(tmp_path / name)
+    touch(tmp_path, "VideoData/z.MP4", "VideoData/deep er/down/a.webm", "VideoData/b.txt", "VideoData/._z.mp4", "c.mp4")
     videos = find_collection(str(tmp_path), tmp_path).videos()
     assert [(v.id, Path(v.path).name) for v in videos] == [("a", "a.webm"), ("z", "z.MP4")]
 
 
 def test_files_are_listed_whatever_their_ids_and_others_are_counted(tmp_path: Path) -> None:
-    for name in ["x.mp4", "a/x.avi", "two words.gif", "notes.TXT", "a/b.txt", "a/README", "a/.hidden.txt"]:
-        touch(tmp_path / "VideoData" / name)
+    touch(
+        tmp_path / "VideoData", "x.mp4", "a/x.avi", "two words.gif", "notes.TXT", "a/b.txt", "a/README", "a/.hidden.txt"
+    )
     files, others = find_collection(str(tmp_path), tmp_path).files()
     assert [(f.id, Path(f.path).name) for f in files] == [
         ("two words", "two words.gif"), ("x", "x.avi"), ("x", "x.mp4"),
@@ -69,7 +70,7 @@ def test_files_are_listed_whatever_their_ids_and_others_are_counted(tmp_path: Pa
 
 
 def test_a_folder_without_videodata_is_the_collection_itself(tmp_path: Path) -> None:
-    touch(tmp_path / "c.mp4")
+    touch(tmp_path, "c.mp4")
     assert [v.id for v in find_collection(str(tmp_path), tmp_path).videos()] == ["c"]
 
 
@@ -80,15 +81,13 @@ def test_an_empty_collection_says_what_was_looked_for(tmp_path: Path) -> None:
 
 
 def test_two_files_of_one_id_are_both_named(tmp_path: Path) -> None:
-    touch(tmp_path / "VideoData/a/x.mp4")
-    touch(tmp_path / "VideoData/b/x.avi")
+    touch(tmp_path, "VideoData/a/x.mp4", "VideoData/b/x.avi")
     with pytest.raises(CollectionError, match=r"x\.mp4 and .*x\.avi"):
         find_collection(str(tmp_path), tmp_path).videos()
 
 
 def test_no_name_gives_orders_to_the_terminal(tmp_path: Path) -> None:
-    touch(tmp_path / "a" / "x.mp4")
-    touch(tmp_path / "\x1b[2J\udcff" / "x.mp4")
+    touch(tmp_path, "a/x.mp4", "\x1b[2J\udcff/x.mp4")
     done = subprocess.run(
         [sys.executable, "-m", "vfx.frames", f"collection={tmp_path}"], capture_output=True, cwd=ROOT, timeout=60
     )
@@ -101,45 +100,36 @@ def test_no_name_gives_orders_to_the_terminal(tmp_path: Path) -> None:
     "name", ["two words.mp4", "tab\there.mp4", "line\nbreak.mp4", os.fsdecode(b"latin\xe9.mp4"), "clear\x1b[2J.mp4"]
 )
 def test_an_id_that_no_reader_takes_is_refused_with_its_file(tmp_path: Path, name: str) -> None:
-    touch(tmp_path / "VideoData" / name)
+    touch(tmp_path / "VideoData", name)
     with pytest.raises(CollectionError, match="control characters or cannot be written as UTF-8") as error:
         find_collection(str(tmp_path), tmp_path).videos()
     assert repr(str(tmp_path / "VideoData" / name)) in str(error.value)
 
 
 def test_a_loop_of_links_is_walked_once(tmp_path: Path) -> None:
-    touch(tmp_path / "VideoData/a.mp4")
+    touch(tmp_path, "VideoData/a.mp4")
     (tmp_path / "VideoData/again").symlink_to(tmp_path / "VideoData")
     assert [v.id for v in find_collection(str(tmp_path), tmp_path).videos()] == ["a"]
 
 
 def test_odd_names_are_but_names(tmp_path: Path) -> None:
     names = ["$(id).mp4", "--help.avi", "-rf.mp4", "a..mp4", "con.mp4", "~.mp4"]
-    for name in [*names, "..mp4", "...mp4"]:  # the last two are hidden
-        touch(tmp_path / "VideoData" / name)
+    touch(tmp_path / "VideoData", *names, "..mp4", "...mp4")  # the last two are hidden
     videos = find_collection(str(tmp_path), tmp_path).videos()
     assert [Path(v.path).name for v in videos] == names
     assert [v.id for v in videos] == ["$(id)", "--help", "-rf", "a.", "con", "~"]
 
 
-def test_links_to_themselves_are_read_and_fail_there(tmp_path: Path) -> None:
-    for name in ["a.mp4", "b"]:
-        (tmp_path / name).symlink_to(tmp_path / name)
-    assert find_collection(str(tmp_path), tmp_path).videos() == [VideoSource("a", str(tmp_path / "a.mp4"), 0)]
-
-
 def test_folders_of_frames_know_the_video_they_were_cut_from(tmp_path: Path) -> None:
-    for name in ["VideoData/a.mp4", "ImageData/a/a_0.jpg", "ImageData/a/a_12.JPG", "ImageData/b/b_0.png"]:
-        touch(tmp_path / name)
+    touch(tmp_path, "VideoData/a.mp4", "ImageData/a/a_0.jpg", "ImageData/a/a_12.JPG", "ImageData/b/b_0.png")
     a, b = find_collection(str(tmp_path), tmp_path).frame_folders()
     assert (a.id, a.cost, a.video) == ("a", 2, str(tmp_path / "VideoData/a.mp4"))
     assert (b.id, b.cost, b.video) == ("b", 1, None)
 
 
 def test_frames_of_which_two_files_may_be_the_video_are_refused(tmp_path: Path) -> None:
-    for name in ["VideoData/cat.mp4", "VideoData/sub/cat.AVI", "VideoData/dog.mp4", "VideoData/dog.avi"]:
-        touch(tmp_path / name)
-    touch(tmp_path / "ImageData/cat/cat_0.jpg")
+    touch(tmp_path, "VideoData/cat.mp4", "VideoData/sub/cat.AVI", "VideoData/dog.mp4", "VideoData/dog.avi")
+    touch(tmp_path, "ImageData/cat/cat_0.jpg")
     with pytest.raises(CollectionError, match=r"1 ids are those of two files.*cat\.mp4 and .*sub/cat\.AVI") as error:
         find_collection(str(tmp_path), tmp_path).frame_folders()
     assert "dog" not in str(error.value), "whose frames nobody has"
@@ -151,13 +141,14 @@ def test_no_frames_says_where_they_are_wanted(tmp_path: Path) -> None:
 
 
 def test_links_to_collections_keep_their_own_names(tmp_path: Path) -> None:
-    for name in ["x/v", "y/v"]:
-        touch(tmp_path / name / "VideoData/a.mp4")
+    touch(tmp_path, "x/v/VideoData/a.mp4", "y/v/VideoData/a.mp4")
     (tmp_path / "train").symlink_to(tmp_path / "x/v")
     (tmp_path / "test").symlink_to(tmp_path / "y/v")
     assert [find_collection(name, tmp_path).name for name in ["train", "test"]] == ["train", "test"]
 
 
-def test_a_link_to_nothing_is_a_video_that_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / "a.mp4").symlink_to(tmp_path / "unmounted/a.mp4")
-    assert find_collection(str(tmp_path), tmp_path).videos() == [VideoSource("a", str(tmp_path / "a.mp4"), 0)]
+def test_links_to_nothing_or_themselves_are_videos_that_cannot_be_read(tmp_path: Path) -> None:
+    for name, target in [("a.mp4", "unmounted/a.mp4"), ("b.mp4", "b.mp4"), ("c", "c")]:
+        (tmp_path / name).symlink_to(tmp_path / target)
+    videos = [VideoSource(id, str(tmp_path / f"{id}.mp4"), 0) for id in "ab"]
+    assert find_collection(str(tmp_path), tmp_path).videos() == videos

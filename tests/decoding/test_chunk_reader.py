@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.clips import CLIPS, corrupt, join, read, truncate, without_first_group
+from tests.clips import CLIPS, corrupt, read, remux, truncate, without_first_group
 from tests.conftest import LIMITS
 from tests.decoding.conftest import MakeClip
 from vfx.collection.source import Chunk
@@ -108,7 +108,7 @@ def test_a_file_cut_short_says_what_it_lacks_in_its_first_chunk(clip: MakeClip, 
 def test_pictures_that_grow_beyond_the_limit_raise(tmp_path: Path) -> None:
     small = replace(CLIPS["vp8.webm"], name="small.mkv", num_frames=20).write(tmp_path)
     large = replace(CLIPS["vp8.webm"], name="large.mkv", num_frames=20, start=0.8, width=160, height=128)
-    path = join(small, large.write(tmp_path), tmp_path / "both.webm")
+    path = remux(small, large.write(tmp_path), target=tmp_path / "both.webm")
     limits = replace(LIMITS, pixels=130 * 100)
     assert len(list(ChunkReader(path, samplers.all_frames, Chunk(0, 1, 2), limits=limits))) == 20
     with pytest.raises(LimitError, match=r"a frame is 160x128 pixels, more than limits\.pixels"):

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.clips import CLIPS, truncate
+from tests.clips import CLIPS, remux, truncate
 from tests.conftest import TOYDATA
 from tests.decoding.conftest import MakeClip
 from vfx.decoding import Frame, VideoReader, demux
@@ -105,16 +105,7 @@ def test_an_end_that_is_missing_is_told_where_no_header_counts_frames(
 
 
 def test_an_end_that_is_missing_is_told_of_an_mp4_of_fragments(clip: MakeClip, tmp_path: Path) -> None:
-    whole = tmp_path / "fragments.mp4"
-    with (
-        av.open(str(clip("h264.mp4"))) as reader,
-        av.open(str(whole), "w", options={"movflags": "frag_keyframe+empty_moov"}) as writer,
-    ):
-        copy = writer.add_stream_from_template(reader.streams.video[0])
-        for packet in reader.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = copy
-                writer.mux(packet)
+    whole = remux(clip("h264.mp4"), target=tmp_path / "fragments.mp4", movflags="frag_keyframe+empty_moov")
     assert read_all(whole)[1].problem == ""
     frames, reading = read_all(truncate(whole, tmp_path / "short.mp4", keep=0.7))
     assert 20 < len(frames) < 40

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.clips import CLIPS, corrupt, cut, join, read, silence, truncate, without_first_group
+from tests.clips import CLIPS, corrupt, cut, read, remux, silence, truncate, without_first_group
 from tests.decoding.conftest import MakeClip, skip_unless_installed
 from vfx.decoding import DECODERS, Frame, VideoReader, can_read, check_decoder, demux
 from vfx.decoding.pyav import decoded_timeline
@@ -238,7 +238,7 @@ def test_a_change_of_size_is_kept(tmp_path: Path) -> None:
     """decord would scale all frames to the size of the first, be that wanted or not."""
     small = replace(CLIPS["vp8.webm"], name="small.mkv", num_frames=20).write(tmp_path)
     large = replace(CLIPS["vp8.webm"], name="large.mkv", num_frames=20, start=0.8, width=160, height=128)
-    path = join(small, large.write(tmp_path), tmp_path / "both.webm")
+    path = remux(small, large.write(tmp_path), target=tmp_path / "both.webm")
     for decoder in ("auto", "decord"):
         frames, _ = read_all(path, decoder)
         assert [frame.pixels.shape for frame in frames] == [(96, 128, 3)] * 20 + [(128, 160, 3)] * 20

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, link_clips
+from tests.conftest import FEATURE, ROOT, link_clips
 from vfx import extract
 from vfx.collection.source import Chunk
 from vfx.features import integrity
@@ -16,7 +16,6 @@ from vfx.features.feature_file import FeatureFile
 from vfx.outputs.output_folder import OutputFolder
 
 FIXTURE = ROOT / "tests" / "fixtures" / "before_packages.tar.gz"
-FEATURE = "efficientnet_lite0,avgpool"
 # The command that was interrupted after three chunks. Batches of one frame make features comparable bit for bit.
 COMMAND = [
     *("trainer=cpu", "dataset.num_workers=2", "+dataset.piece_cost=8000", "writer.commit_seconds=0"),

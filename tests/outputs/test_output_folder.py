@@ -1,6 +1,5 @@
 """Output folders: recipes, resume, locks, and damaged parts."""
 
-import logging
 from contextlib import suppress
 
 import numpy as np
@@ -70,9 +69,8 @@ def test_a_recipe_that_cannot_be_read_is_no_recipe(output: OutputFolder) -> None
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "scribbled", "flipped"])
 def test_a_damaged_part_is_set_aside_and_its_videos_read_again(
-    output: OutputFolder, damage: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    output: OutputFolder, damage: str, told: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("vfx"), "propagate", True)
     for video in "ab":
         commit(output, video, ord(video))
     first = next(p for p in output.parts.glob("part-*") if list(FeatureFile(p)) == ["a"])
@@ -88,7 +86,7 @@ def test_a_damaged_part_is_set_aside_and_its_videos_read_again(
         }[damage]
     )
     output.prepare(RECIPE, overwrite=False)
-    assert f"{first} is damaged and set aside, and its videos are read again: " in caplog.text
+    assert f"{first} is damaged and set aside, and its videos are read again: " in told.text
     assert output.done() == {"b"}
     assert (output.parts / f"damaged-{first.name}").exists()
     commit(output, "a", 97)

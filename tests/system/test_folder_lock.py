@@ -34,6 +34,11 @@ with lock_folder(Path(sys.argv[1])):
 """
 
 
+def take(folder: Path, **options: bool) -> None:
+    with lock_folder(folder, **options):
+        pass
+
+
 @pytest.fixture
 def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that holds `tmp_path`."""
@@ -48,11 +53,11 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 def test_the_second_is_told_who_the_first_is(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     said = rf"(?s)another run is writing to {tmp_path} \(process {holder.pid} on .*, since 20.*: .*\); let it end first"
-    with pytest.raises(OutputError, match=said), lock_folder(tmp_path):
-        pass
+    with pytest.raises(OutputError, match=said):
+        take(tmp_path)
     holder.send_signal(signal.SIGSTOP)  # however long it takes
-    with pytest.raises(OutputError, match=said), lock_folder(tmp_path):
-        pass
+    with pytest.raises(OutputError, match=said):
+        take(tmp_path)
 
 
 def test_what_a_killed_run_held_is_taken_over_at_once(
@@ -60,8 +65,8 @@ def test_what_a_killed_run_held_is_taken_over_at_once(
 ) -> None:
     holder.kill()
     holder.wait()
-    with caplog.at_level(logging.INFO, "vfx"), lock_folder(tmp_path):
-        pass
+    with caplog.at_level(logging.INFO, "vfx"):
+        take(tmp_path)
     assert f"taking over from a run that was killed: process {holder.pid} on" in caplog.text
     assert not (tmp_path / NAME).exists()
 
@@ -76,8 +81,8 @@ def sign(folder: Path, *, age: float = 0, **changes: object) -> None:
 def test_a_run_of_another_machine_is_believed_while_it_gives_signs(tmp_path: Path) -> None:
     sign(tmp_path, host="far", kernel="another", age=30)
     said = r"(?s)process \d+ on far.*sign of life is 3\d s old.*remove .*\.lock"
-    with pytest.raises(OutputError, match=said), lock_folder(tmp_path):
-        pass
+    with pytest.raises(OutputError, match=said):
+        take(tmp_path)
     sign(tmp_path, host="far", kernel="another", age=STALE_SECONDS + 5)
     with lock_folder(tmp_path):
         assert json.loads((tmp_path / NAME).read_text())["pid"] == os.getpid()
@@ -91,19 +96,19 @@ def test_what_a_job_held_on_another_machine_before_it_was_started_anew_is_waited
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     far = {"host": "far", "kernel": "another", "age": STALE_SECONDS - 3}
     sign(tmp_path, **far, job="SLURM 8")
-    with pytest.raises(OutputError, match="another run is writing"), lock_folder(tmp_path, patient=True):
-        pass
+    with pytest.raises(OutputError, match="another run is writing"):
+        take(tmp_path, patient=True)
     sign(tmp_path, **far)
-    with pytest.raises(OutputError, match="another run is writing"), lock_folder(tmp_path):
-        pass
-    with caplog.at_level(logging.INFO, "vfx"), lock_folder(tmp_path, patient=True):
-        pass
+    with pytest.raises(OutputError, match="another run is writing"):
+        take(tmp_path)
+    with caplog.at_level(logging.INFO, "vfx"):
+        take(tmp_path, patient=True)
     assert "waiting for an earlier attempt of this job to end: process" in caplog.messages[0]
     assert "taking over from a run that was killed: process" in caplog.messages[1]
     monkeypatch.setattr("vfx.system.folder_lock.WAIT_SECONDS", 0)
     sign(tmp_path, **far)
-    with pytest.raises(OutputError, match="another run is writing"), lock_folder(tmp_path, patient=True):
-        pass
+    with pytest.raises(OutputError, match="another run is writing"):
+        take(tmp_path, patient=True)
 
 
 def test_where_there_are_no_locks_the_process_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,14 +117,10 @@ def test_where_there_are_no_locks_the_process_is_looked_for(tmp_path: Path, monk
 
     monkeypatch.setattr(fcntl, "flock", none)
     sign(tmp_path)  # it is this very process
-    with (
-        pytest.raises(OutputError, match=rf"(?s)another run is writing to .*process {os.getpid()} "),
-        lock_folder(tmp_path),
-    ):
-        pass
+    with pytest.raises(OutputError, match=rf"(?s)another run is writing to .*process {os.getpid()} "):
+        take(tmp_path)
     sign(tmp_path, started=1)  # a process of that number, but another
-    with lock_folder(tmp_path):
-        pass
+    take(tmp_path)
 
 
 def test_a_holder_whose_folder_was_removed_is_told(tmp_path: Path) -> None:
@@ -136,8 +137,7 @@ def test_a_child_that_lives_on_holds_nothing(tmp_path: Path) -> None:
         if not child:
             time.sleep(600)
     try:
-        with lock_folder(tmp_path):
-            pass
+        take(tmp_path)
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
