@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import FEATURE, ROOT, SHORT_CLIPS, TOYDATA, link_clips
 from tests.feature_files import BATCH_COMPOSITION, write_frames
-from tests.outputs.parts import ATTRIBUTES, RECIPE, commit, finish, parts, put
+from tests.outputs.parts import ATTRIBUTES, RECIPE, commit, finish, half_done, parts, put
 from vfx import concat, export, extract, frames, pool
 from vfx.cli.logging import log_to_files
 from vfx.errors import OutputError
@@ -134,10 +134,7 @@ def values(output: OutputFolder) -> dict[str, list[float]]:
 
 def test_a_part_that_finds_no_room_is_made_by_the_next_run(disk: Disk) -> None:
     output = prepared(disk.root / "f")
-    writer = parts(output)
-    finish(writer, "a", 1)
-    writer.commit()
-    finish(writer, "b", 2)
+    writer = half_done(output)
     with disk.full(room=8):
         with pytest.raises(OutputError, match=rf"part-\w+\.h5 could not be written: No space left on device\. {KEPT}"):
             writer.commit()
@@ -285,10 +282,7 @@ def test_parts_are_kept_where_permission_is_lost(tmp_path: Path) -> None:
     open_to_all(tmp_path)
     with somebody_else():
         output = prepared(tmp_path / "f")
-        writer = parts(output)
-        finish(writer, "a", 1)
-        writer.commit()
-        finish(writer, "b", 2)
+        writer = half_done(output)
         output.parts.chmod(0o555)
         with pytest.raises(OutputError, match=rf"part-\w+\.h5 could not be written: Permission denied\. {KEPT}"):
             writer.commit()
@@ -309,10 +303,7 @@ def test_a_folder_that_is_removed_ends_the_run(tmp_path: Path) -> None:
     output = OutputFolder(tmp_path / "f")
     with output.locked():
         output.prepare(RECIPE, overwrite=False)
-        writer = parts(output)
-        finish(writer, "a", 1)
-        writer.commit()
-        finish(writer, "b", 2)
+        writer = half_done(output)
         shutil.rmtree(output.folder)
         removed = f"{output.folder} was removed or emptied while this run was writing to it; run the same command again"
         with pytest.raises(OutputError, match=removed):

@@ -114,9 +114,6 @@ class Host:
         """Pull its cable: nothing is heard of it any more, and its processes go on."""
         self._switch.run(f"ip link set {self._port} down")
 
-    def reconnect(self) -> None:
-        self._switch.run(f"ip link set {self._port} up")
-
     def kill(self) -> None:
         """End all of its processes by SIGKILL, at once, and let go of its network, as when its power fails."""
         self._namespaces.end()

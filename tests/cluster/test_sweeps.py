@@ -53,14 +53,18 @@ def start(root: Path, *overrides: str, app: str = "extract", **environment: str)
     )
 
 
-def ended(run: subprocess.Popen[str]) -> tuple[int, list[str], str]:
-    """Exit code, the lines on standard output, and standard error, once nothing of it is at work any more."""
+def ended(run: subprocess.Popen[str], code: int = 0) -> tuple[list[str], str]:
+    """The lines on standard output, and standard error, once nothing of it is at work any more.
+
+    Asserts that it ended with this exit code.
+    """
     out, err = run.communicate(timeout=500)
     deadline = time.monotonic() + 60
     while left := session(run.pid):
         assert time.monotonic() < deadline, f"still there: {left}"
         time.sleep(0.1)
-    return run.returncode, out.splitlines(), err
+    assert run.returncode == code, err
+    return out.splitlines(), err
 
 
 def rows(err: str) -> list[list[str]]:
@@ -90,8 +94,9 @@ def same(path: Path, wanted: FeatureFile) -> None:
 @pytest.mark.dear
 def test_every_job_is_told_at_the_end(root: Path) -> None:
     """The third does what the first has done; there is no collection for the last two."""
-    code, out, err = ended(start(root, *MODEL, "collection=one,nowhere", "oversample=false,true,false", "trainer=cpu"))
-    assert code == 1, err
+    out, err = ended(
+        start(root, *MODEL, "collection=one,nowhere", "oversample=false,true,false", "trainer=cpu"), code=1
+    )
     one = f"out/one/{FEATURE}"
     assert out == [f"{one},random/features.h5", f"{one},os,random/features.h5", f"{one},random/features.h5"]
     assert rows(err) == [
@@ -112,8 +117,7 @@ def test_every_job_is_told_at_the_end(root: Path) -> None:
     same(root.parent / f"{one},random", features(root, "collection=one"))
 
     names = f'feature="{FEATURE},random","{FEATURE},os,random"'
-    code, out, err = ended(start(root, "collection=one", names, app="pool"))
-    assert code == 0, err
+    out, err = ended(start(root, "collection=one", names, app="pool"))
     assert out == [f"out/one/mean_{FEATURE}{crops},random/features.h5" for crops in ("", ",os")]
     assert [row[2:] for row in rows(err)[1:]] == [[Path(path).parent.name, "done", "1", "96", "0"] for path in out]
 
@@ -131,8 +135,7 @@ def test_the_commands_of_the_docs_are_those_that_run_here() -> None:
 @pytest.mark.dear
 def test_jobs_of_several_ranks(root: Path) -> None:
     """Each job has ranks of its own; the second finds all done, which is settled before any rank starts."""
-    code, out, err = ended(start(root, *MODEL, "collection=two", "oversample=true,true", *TWO_RANKS))
-    assert code == 0, err
+    out, err = ended(start(root, *MODEL, "collection=two", "oversample=true,true", *TWO_RANKS))
     path = f"out/two/{FEATURE},os,random/features.h5"
     assert out == [path, path]
     assert [row[3] for row in rows(err)] == ["state", "done", "nothing to do"]
@@ -146,16 +149,16 @@ def test_ranks_that_others_started_cannot_be_swept(root: Path) -> None:
         "TORCHELASTIC_RUN_ID": "mine", "RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2",
         "GROUP_RANK": "0", "GROUP_WORLD_SIZE": "1", "TORCHELASTIC_MAX_RESTARTS": "0",
     }  # fmt: skip
-    code, out, err = ended(start(root, *MODEL, "collection=one,two", "trainer=multinode", **torchrun))
-    assert (code, out) == (1, [])
+    out, err = ended(start(root, *MODEL, "collection=one,two", "trainer=multinode", **torchrun), code=1)
+    assert out == []
     assert err.count("error: torchrun started the ranks of one job, and this is a sweep: give each job a") == 2
     assert err.endswith("\nerror: 2 of 2 jobs failed: 0, 1\n")
 
 
 def test_a_sweep_that_cannot_take_notes_does_not_begin(root: Path) -> None:
     (root.parent / "out").touch()
-    code, out, err = ended(start(root, *MODEL, "collection=one,two", "trainer=cpu"))
-    assert (code, out) == (1, [])
+    out, err = ended(start(root, *MODEL, "collection=one,two", "trainer=cpu"), code=1)
+    assert out == []
     assert err.startswith(f"error: {root.parent}/out/.multirun could not be written: Not a directory")
     assert err.count("\n") == 1
 
@@ -166,8 +169,7 @@ def test_jobs_side_by_side(root: Path) -> None:
     (root / "broken" / "VideoData").mkdir(parents=True)
     (root / "broken" / "VideoData" / "text.mp4").write_text("no video\n")
     of = ("collection=one,nowhere,two,broken", "oversample=false,true", "trainer=cpu")
-    code, out, err = ended(start(root, *MODEL, *of, *JOBLIB))
-    assert code == 1, err
+    out, err = ended(start(root, *MODEL, *of, *JOBLIB), code=1)
     names = [f"{FEATURE}{crops},random" for crops in ("", ",os")]
     assert out == [f"out/{collection}/{name}/features.h5" for collection in ("one", "two") for name in names]
     assert [row[3] for row in rows(err)][1:] == ["done"] * 2 + ["failed"] * 2 + ["done"] * 2 + ["failed"] * 2
@@ -177,8 +179,7 @@ def test_jobs_side_by_side(root: Path) -> None:
         for name, over in zip(names, ("false", "true"), strict=True):
             wanted = features(root, f"collection={collection}", f"oversample={over}")
             same(root.parent / "out" / collection / name, wanted)
-    code, out, err = ended(start(root, *MODEL, "collection=one,two", "overwrite=true", *TWO_RANKS, *JOBLIB))
-    assert code == 0, err
+    out, err = ended(start(root, *MODEL, "collection=one,two", "overwrite=true", *TWO_RANKS, *JOBLIB))
     for collection in ("one", "two"):
         same(root.parent / "out" / collection / names[0], features(root, f"collection={collection}"))
 
@@ -189,8 +190,7 @@ def test_what_nobody_foresaw_fails_one_job(root: Path) -> None:
     library.mkdir(parents=True)
     (library / "__init__.py").write_text("raise RuntimeError('made for another processor')\n")
     compiled = [*MODEL, "collection=one", "trainer=cpu", "model.compile=openvino,false", "overwrite=true"]
-    code, out, err = ended(start(root, *compiled, PYTHONPATH=f"{library.parent}:{ROOT}"))
-    assert code == 1
+    out, err = ended(start(root, *compiled, PYTHONPATH=f"{library.parent}:{ROOT}"), code=1)
     assert out == [f"out/one/{FEATURE},random/features.h5"]
     assert "job 0 failed (model.compile=openvino): RuntimeError: made for another processor" in err
     assert "Traceback" not in err
@@ -243,8 +243,7 @@ def test_a_signal_ends_the_sweep(long: Path, way: str, number: signal.Signals) -
         os.killpg(run.pid, number)
     else:
         run.send_signal(number)
-    code, out, err = ended(run)
-    assert code == 128 + number, err
+    out, err = ended(run, code=128 + number)
     assert out == []
     states = [row[3] for row in rows(err)[1:]]
     assert states == ["ended", "ended" if way.startswith("joblib") else "not begun", "not begun"]
@@ -256,8 +255,7 @@ def test_a_signal_ends_the_sweep(long: Path, way: str, number: signal.Signals) -
 def test_a_job_that_is_killed_costs_itself_alone(long: Path, way: str) -> None:
     run = start(long, "collection=long,one", *BUSY, *WAYS[way])
     os.kill(at_work(run, long)[-1], signal.SIGKILL)  # of two ranks the second, which takes the first with it
-    code, out, err = ended(run)
-    assert code == 1, err
+    out, err = ended(run, code=1)
     assert [row[3] for row in rows(err)[1:]] == ["failed", "done"]
     assert out == ["out/one/efficientnet_lite0,avgpool,os/features.h5"]
     assert "\njob 0 failed (collection=long): its process was ended by SIGKILL; what was finished is kept" in err
@@ -270,10 +268,9 @@ def test_nothing_goes_on_when_the_sweep_is_killed(long: Path, way: str) -> None:
     run = start(long, "collection=long,other", *BUSY, *WAYS[way])
     at_work(run, long)
     run.kill()
-    ended(run)
+    ended(run, code=-signal.SIGKILL)
     assert not list((long.parent / "out").glob("*/*/features.h5"))
-    code, _, err = ended(start(long, "collection=one", *BUSY, *WAYS[way]))
-    assert code == 0, err
+    ended(start(long, "collection=one", *BUSY, *WAYS[way]))
     assert [path.name for path in (long.parent / "out/.multirun").iterdir()] == ["multirun.yaml"]
 
 
@@ -290,7 +287,7 @@ def test_memory_is_given_back_between_jobs(root: Path) -> None:
         "        with open('resident', 'a') as file:\n"
         "            print(pages * 4096, file=file)\n"
     )
-    code, _, err = ended(
+    ended(
         start(
             root, "model=resnet50", "model.weights=random", "collection=two",
             "sampler=uniform", "sampler.num_frames=1,2,3,4,5,6", "trainer=cpu",
@@ -298,7 +295,6 @@ def test_memory_is_given_back_between_jobs(root: Path) -> None:
             PYTHONPATH=f"{ROOT}:{root.parent}",
         )
     )  # fmt: skip
-    assert code == 0, err
     sizes = [int(line) for line in (root.parent / "resident").read_text().split()]
     assert len(sizes) == 6
     assert max(sizes) - sizes[0] < 49 * MB, [size // MB for size in sizes]

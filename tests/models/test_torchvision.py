@@ -10,7 +10,7 @@ import torchvision
 from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from tests.models.conftest import draw
+from tests.models.conftest import draw, saved
 from vfx.errors import ModelError, WeightsError
 from vfx.models.torchvision import build
 from vfx.models.transforms import Transform
@@ -43,8 +43,7 @@ def test_features_are_what_torchvisions_classifier_reads(
     tmp_path: Path, architecture: str, node: str, layer: str
 ) -> None:
     whole = drawn(architecture)
-    torch.save(whole.state_dict(), tmp_path / "w.pth")
-    network = build(name=architecture, layer=layer, weights=str(tmp_path / "w.pth"))
+    network = build(name=architecture, layer=layer, weights=saved(whole.state_dict(), tmp_path / "w.pth"))
     x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     expected = create_feature_extractor(whole, [node])(x)[node]
     features = network.body(x)
@@ -61,8 +60,7 @@ def test_networks_that_transform_their_input_do_so_as_with_torchvisions_weights(
     tmp_path: Path, architecture: str
 ) -> None:
     whole = drawn(architecture, transform_input=True, init_weights=False)
-    torch.save(whole.state_dict(), tmp_path / "w.pth")
-    network = build(name=architecture, weights=str(tmp_path / "w.pth"))
+    network = build(name=architecture, weights=saved(whole.state_dict(), tmp_path / "w.pth"))
     x = torch.randn(1, 3, 299, 299, generator=torch.Generator().manual_seed(0))
     assert network.head is not None
     torch.testing.assert_close(network.head(network.body(x)), whole(x), rtol=1e-4, atol=1e-5)
@@ -71,8 +69,7 @@ def test_networks_that_transform_their_input_do_so_as_with_torchvisions_weights(
 @torch.inference_mode()
 def test_squeezenet_gives_the_average_of_its_last_map(tmp_path: Path) -> None:
     whole = drawn("squeezenet1_1")
-    torch.save(whole.state_dict(), tmp_path / "w.pth")
-    network = build(name="squeezenet1_1", layer="avgpool", weights=str(tmp_path / "w.pth"))
+    network = build(name="squeezenet1_1", layer="avgpool", weights=saved(whole.state_dict(), tmp_path / "w.pth"))
     x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(network.body(x), whole.features(x).mean((2, 3)))
     assert network.dim == 512 and network.head is None
@@ -85,8 +82,7 @@ def test_densenets_published_names_are_converted(tmp_path: Path) -> None:
         for key, tensor in state.items()
     }
     assert "features.denseblock1.denselayer1.norm.1.weight" in old
-    torch.save(old, tmp_path / "old.pth")
-    network = build(name="densenet121", weights=str(tmp_path / "old.pth"))
+    network = build(name="densenet121", weights=saved(old, tmp_path / "old.pth"))
     assert torch.equal(
         network.body.features.denseblock1.denselayer1.norm1.weight,
         state["features.denseblock1.denselayer1.norm1.weight"],
@@ -104,8 +100,7 @@ def test_the_transform_is_that_of_the_chosen_weights() -> None:
 def test_a_misfit_classifier_is_left_out_and_no_other_layer_is_cut(tmp_path: Path) -> None:
     state = drawn("alexnet").state_dict()
     del state["classifier.6.weight"], state["classifier.6.bias"]
-    torch.save(state, tmp_path / "w.pth")
-    network = build(name="alexnet", weights=str(tmp_path / "w.pth"))
+    network = build(name="alexnet", weights=saved(state, tmp_path / "w.pth"))
     assert network.head is None and network.dim == 4096
     assert torch.equal(network.body.classifier[4].weight, state["classifier.4.weight"])
 
@@ -123,9 +118,8 @@ def test_a_layer_that_would_be_untrue_is_refused() -> None:
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    torch.save(drawn("resnet18").state_dict(), tmp_path / "r18.pth")
     with pytest.raises(WeightsError, match=r"r18\.pth does not fit the network: missing layer1\.0\.conv3\.weight; "):
-        build(name="resnet50", weights=str(tmp_path / "r18.pth"))
+        build(name="resnet50", weights=saved(drawn("resnet18").state_dict(), tmp_path / "r18.pth"))
 
 
 def test_non_commercial_weights_say_so(hub: Path) -> None:

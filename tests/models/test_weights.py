@@ -83,11 +83,6 @@ def test_a_file_that_is_not_there_is_named_with_the_choices(tmp_path: Path) -> N
     )
 
 
-def test_a_network_without_published_weights_asks_for_a_file() -> None:
-    with pytest.raises(WeightsError, match="no pretrained weights of this network are published; give a file"):
-        read("pretrained", None)
-
-
 def test_tensors_that_do_not_fit_are_listed() -> None:
     state = toy().state_dict()
     del state["0.bias"]

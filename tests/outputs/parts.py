@@ -44,6 +44,14 @@ def commit(output: OutputFolder, video: str, value: float) -> None:
     writer.commit()
 
 
+def half_done(output: OutputFolder) -> PartWriter:
+    """Of a run that has committed video `a`, and finished `b`."""
+    commit(output, "a", 1)
+    writer = parts(output)
+    finish(writer, "b", 2)
+    return writer
+
+
 def put_chunk(
     writer: PartWriter, video: str, chunk: Chunk, values: range, failures: list[Failure] | None = None
 ) -> None:

@@ -72,16 +72,20 @@ def test_no_video_at_all_is_an_error(output: OutputFolder) -> None:
     assert not output.features.exists()
 
 
+def merged_three_at_once(output: OutputFolder) -> FeatureFile:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    merge(CommittedFiles(output.files()), output.features, ATTRIBUTES, max_open_files=3)
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+    return FeatureFile(output.features)
+
+
 def test_more_parts_than_files_may_be_open(output: OutputFolder) -> None:
     for n in range(20):
         writer = parts(output)
         finish(writer, f"v{n:02d}", n)
         finish(writer, f"w{n:02d}", n)
         writer.commit()
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    merge(CommittedFiles(output.files()), output.features, ATTRIBUTES, max_open_files=3)
-    assert len(list(Path("/proc/self/fd").iterdir())) <= before
-    with FeatureFile(output.features) as file:
+    with merged_three_at_once(output) as file:
         assert [file[f"w{n:02d}"][0, 0] for n in range(20)] == list(range(20))
 
 
@@ -211,10 +215,7 @@ def test_more_chunks_than_files_may_be_open(output: OutputFolder) -> None:
         put_chunk(writer, "a", Chunk(n, n + 1, 20), range(3 * n, 3 * n + 3))
     writer.close()
     assert len(list(output.parts.glob("part-*.h5"))) == 20
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    merge(CommittedFiles(output.files()), output.features, ATTRIBUTES, max_open_files=3)
-    assert len(list(Path("/proc/self/fd").iterdir())) <= before
-    with FeatureFile(output.features) as file:
+    with merged_three_at_once(output) as file:
         np.testing.assert_array_equal(file["a"][:, 0], np.arange(60))
 
 
