@@ -54,6 +54,7 @@ def make(
         write_frames(path, {"a_1": timed(values[:2], step=12, rate=25), "b": b}, dtype=dtype, feature=FEATURE)
     else:
         write_rows(path, ["b", "a_1", "z"], values, level=level, dtype=dtype, feature=FEATURE)
+    os.utime(path, (1e9, 1e9))  # by which an export knows of what it was made
     return [f"collection={tmp_path / 'c'}", f"output_dir={tmp_path / 'outputs'}", f"feature={FEATURE}"]
 
 
@@ -223,7 +224,7 @@ def test_another_export_is_refused_before_any_work(
     overrides = [*make(tmp_path), f"format={format}"]
     path = export.main(*overrides)
     before = tree(path.parent)
-    os.utime(tmp_path / "outputs" / "c" / FEATURE / "features.h5", (1e9, 1e9))
+    os.utime(tmp_path / "outputs" / "c" / FEATURE / "features.h5", (2e9, 2e9))
     with monkeypatch.context() as patch:
         patch.setattr(FORMATS[format], "write", lambda *_: pytest.fail("it is written"))
         with pytest.raises(OutputError, match=r"holds another export, not made of .*h5; overwrite=true replaces it"):
