@@ -1,6 +1,5 @@
 """What the tests share: the toy collection, a run of the app, and which of the dear tests are run."""
 
-import logging
 import os
 import random
 import shutil
@@ -66,11 +65,3 @@ def outputs(tmp_path: Path, toy_features: FeatureFile) -> Path:
     """A copy of the outputs of the default run on the toy collection."""
     shutil.copytree(toy_features.path.parent, tmp_path / "toydata" / FEATURE)
     return tmp_path
-
-
-@pytest.fixture
-def told(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
-    """What vfx logs."""
-    monkeypatch.setattr(logging.getLogger("vfx"), "propagate", True)
-    caplog.set_level(logging.INFO, "vfx")
-    return caplog

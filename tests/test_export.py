@@ -1,6 +1,7 @@
 """Exports: byte for byte what video-cnn-feat writes, read back by a reader that knows nothing of vfx."""
 
 import ast
+import logging
 import os
 import re
 import signal
@@ -359,10 +360,13 @@ def test_a_bigfile_needs_a_collection_or_a_destination(tmp_path: Path) -> None:
     assert export.main(*overrides, "format=npy").is_dir()
 
 
-def test_ids_that_the_readers_would_lose_are_named(tmp_path: Path, told: pytest.LogCaptureFixture) -> None:
+def test_ids_that_the_readers_would_lose_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("vfx"), "propagate", True)
     with FeatureFile(write_rows(tmp_path / "ascii.h5", ["é", "b"], np.ones((2, 1)))) as file:
         bigfile.write(file, tmp_path / "out")
-    assert "not ASCII, such as é:" in told.text
+    assert "not ASCII, such as é:" in caplog.text
     with (
         FeatureFile(write_rows(tmp_path / "space.h5", ["a b"], np.ones((1, 1)))) as file,
         pytest.raises(OutputError, match="id 'a b' is empty or holds white space"),

@@ -1,6 +1,7 @@
 """Extraction on a GPU gives the features of the CPU, and loses no batch; needs a GPU that CUDA drives."""
 
 import copy
+import logging
 import os
 import subprocess
 import sys
@@ -161,10 +162,11 @@ def test_the_loop_waits_for_nothing(oversample: str, tmp_path: Path, monkeypatch
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_not_lost(
-    tmp_path: Path, little_memory: None, told: pytest.LogCaptureFixture
+    tmp_path: Path, little_memory: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(logging.getLogger("vfx"), "propagate", True)
     large = run(tmp_path / "large", "batch_size=698", "sampler=all")
-    assert "out of memory with" in told.text
+    assert "out of memory with" in caplog.text
     assert difference(large, run(tmp_path / "small", "batch_size=16", "sampler=all")) < EXACT
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -158,14 +159,15 @@ def test_what_a_killed_import_left_goes_with_the_next(tmp_path: Path) -> None:
 
 
 def test_run_again_it_does_nothing_and_another_source_is_refused(
-    tmp_path: Path, told: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(logging.getLogger("vfx"), "propagate", True)
     source = bigfile(tmp_path / "f", list(ROWS), list(ROWS.values()))
     with run(source) as file:
         created = file.path.stat().st_mtime_ns
-    with run(source) as file:
+    with caplog.at_level(logging.INFO), run(source) as file:
         assert file.path.stat().st_mtime_ns == created
-    assert "is done, nothing to do" in told.text
+    assert "is done, nothing to do" in caplog.text
     other = bigfile(tmp_path / "g", ["a_0"], [[1.0, 2.0]])
     with pytest.raises(OutputError, match=r"(?s)was made with another recipe; overwrite=true.*imported\.sha256"):
         run(other)

@@ -1,6 +1,7 @@
 """What the user sees of a run: a bar in a terminal, lines elsewhere, and a summary."""
 
 import fcntl
+import logging
 import os
 import pty
 import struct
@@ -38,15 +39,17 @@ def test_the_summary_says_where_the_time_went() -> None:
     ("ranks", "begins"), [(1, "1/2 videos, 9 frames, "), (3, "rank 1 of 3: 1/2 videos, 9 frames, ")]
 )
 def test_of_several_ranks_it_is_the_first_whose_videos_are_counted(
-    ranks: int, begins: str, monkeypatch: pytest.MonkeyPatch, told: pytest.LogCaptureFixture
+    ranks: int, begins: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(logging.getLogger("vfx"), "propagate", True)
     monkeypatch.setattr("vfx.cli.progress_bar.LINE_SECONDS", -1)
     data = SimpleNamespace(todo=[VideoSource("a", "/a", 1), VideoSource("b", "/b", 1)])
     trainer = cast(Trainer, SimpleNamespace(is_global_zero=True, world_size=ranks, datamodule=data))
     progress = Progress(RunCounters(videos=1, frames=9))
     progress.on_predict_start(trainer, LightningModule())
-    progress.on_predict_batch_end(trainer)
-    assert told.messages[-1].startswith(begins)
+    with caplog.at_level(logging.INFO, "vfx"):
+        progress.on_predict_batch_end(trainer)
+    assert caplog.messages[-1].startswith(begins)
 
 
 @pytest.mark.dear

@@ -1,5 +1,6 @@
 """Output folders: recipes, resume, locks, and damaged parts."""
 
+import logging
 from contextlib import suppress
 
 import numpy as np
@@ -69,8 +70,9 @@ def test_a_recipe_that_cannot_be_read_is_no_recipe(output: OutputFolder) -> None
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "scribbled", "flipped"])
 def test_a_damaged_part_is_set_aside_and_its_videos_read_again(
-    output: OutputFolder, damage: str, told: pytest.LogCaptureFixture
+    output: OutputFolder, damage: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(logging.getLogger("vfx"), "propagate", True)
     for video in "ab":
         commit(output, video, ord(video))
     first = next(p for p in output.parts.glob("part-*") if list(FeatureFile(p)) == ["a"])
@@ -86,7 +88,7 @@ def test_a_damaged_part_is_set_aside_and_its_videos_read_again(
         }[damage]
     )
     output.prepare(RECIPE, overwrite=False)
-    assert f"{first} is damaged and set aside, and its videos are read again: " in told.text
+    assert f"{first} is damaged and set aside, and its videos are read again: " in caplog.text
     assert output.done() == {"b"}
     assert (output.parts / f"damaged-{first.name}").exists()
     commit(output, "a", 97)
