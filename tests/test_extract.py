@@ -467,8 +467,8 @@ def test_lists_of_models_that_make_no_sense(overrides: list[str], text: str, tmp
 
 
 @pytest.mark.dear
-def test_processes_read_while_the_network_is_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Before it is, where nothing is done yet; then all that reading may need is known but how frames are prepared."""
+def test_workers_read_while_the_network_is_made_ready(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And not before: how frames are preprocessed is known once it is loaded."""
     at_work: list[int] = []
 
     def counted(self: Encoder, *arguments: str, of: Callable[..., None], **options: Any) -> None:
@@ -478,7 +478,7 @@ def test_processes_read_while_the_network_is_loaded(monkeypatch: pytest.MonkeyPa
     for name in ("__init__", "optimize"):
         monkeypatch.setattr(Encoder, name, partialmethod(counted, of=getattr(Encoder, name)))
     assert len(run(tmp_path, "dataset.num_workers=2")) == 8
-    assert at_work == [2, 2]
+    assert at_work == [0, 2]
     run(tmp_path / "two", "dataset.num_workers=0")
     run(tmp_path, "dataset.num_workers=2")  # which is done
     assert at_work[2:] == [0, 0, 0]
@@ -488,10 +488,10 @@ def test_processes_read_while_the_network_is_loaded(monkeypatch: pytest.MonkeyPa
     assert at_work[5:] == [0, 2]
     assert path.stat().st_mtime_ns > made
 
-    for name in ("__init__", "optimize"):
+    for name, workers in (("__init__", 0), ("optimize", 2)):
 
-        def refused(self: Encoder, *arguments: str, **options: Any) -> None:
-            assert len(multiprocessing.active_children()) == 2
+        def refused(self: Encoder, *arguments: str, workers: int = workers, **options: Any) -> None:
+            assert len(multiprocessing.active_children()) == workers
             raise UsageError("not ready")
 
         with monkeypatch.context() as patched, pytest.raises(UsageError, match=r"^not ready$"):
@@ -504,7 +504,7 @@ def test_processes_read_while_the_network_is_loaded(monkeypatch: pytest.MonkeyPa
 def test_what_another_run_has_done_by_the_time_the_network_is_there_is_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, few: Path
 ) -> None:
-    """Though this one has begun to read."""
+    """What is done is looked up once the networks are loaded and the output is locked."""
     first = Encoder.__init__
 
     def later(self: Encoder, *arguments: Any, **options: Any) -> None:
