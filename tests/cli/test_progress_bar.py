@@ -40,7 +40,8 @@ def test_the_log_is_written_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> No
 def test_without_a_terminal_lines_say_the_time_left(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(log, "propagate", True)
+    monkeypatch.setattr(log, "propagate", False)
+    monkeypatch.setattr(log, "handlers", [caplog.handler])  # and none that other tests left
     now = iter([0.0, 10.0, 31.0, 40.0, 62.0])
     monkeypatch.setattr(progress_bar.time, "monotonic", lambda: next(now))
     bar = ProgressBar(10)
@@ -52,7 +53,8 @@ def test_without_a_terminal_lines_say_the_time_left(
 
 
 def test_nothing_done_leaves_an_unknown_time(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(log, "propagate", True)
+    monkeypatch.setattr(log, "propagate", False)
+    monkeypatch.setattr(log, "handlers", [caplog.handler])  # and none that other tests left
     monkeypatch.setattr(progress_bar, "LINE_SECONDS", -1)
     with caplog.at_level(logging.INFO, "vfx"), ProgressBar(0) as bar:
         bar.show(0, "0/1 videos", "0 failures")
