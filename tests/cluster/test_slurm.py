@@ -156,7 +156,8 @@ def test_two_nodes_make_the_file_of_one_process(
     run([batch[0], "--wait", *batch[1:]], slurm)
     said = (tmp_path / "job.log").read_text()
     print(said)
-    path = Path(said.splitlines()[-1])
+    # srun brings standard output and error by two ways, so the path need not come last
+    (path,) = (Path(line) for line in said.splitlines() if line.endswith("features.h5"))
     assert path == tmp_path / "toydata" / FEATURE / "features.h5"
     assert said.count("weights: ") == 2, "each rank loads the network"
     assert "8 videos, 59 frames" in said
