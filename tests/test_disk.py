@@ -83,9 +83,10 @@ def said() -> Iterator[list[str]]:
     handler = logging.Handler()
     handler.emit = lambda record: texts.append(record.getMessage())  # type: ignore[method-assign]
     logger = logging.getLogger("vfx")
-    logger.addHandler(handler)
+    before = logger.handlers
+    logger.handlers = [handler]  # one that an earlier test left may have a stream that is closed
     yield texts
-    logger.removeHandler(handler)
+    logger.handlers = before
 
 
 @contextmanager

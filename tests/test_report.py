@@ -321,7 +321,7 @@ def test_the_work_of_several_runs_is_drawn(outputs: Path, toy_features: FeatureF
     shutil.copytree(outputs / "toydata" / FEATURE, place)
     begins = [*range(0, 100, 10), *range(900, 1000, 10)]
     rows = [throughput.Interval(t, t + 10, 10, 20, 1, 50, 0, 4, 12, 2, 0, 0) for t in begins]
-    throughput.write(place / throughput.FEATURE, rows)
+    throughput.write(place / throughput.NAME, rows)
     shown = Reader(made(tmp_path, "collection=toydata", f"feature={FEATURE}", "pictures=0"))
     assert "network 60 %" in shown.text
     assert "waiting for decode 20 %" in shown.text

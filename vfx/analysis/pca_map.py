@@ -68,7 +68,7 @@ class Map:
     plane: Plane
 
 
-def draw_map(file: FeatureReader, *, size: int, seed: int = 0) -> Map:
+def draw_map(file: FeatureReader, *, size: int = 2000, seed: int = 0) -> Map:
     """Make a map of at most `size` rows of a file, drawn by `seed`; of fewer where they would take more than
     SAMPLE_BYTES.
 

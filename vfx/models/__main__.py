@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import chain
+from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from vfx import CONF_DIR
 from vfx.cli import command
@@ -49,7 +51,8 @@ def models(config: DictConfig) -> Networks:
     """
     if config.format not in ("table", "tsv"):
         raise UsageError(f"format ({config.format}) must be table or tsv")
-    own = [configured(path) for path in sorted((CONF_DIR / "model").glob("*.yaml")) if path.stem not in OPEN]
+    options = [path for path in sorted((CONF_DIR / "model").glob("*.yaml")) if path.stem not in OPEN]
+    own = [configured(path.stem, *_name_and_layer(path)) for path in options]
     if config.filter is None:
         return Networks(own, list(other_weights(own)), config.format)
     pattern = str(config.filter)
@@ -62,6 +65,11 @@ def models(config: DictConfig) -> Networks:
         nearest = f"; nearest: {', '.join(near)}" if near else ""
         raise UsageError(f"filter ({config.filter}) is part of no network's name{nearest}; filter=* lists all")
     return Networks(found, format=config.format)
+
+
+def _name_and_layer(option: Path) -> tuple[str, str]:
+    content: Any = OmegaConf.load(option)
+    return content.name, content.get("layer", "pre_logits")
 
 
 def _cells(entry: Entry) -> tuple[str, ...]:

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from huggingface_hub.constants import HF_HUB_CACHE
-from omegaconf import OmegaConf
 
 from vfx.system import fast_imports
 
@@ -73,12 +71,10 @@ class Entry:
     weights: Path | None = None
 
 
-def configured(option: Path) -> Entry:
-    """The entry of an option of conf/model, given by its file."""
-    config: Any = OmegaConf.load(option)
-    facts = FACTS.get(config.name, Facts())
-    feature = f"{config.name},{config.get('layer', 'pre_logits')}"
-    return Entry(option.stem, feature, facts, find_weights(facts.origin))
+def configured(model: str, name: str, layer: str) -> Entry:
+    """The entry of an option of conf/model: what to type for it, and the first two parts of its feature's name."""
+    facts = FACTS.get(name, Facts())
+    return Entry(model, f"{name},{layer}", facts, find_weights(facts.origin))
 
 
 def library_entries(pattern: str) -> Iterator[Entry]:
