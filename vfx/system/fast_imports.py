@@ -20,6 +20,8 @@ from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 from typing import Any
 
+FEW = 1000  # objects frozen: Python 3.12 begins with some hundred
+
 
 def load(name: str) -> ModuleType:
     """Import a library that uses torch, in half the time.
@@ -48,6 +50,9 @@ def _uncollected() -> Iterator[None]:
         yield
     finally:
         if was_enabled:
+            if gc.get_freeze_count() < FEW:  # else others have frozen objects, which must stay so
+                gc.freeze()
+                gc.unfreeze()  # what was imported is old now, and is not looked through at the next occasion
             gc.enable()
 
 
