@@ -1,6 +1,7 @@
-"""Frames cut before are read as pictures, and as nothing else."""
+"""Clips: frames cut before are read as pictures and as nothing else, and a reading may start over."""
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ from PIL import Image
 
 from tests.conftest import LIMITS, TOYDATA
 from vfx.collection.source import VideoSource
+from vfx.decoding import Frame
 from vfx.extraction.clips import read_frames, read_video
+from vfx.extraction.frame_folder import FrameFolder
 from vfx.models.transforms import Preprocess, Transform
 from vfx.sampling.samplers import all_frames
 
@@ -63,3 +66,27 @@ def test_clips_say_how_much_of_their_video_has_come(tmp_path: Path) -> None:
     assert total > 32
     # the frame that begins the next clip has come too
     assert [clip.share for clip in clips[:-1]] == [(16 * n + 1) / total for n in range(1, len(clips))]
+
+
+@pytest.mark.parametrize("before", [1, 16, 20])
+def test_a_reading_that_starts_over_leaves_none_of_its_first_frames(
+    before: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it does: within the first clip, behind it, or when a clip has gone out."""
+
+    class Restarting(FrameFolder):
+        def __init__(self, *_: object, **__: object) -> None:
+            self.failures, self.share = [], 0.0
+
+        def __iter__(self) -> Iterator[Frame]:
+            for value, count in ((1, before), (2, 3)):
+                for n in range(count):
+                    yield Frame(n, n / 2, np.full((10, 10, 3), value, np.uint8), first=n == 0)
+
+    monkeypatch.setattr("vfx.extraction.clips.FrameFolder", Restarting)
+    source = VideoSource("a", "/a", 1)
+    clips = list(read_frames(source, sample=all_frames, preprocessors=[PREPARE], limits=LIMITS))
+    counted = clips[max(n for n, clip in enumerate(clips) if clip.first) :]
+    assert [i for clip in counted for i in clip.index] == [0, 1, 2]
+    assert {int(pixel) for clip in counted for pixel in clip.views[0].flat} == {2}
+    assert sum(map(len, clips[: -len(counted)])) == before // 17 * 16
