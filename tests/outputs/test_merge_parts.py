@@ -136,7 +136,7 @@ def test_chunks_make_the_file_that_complete_videos_make(tmp_path: Path, seed: in
     for writer in writers:
         writer.close()
     assert divided.done() == {"a", "b", "c"}
-    assert divided.chunks() == set()
+    assert divided.committed().chunks() == set()
     with assembled(divided) as file:
         assert held(divided) == held(undivided)
         assert file.provenance["decoders"] == {"pyav": 3}
@@ -147,11 +147,11 @@ def test_a_video_is_done_with_its_last_chunk(output: OutputFolder) -> None:
     committed: set[tuple[str, Chunk]] = set()
     for n in (2, 0, 1):
         assert output.done() == set()
-        assert output.chunks() == committed
+        assert output.committed().chunks() == committed
         commit_chunk(output, "a", Chunk(n, n + 1, 3), range(3 * n, 3 * n + 3))
         committed.add(("a", Chunk(n, n + 1, 3)))
     assert output.done() == {"a"}
-    assert output.chunks() == set()
+    assert output.committed().chunks() == set()
     with assembled(output) as file:
         np.testing.assert_array_equal(file["a"][:, 0], np.arange(9))
 
@@ -161,7 +161,7 @@ def test_chunks_that_overlap_give_each_row_once(output: OutputFolder) -> None:
     reach = 0
     for begin, end in [(0, 2), (1, 4), (1, 2), (3, 6)]:
         assert output.done() == set()
-        assert output.chunks() == {("a", Chunk(n, n + 1, 6)) for n in range(reach)}
+        assert output.committed().chunks() == {("a", Chunk(n, n + 1, 6)) for n in range(reach)}
         commit_chunk(output, "a", Chunk(begin, end, 6), range(3 * begin, 3 * end))
         reach = max(reach, end)
     assert output.done() == {"a"}

@@ -54,7 +54,7 @@ def run(collection: Path, outputs: Path) -> tuple[FeatureFile, str, int]:
 
 def test_old_parts_tell_their_chunks(old: OutputFolder) -> None:
     assert old.done() == set()
-    assert old.chunks() == {("camera", Chunk(n, n + 1, 14)) for n in range(3)}
+    assert old.committed().chunks() == {("camera", Chunk(n, n + 1, 14)) for n in range(3)}
     assert all(file.failures == [] for file in old.files())
     assert [finding for _, finding in integrity.examine_files(old.part_paths())] == []
 

@@ -127,4 +127,4 @@ def test_a_damaged_chunk_is_read_again_and_no_other(output: OutputFolder) -> Non
     second.write_bytes(second.read_bytes()[:-1000])
     output.prepare(RECIPE, overwrite=False)
     assert output.done() == set()
-    assert output.chunks() == {("a", Chunk(0, 1, 3)), ("a", Chunk(2, 3, 3))}
+    assert output.committed().chunks() == {("a", Chunk(0, 1, 3)), ("a", Chunk(2, 3, 3))}

@@ -127,10 +127,11 @@ def resume(run: Run) -> bool:
         output.prepare(recipe, overwrite=plan.overwrite)
     log_to_files(*(output.log for output in run.outputs))
     mine = run.sources if plan.shard is None else share(run.sources, plan.shard[0] - 1, plan.shard[1])
+    committed = [output.committed() for output in run.outputs]
     run.data.plan(
         mine,
-        done=set.intersection(*(output.done() for output in run.outputs)),
-        chunks=set.intersection(*(output.chunks() for output in run.outputs)),
+        done=set.intersection(*(files.done() for files in committed)),
+        chunks=set.intersection(*(files.chunks() for files in committed)),
     )
     features = " and ".join(feature.name for feature in plan.features)
     of_it = "" if plan.shard is None else f", shard {plan.shard[0]} of {plan.shard[1]}"

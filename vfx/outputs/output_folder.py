@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from vfx.collection.source import Chunk
 from vfx.errors import ExtractionError, OutputError
 from vfx.features import integrity
 from vfx.features.reader import FeatureReader
@@ -172,11 +171,11 @@ class OutputFolder:
 
     def done(self) -> set[str]:
         """The videos that need not be read again: those with rows, and those that are known to have none."""
-        return CommittedFiles(self.files()).done()
+        return self.committed().done()
 
-    def chunks(self) -> set[tuple[str, Chunk]]:
-        """What has been committed of videos that are not done, as chunks of a single unit."""
-        return CommittedFiles(self.files()).chunks()
+    def committed(self) -> CommittedFiles:
+        """What has been committed, read anew from all files."""
+        return CommittedFiles(self.files())
 
     def missing(self, ids: Iterable[str]) -> list[str]:
         """Those of these videos that are not done."""
@@ -195,7 +194,7 @@ class OutputFolder:
         """
         self.check_locked()
         try:
-            merge(CommittedFiles(self.files()), self.features, attributes)
+            merge(self.committed(), self.features, attributes)
         except DamagedPartError as damaged:
             if damaged.path == self.features:
                 raise
